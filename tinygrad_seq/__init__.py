@@ -1,0 +1,82 @@
+"""tinygrad_seq: autograd you can read, recurrent nets you can really use."""
+
+from . import autograd, ops
+from .autograd import (
+    Interval,
+    Primitive,
+    anomaly_mode,
+    enable_grad,
+    is_grad_enabled,
+    mark_written,
+    no_grad,
+    primitive,
+)
+from .backend import (
+    default_dtype,
+    generator,
+    get_rng_state,
+    manual_seed,
+    set_default_dtype,
+    set_rng_state,
+)
+from .creation import (
+    arange,
+    eye,
+    from_dlpack,
+    full,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randn,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
+from .recompute import checkpoint
+from .tensor import Tensor
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Interval",
+    "Primitive",
+    "Tensor",
+    "anomaly_mode",
+    "arange",
+    "autograd",
+    "checkpoint",
+    "default_dtype",
+    "enable_grad",
+    "eye",
+    "from_dlpack",
+    "full",
+    "generator",
+    "get_rng_state",
+    "grad",
+    "hessian",
+    "hvp",
+    "is_grad_enabled",
+    "jacobian",
+    "jvp",
+    "linspace",
+    "manual_seed",
+    "mark_written",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "ops",
+    "primitive",
+    "rand",
+    "randn",
+    "set_default_dtype",
+    "set_rng_state",
+    "tensor",
+    "value_and_grad",
+    "vjp",
+    "zeros",
+    "zeros_like",
+]
+__all__ += ops.__all__

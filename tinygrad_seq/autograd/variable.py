@@ -1,0 +1,125 @@
+"""What the engine sees: a value, and the node that says how it came to be.
+
+The recorded graph is made of nodes. A node points to where its arguments came from (its
+*sources*): to other nodes, or to leaf variables, which the user made. Values are not kept by the
+graph, only what the rules asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, Self, TypeAlias
+
+from .writes import now
+
+
+class Operation(Protocol):
+    """What made a node: something that can pull a gradient back to the node's sources."""
+
+    name: str
+
+    def pullback(
+        self, node: Node, g: Any, wanted: Callable[[Source], bool], live: bool
+    ) -> Iterable[tuple[Source, Any]]:
+        """Yield (source, gradient) for each wanted source; tensors when ``live``, else arrays."""
+        ...
+
+
+class Node:
+    """One recorded operation.
+
+    Attributes:
+        op: What was computed; ``op.pullback`` turns the output's gradient into the inputs'.
+        edges: Per argument, where it came from, or None when it needs no gradient.
+        saved: What the rules asked for, by name; None once backward has passed.
+        shape, dtype: Of the output (tuples of them for an operation with several outputs).
+        time: Recorded when. Arguments are older than results, so descending time is a
+            topological order.
+        slot: For one output of several, which; the only edge then is the whole operation.
+        hooks: Called with the gradient of the output, in order, and may replace it.
+        origin: The user's line that recorded it (in anomaly mode), for error messages.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "dtype",
+        "edges",
+        "hooks",
+        "op",
+        "origin",
+        "saved",
+        "shape",
+        "slot",
+        "time",
+    )
+
+    def __init__(
+        self,
+        op: Operation,
+        edges: tuple[Source | None, ...],
+        saved: dict[str, Any] | None,
+        shape: Any,
+        dtype: Any,
+        slot: int | None = None,
+    ) -> None:
+        self.op = op
+        self.edges = edges
+        self.saved = saved
+        self.shape = shape
+        self.dtype = dtype
+        self.time = now()
+        self.slot = slot
+        self.hooks: dict[int, Callable[[Any], Any]] | None = None
+        self.origin: str | None = None
+
+    def outputs(self) -> Iterator[Node]:
+        """For an operation with several outputs: a node for each of them."""
+        for slot, (shape, dtype) in enumerate(zip(self.shape, self.dtype, strict=True)):
+            yield Node(self.op, (self,), {}, shape, dtype, slot)
+
+    def __repr__(self) -> str:
+        where = "" if self.slot is None else f"[{self.slot}]"
+        return f"<{self.op.name}{where} -> {self.dtype}{list(self.shape)}>"
+
+
+class Variable:
+    """A value that can be differentiated: the engine's view of a Tensor.
+
+    Attributes:
+        requires_grad: Whether gradients flow to it.
+        node: How it came to be, or None for a leaf.
+        hooks: A leaf's gradient hooks (those of a result live on its node).
+    """
+
+    __slots__ = ("__weakref__", "_data", "_grad", "_requires_grad", "hooks", "name", "node")
+
+    _data: Any
+    _grad: Self | None
+    _requires_grad: bool
+    hooks: dict[int, Callable[[Any], Any]] | None
+    name: str | None
+    node: Node | None
+
+    @staticmethod
+    def _wrap(data: Any, node: Node | None = None) -> Variable:
+        """A result: ``data``, and the node that says how it came to be."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        shape: tuple[int, ...] = self._data.shape
+        return shape
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the elements."""
+        return self._data.dtype
+
+
+Source: TypeAlias = Node | Variable
+
+
+def source_of(variable: Variable) -> Source:
+    """Where gradients of ``variable`` go: its node, or itself for a leaf."""
+    return variable if variable.node is None else variable.node

@@ -1,0 +1,63 @@
+"""When a buffer was last written, so that backward never uses a value that is no longer true.
+
+One clock numbers the recorded operations and the writes. A node whose saved array was written
+after the node was recorded would compute a wrong gradient; backward raises instead. The record
+is kept per memory owner, so a view and its base count as one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+_clock = itertools.count(1)
+_writes: dict[int, tuple[weakref.ref[Any], int, int]] = {}  # id(owner): owner, time, how often
+_last = 0
+
+
+def now() -> int:
+    """The next tick of the clock."""
+    return next(_clock)
+
+
+def _owner(array: Any) -> Any:
+    """The array that owns the memory of ``array``."""
+    while isinstance(array.base, type(array)):
+        array = array.base
+    return array
+
+
+def mark_written(array: Any) -> None:
+    """Tell the engine that the values of ``array`` were changed in place.
+
+    Whatever writes into a tensor's ``.data`` calls this afterwards (optimizers and
+    ``load_state_dict`` do). A later backward that needs the old values raises.
+    """
+    global _last
+    owner = _owner(array)
+    key = id(owner)
+    _last = now()
+    known = _writes.get(key)
+    if known is None:
+        ref = weakref.ref(owner, lambda _: _writes.pop(key, None))
+        _writes[key] = ref, _last, 1
+    else:
+        _writes[key] = known[0], _last, known[2] + 1
+
+
+def last_write() -> int:
+    """When anything was last written."""
+    return _last
+
+
+def written_since(array: Any, time: int) -> bool:
+    """Whether ``array`` was written in place after ``time``."""
+    known = _writes.get(id(_owner(array)))
+    return known is not None and known[1] > time
+
+
+def version(array: Any) -> int:
+    """How often the memory of ``array`` was written in place."""
+    known = _writes.get(id(_owner(array)))
+    return known[2] if known is not None else 0

@@ -1,0 +1,20 @@
+"""Floor 0: which array library computes. Every difference between libraries lives here."""
+
+from .base import Array, Backend, backend_of, is_array, xp
+from .dtypes import default_dtype, result_dtype, set_default_dtype
+from .random import generator, get_rng_state, manual_seed, set_rng_state
+
+__all__ = [
+    "Array",
+    "Backend",
+    "backend_of",
+    "default_dtype",
+    "generator",
+    "get_rng_state",
+    "is_array",
+    "manual_seed",
+    "result_dtype",
+    "set_default_dtype",
+    "set_rng_state",
+    "xp",
+]

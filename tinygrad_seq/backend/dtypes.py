@@ -1,0 +1,37 @@
+"""Which float a Python number becomes, and how dtypes combine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+_default = numpy.dtype(numpy.float32)
+
+
+def default_dtype() -> numpy.dtype[Any]:
+    """The float dtype of tensors made from Python numbers and lists (float32 at start)."""
+    return _default
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Set the float dtype of tensors made from Python numbers and lists.
+
+    Raises:
+        TypeError: ``dtype`` is not a floating dtype.
+    """
+    global _default
+    chosen = numpy.dtype(dtype)
+    if chosen.kind != "f":
+        raise TypeError(f"the default dtype must be floating (float32, float64); got {chosen}")
+    _default = chosen
+
+
+def result_dtype(*values: Any) -> numpy.dtype[Any]:
+    """The float dtype of a computation on ``values``: the widest float array among them.
+
+    Integers and Python numbers are weak: they never widen a float, and alone they give the
+    default float.
+    """
+    floats = [v.dtype for v in values if hasattr(v, "dtype") and v.dtype.kind == "f"]
+    return numpy.result_type(*floats) if floats else _default

@@ -1,0 +1,87 @@
+"""Making tensors: from values, of one value, and at random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from .backend import default_dtype, generator
+from .tensor import Tensor
+
+
+def tensor(
+    data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None
+) -> Tensor:
+    """A tensor with a copy of ``data``; see :class:`Tensor`, which wraps an array uncopied."""
+    made = Tensor(data, dtype=dtype)
+    made._data = made._data.copy()
+    made.name = name
+    return made.requires_grad_(requires_grad)
+
+
+def _made(array: Any, requires_grad: bool) -> Tensor:
+    return Tensor(array, requires_grad=requires_grad)
+
+
+def zeros(shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of a shape, float32 by default."""
+    return _made(numpy.zeros(shape, dtype or default_dtype()), requires_grad)
+
+
+def ones(shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of a shape, float32 by default."""
+    return _made(numpy.ones(shape, dtype or default_dtype()), requires_grad)
+
+
+def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """One value everywhere, float32 by default."""
+    return _made(numpy.full(shape, value, dtype or default_dtype()), requires_grad)
+
+
+def zeros_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros with the shape and dtype of ``like``."""
+    return _made(numpy.zeros(numpy.shape(like), dtype or like.dtype), requires_grad)
+
+
+def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones with the shape and dtype of ``like``."""
+    return _made(numpy.ones(numpy.shape(like), dtype or like.dtype), requires_grad)
+
+
+def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """start, start + step, ... up to but not stop: ``arange(stop)``, ``arange(start, stop, step)``.
+
+    Integers give int64; a float among the bounds gives the default float.
+    """
+    array = numpy.arange(*bounds)
+    if dtype is None and array.dtype.kind == "f":
+        dtype = default_dtype()
+    return _made(array if dtype is None else array.astype(dtype), requires_grad)
+
+
+def linspace(
+    start: float, stop: float, num: int = 50, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """``num`` evenly spaced values from start to stop, both included."""
+    return _made(numpy.linspace(start, stop, num).astype(dtype or default_dtype()), requires_grad)
+
+
+def eye(n: int, m: int | None = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """The identity matrix, float32 by default."""
+    return _made(numpy.eye(n, m, dtype=dtype or default_dtype()), requires_grad)
+
+
+def rand(*shape: int, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform on [0, 1), from the library's seeded generator."""
+    return _made(generator().random(shape).astype(dtype or default_dtype()), requires_grad)
+
+
+def randn(*shape: int, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Standard normal, from the library's seeded generator."""
+    return _made(generator().standard_normal(shape).astype(dtype or default_dtype()), requires_grad)
+
+
+def from_dlpack(other: Any) -> Tensor:
+    """A tensor that shares memory with an array of another library, through DLPack."""
+    return Tensor(numpy.from_dlpack(other))

@@ -1,0 +1,261 @@
+"""Arithmetic, element by element: y = f(a, b) and its two partial derivatives.
+
+x̄ stands for the gradient of the result with respect to x, as in the rest of the table. NumPy's
+broadcasting applies, and is undone by the engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import Interval, elementwise
+from ..backend import Array, xp
+
+REALS = Interval(-3.0, 3.0)
+POSITIVE = Interval(0.2, 4.0)
+AWAY_FROM_0 = Interval(-3.0, 3.0, kinks=(0.0,))
+
+
+@elementwise
+def add(a: Array, b: Array, /) -> Array:
+    """Sum.  y = a + b,  ā = ȳ,  b̄ = ȳ."""
+    return xp(a, b).add(a, b)
+
+
+add.defvjp(a=lambda g: g, b=lambda g: g)
+add.domain(a=REALS, b=REALS)
+
+
+@elementwise
+def subtract(a: Array, b: Array, /) -> Array:
+    """Difference.  y = a - b,  ā = ȳ,  b̄ = -ȳ."""
+    return xp(a, b).subtract(a, b)
+
+
+subtract.defvjp(a=lambda g: g, b=lambda g: -g)
+subtract.domain(a=REALS, b=REALS)
+
+
+@elementwise
+def multiply(a: Array, b: Array, /) -> Array:
+    """Hadamard product.  y = a ⊙ b,  ā = ȳ ⊙ b,  b̄ = ȳ ⊙ a."""
+    return xp(a, b).multiply(a, b)
+
+
+multiply.defvjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
+multiply.domain(a=REALS, b=REALS)
+
+
+@elementwise
+def quotient(a: Array, b: Array, /) -> Array:
+    """Quotient with 0 / b = 0 even at b = 0: for rules in which a is a gradient.
+
+    y = a / b,  ā = ȳ / b,  b̄ = -ȳ y / b, and 0 where a = 0 and b = 0.
+    """
+    np = xp(a, b)
+    if isinstance(b, (int, float)) or np.all(b):
+        return a / b
+    return a / np.where((a == 0) & (b == 0), np.ones_like(b), b)
+
+
+quotient.defvjp(a=lambda g, b: quotient(g, b), b=lambda g, y, b: -quotient(g * y, b))
+quotient.domain(a=REALS, b=AWAY_FROM_0)
+
+
+@elementwise
+def divide(a: Array, b: Array, /) -> Array:
+    """Quotient.  y = a / b,  ā = ȳ / b,  b̄ = -ȳ a / b².
+
+    Where ȳ = 0 the gradients are 0, also at b = 0: ``where(b != 0, a / b, 0)`` has no NaN.
+    """
+    return xp(a, b).true_divide(a, b)
+
+
+divide.defvjp(a=lambda g, b: quotient(g, b), b=lambda g, a, b: -quotient(quotient(g, b) * a, b))
+divide.domain(a=REALS, b=AWAY_FROM_0)
+
+
+@elementwise
+def negative(x: Array, /) -> Array:
+    """Negation.  y = -x,  x̄ = -ȳ."""
+    return xp(x).negative(x)
+
+
+negative.defvjp(x=lambda g: -g)
+negative.domain(x=REALS)
+
+
+@elementwise
+def where(condition: Array, a: Array, b: Array, /) -> Array:
+    """a where the condition holds, b elsewhere.  The one not taken gets exactly 0."""
+    np = xp(condition, a, b)
+    return np.where(np.asarray(condition, bool), a, b)
+
+
+where.defvjp(
+    a=lambda g, condition: where(condition, g, 0.0),
+    b=lambda g, condition: where(condition, 0.0, g),
+)
+where.domain(a=REALS, b=REALS)
+
+
+@elementwise
+def log(x: Array, /) -> Array:
+    """Natural logarithm.  y = ln x,  x̄ = ȳ / x."""
+    return xp(x).log(x)
+
+
+log.defvjp(x=lambda g, x: quotient(g, x))
+log.domain(x=POSITIVE)
+
+
+@elementwise
+def power(a: Array, b: Array, /) -> Array:
+    """Power.  y = aᵇ,  ā = ȳ b aᵇ⁻¹,  b̄ = ȳ y ln a.
+
+    As in PyTorch, ā = 0 where b = 0, and b̄ = 0 where a = 0 and b ≥ 0.
+    """
+    return a**b
+
+
+def _power_base(g: Any, a: Any, b: Any) -> Any:
+    if isinstance(b, (int, float)):
+        return g * (b * power(a, b - 1)) if b else g * 0
+    zero = b == 0
+    return where(zero, 0.0, g * b * power(a, where(zero, 1.0, b - 1)))
+
+
+def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    zero = (a == 0) & (b >= 0)
+    return where(zero, 0.0, g * y * log(where(zero, 1.0, a)))
+
+
+power.defvjp(a=_power_base, b=_power_exponent)
+power.domain(a=POSITIVE, b=REALS)
+
+
+@elementwise
+def square(x: Array, /) -> Array:
+    """Square.  y = x²,  x̄ = 2 ȳ x."""
+    return xp(x).square(x)
+
+
+square.defvjp(x=lambda g, x: g * (2 * x))
+square.domain(x=REALS)
+
+
+@elementwise
+def sqrt(x: Array, /) -> Array:
+    """Square root.  y = √x,  x̄ = ȳ / 2y; at 0, x̄ = 0 where ȳ = 0 and ∞ elsewhere."""
+    return xp(x).sqrt(x)
+
+
+sqrt.defvjp(x=lambda g, y: quotient(g * 0.5, y))
+sqrt.domain(x=POSITIVE)
+
+
+@elementwise
+def sign(x: Array, /) -> Array:
+    """-1, 0 or 1.  Its derivative is 0."""
+    return xp(x).sign(x)
+
+
+sign.defvjp(x=lambda g: g * 0)
+sign.domain(x=AWAY_FROM_0, analytic=False)
+
+
+@elementwise
+def absolute(x: Array, /) -> Array:
+    """Absolute value.  y = |x|,  x̄ = ȳ sign x, 0 at 0."""
+    return xp(x).abs(x)
+
+
+absolute.defvjp(x=lambda g, x: g * sign(x))
+absolute.domain(x=AWAY_FROM_0, analytic=False)
+abs = absolute
+
+
+@elementwise
+def maximum(a: Array, b: Array, /) -> Array:
+    """Larger of two.  ȳ goes to the larger one; equal ones share it evenly."""
+    return xp(a, b).maximum(a, b)
+
+
+maximum.defvjp(
+    a=lambda g, a, b: where(a > b, g, where(a == b, 0.5 * g, 0.0)),
+    b=lambda g, a, b: where(b > a, g, where(a == b, 0.5 * g, 0.0)),
+)
+maximum.domain(a=REALS, b=REALS, analytic=False)
+
+
+@elementwise
+def minimum(a: Array, b: Array, /) -> Array:
+    """Smaller of two.  ȳ goes to the smaller one; equal ones share it evenly."""
+    return xp(a, b).minimum(a, b)
+
+
+minimum.defvjp(
+    a=lambda g, a, b: where(a < b, g, where(a == b, 0.5 * g, 0.0)),
+    b=lambda g, a, b: where(b < a, g, where(a == b, 0.5 * g, 0.0)),
+)
+minimum.domain(a=REALS, b=REALS, analytic=False)
+
+
+@elementwise
+def clamp(x: Array, /, min: Any = None, max: Any = None) -> Array:
+    """x kept within [min, max]; either may be None.  x̄ = ȳ where min ≤ x ≤ max, else 0."""
+    return xp(x).clip(x, min, max)
+
+
+def _clamp_rule(g: Any, x: Any, min: Any, max: Any) -> Any:
+    inside: Any = True
+    if min is not None:
+        inside = x >= min
+    if max is not None:
+        inside = inside & (x <= max)
+    return g * inside
+
+
+clamp.defvjp(x=_clamp_rule)
+clamp.domain(x=Interval(-3.0, 3.0, kinks=(-1.0, 1.0)), analytic=False)
+clip = clamp
+
+
+@elementwise
+def floor(x: Array, /) -> Array:
+    """Largest integer not above x.  Its derivative is 0."""
+    return xp(x).floor(x)
+
+
+floor.defvjp(x=lambda g: g * 0)
+floor.domain(x=Interval(0.1, 0.9), analytic=False)
+
+
+@elementwise
+def remainder(a: Array, b: Array, /) -> Array:
+    """a modulo b, with b's sign.  y = a - b ⌊a / b⌋,  ā = ȳ,  b̄ = -ȳ ⌊a / b⌋."""
+    return xp(a, b).remainder(a, b)
+
+
+remainder.defvjp(a=lambda g: g, b=lambda g, a, b: -g * floor(a / b))
+remainder.domain(a=Interval(0.1, 0.9), b=Interval(1.0, 2.0), analytic=False)
+
+
+@elementwise
+def ceil(x: Array, /) -> Array:
+    """Smallest integer not below x.  Its derivative is 0."""
+    return xp(x).ceil(x)
+
+
+ceil.defvjp(x=lambda g: g * 0)
+ceil.domain(x=Interval(0.1, 0.9), analytic=False)
+
+
+@elementwise
+def round(x: Array, /) -> Array:
+    """Nearest integer, halves to even.  Its derivative is 0."""
+    return xp(x).round(x)
+
+
+round.defvjp(x=lambda g: g * 0)
+round.domain(x=Interval(0.6, 1.4), analytic=False)

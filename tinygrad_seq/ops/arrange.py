@@ -1,0 +1,172 @@
+"""Choosing, ordering and laying out elements: functions made of indexing and reshaping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import composite
+from ..backend import xp
+from .arithmetic import where
+from .compare import argsort
+from .index import getitem, index_set, plain, scatter_add
+from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape
+
+
+@composite
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """Slices of x along an axis, chosen by integers (of the flattened x without an axis)."""
+    if axis is None:
+        return getitem(ravel(x), xp().asarray(plain(indices)))
+    axis %= x.ndim
+    return getitem(x, (*[slice(None)] * axis, xp().asarray(plain(indices))))
+
+
+def _along(shape: tuple[int, ...], indices: Any, axis: int) -> tuple[Any, ...]:
+    """The full index of ``take_along_axis``: positions in every other axis, indices in this."""
+    np = xp(indices)
+    axis %= len(shape)
+    full = [
+        np.arange(n).reshape([-1 if k == j else 1 for j in range(len(shape))])
+        for k, n in enumerate(shape)
+    ]
+    full[axis] = indices
+    return tuple(full)
+
+
+@composite
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    """y[.., i, ..] = x[.., indices[.., i, ..], ..] along an axis (PyTorch's ``gather``)."""
+    indices = plain(indices)
+    if indices.ndim != x.ndim:
+        raise ValueError(
+            f"take_along_axis needs indices with as many axes as x ({x.ndim}); got {indices.ndim}"
+        )
+    shape = tuple(
+        n if j == axis % x.ndim or indices.shape[j] == 1 else indices.shape[j]
+        for j, n in enumerate(x.shape)
+    )
+    return getitem(x, _along(shape, indices, axis))
+
+
+@composite
+def sort(x: Any, axis: int = -1) -> Any:
+    """The values in ascending order along an axis; ȳ goes back to where each came from."""
+    return take_along_axis(x, argsort(x, axis=axis), axis)
+
+
+@composite
+def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
+    """The k largest along an axis, in descending order, and their positions.
+
+    Raises:
+        ValueError: k is negative or larger than the axis.
+    """
+    n = x.shape[axis]
+    if not 0 <= k <= n:
+        raise ValueError(f"topk needs 0 <= k <= {n}, the length of axis {axis}; got {k}")
+    positions = moveaxis(argsort(-x, axis=axis), axis, -1)[..., :k]
+    positions = moveaxis(positions, -1, axis)
+    return take_along_axis(x, positions, axis), positions
+
+
+@composite
+def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+    """The elements in reverse order along an axis, several, or all; a view."""
+    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    flipped = {k % x.ndim for k in axes}
+    return getitem(x, tuple(slice(None, None, -1 if k in flipped else 1) for k in range(x.ndim)))
+
+
+@composite
+def roll(x: Any, shift: int, axis: int | None = None) -> Any:
+    """The elements moved on by ``shift`` along an axis; what falls off comes in at the start."""
+    if axis is None:
+        return reshape(roll(ravel(x), shift, 0), x.shape)
+    n = x.shape[axis]
+    return take(x, (xp().arange(n) - shift) % n if n else xp().arange(0), axis)
+
+
+@composite
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Each element (or slice along an axis) ``repeats`` times in a row."""
+    if axis is None:
+        x, axis = ravel(x), 0
+    return take(x, xp().repeat(xp().arange(x.shape[axis]), plain(repeats)), axis)
+
+
+@composite
+def tile(x: Any, reps: int | tuple[int, ...]) -> Any:
+    """x laid out ``reps`` times along each axis."""
+    counts = (reps,) if isinstance(reps, int) else tuple(reps)
+    ndim = max(x.ndim, len(counts))
+    counts = (1,) * (ndim - len(counts)) + counts
+    shape = (1,) * (ndim - x.ndim) + tuple(x.shape)
+    between = tuple(n for length in shape for n in (1, length))
+    spread = tuple(n for pair in zip(counts, shape, strict=True) for n in pair)
+    result = tuple(c * n for c, n in zip(counts, shape, strict=True))
+    return reshape(broadcast_to(reshape(x, between), spread), result)
+
+
+@composite
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Any:
+    """x with a border: a constant, or its own elements (``edge``, ``reflect``, ``wrap``, ...).
+
+    Args:
+        x: Any shape.
+        pad_width: As in NumPy: n, (before, after), or one such pair per axis.
+        mode: ``constant``, or a mode of ``numpy.pad`` that repeats elements.
+        constant_values: The constant.
+    """
+    if mode != "constant":
+        return getitem(ravel(x), xp().pad(xp().arange(x.size).reshape(x.shape), pad_width, mode))
+    widths = xp().broadcast_to(pad_width, (x.ndim, 2)).tolist()
+    shape = tuple(before + n + after for (before, after), n in zip(widths, x.shape, strict=True))
+    inside = tuple(
+        slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True)
+    )
+    border = xp(plain(x)).full(shape, constant_values, x.dtype)
+    return index_set(border, inside, x)
+
+
+@composite
+def tril(x: Any, k: int = 0) -> Any:
+    """The lower triangle (up to the k-th diagonal), zeros above."""
+    return where(xp().tri(*x.shape[-2:], k=k, dtype=bool), x, 0.0)
+
+
+@composite
+def triu(x: Any, k: int = 0) -> Any:
+    """The upper triangle (from the k-th diagonal on), zeros below."""
+    return where(xp().tri(*x.shape[-2:], k=k - 1, dtype=bool), 0.0, x)
+
+
+@composite
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The elements x[i, i + offset] of two axes, as a last axis."""
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = x.shape[-2:]
+    n = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    i = xp().arange(n)
+    return getitem(x, (..., i + max(-offset, 0), i + max(offset, 0)))
+
+
+@composite
+def diag(x: Any, k: int = 0) -> Any:
+    """The k-th diagonal of a matrix, or a matrix with a vector on it."""
+    if x.ndim == 2:
+        return diagonal(x, k)
+    if x.ndim != 1:
+        raise ValueError(f"diag takes a vector or a matrix; got shape {x.shape}")
+    n = x.shape[0] + abs(k)
+    i = xp().arange(x.shape[0])
+    return scatter_add(x, (i + max(-k, 0), i + max(k, 0)), (n, n))
+
+
+def vstack(xs: Any) -> Any:
+    """Rows below one another: vectors become rows."""
+    return concatenate([reshape(x, (1, -1)) if x.ndim == 1 else x for x in xs], axis=0)
+
+
+def hstack(xs: Any) -> Any:
+    """Side by side: along axis 1, or axis 0 for vectors."""
+    return concatenate(list(xs), axis=0 if xs[0].ndim == 1 else 1)

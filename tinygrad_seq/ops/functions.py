@@ -1,0 +1,204 @@
+"""Elementary functions of one variable: y = f(x) and x̄ = ȳ f'(x)."""
+
+from __future__ import annotations
+
+from ..autograd import Interval, elementwise
+from ..backend import Array, xp
+from .arithmetic import POSITIVE, REALS, quotient, sqrt, square
+
+LN2 = 0.6931471805599453
+LN10 = 2.302585092994046
+WITHIN_1 = Interval(-0.9, 0.9)
+
+
+@elementwise
+def exp(x: Array, /) -> Array:
+    """Exponential.  y = eˣ,  x̄ = ȳ y."""
+    return xp(x).exp(x)
+
+
+exp.defvjp(x=lambda g, y: g * y)
+exp.domain(x=REALS)
+
+
+@elementwise
+def exp2(x: Array, /) -> Array:
+    """Power of two.  y = 2ˣ,  x̄ = ȳ y ln 2."""
+    return xp(x).exp2(x)
+
+
+exp2.defvjp(x=lambda g, y: g * (y * LN2))
+exp2.domain(x=REALS)
+
+
+@elementwise
+def expm1(x: Array, /) -> Array:
+    """y = eˣ - 1, exact near 0,  x̄ = ȳ (y + 1)."""
+    return xp(x).expm1(x)
+
+
+expm1.defvjp(x=lambda g, y: g * (y + 1))
+expm1.domain(x=REALS)
+
+
+@elementwise
+def log2(x: Array, /) -> Array:
+    """Logarithm to base 2.  x̄ = ȳ / (x ln 2)."""
+    return xp(x).log2(x)
+
+
+log2.defvjp(x=lambda g, x: quotient(g / LN2, x))
+log2.domain(x=POSITIVE)
+
+
+@elementwise
+def log10(x: Array, /) -> Array:
+    """Logarithm to base 10.  x̄ = ȳ / (x ln 10)."""
+    return xp(x).log10(x)
+
+
+log10.defvjp(x=lambda g, x: quotient(g / LN10, x))
+log10.domain(x=POSITIVE)
+
+
+@elementwise
+def log1p(x: Array, /) -> Array:
+    """y = ln(1 + x), exact near 0,  x̄ = ȳ / (1 + x)."""
+    return xp(x).log1p(x)
+
+
+log1p.defvjp(x=lambda g, x: quotient(g, 1 + x))
+log1p.domain(x=Interval(-0.8, 3.0))
+
+
+@elementwise
+def sin(x: Array, /) -> Array:
+    """Sine.  x̄ = ȳ cos x."""
+    return xp(x).sin(x)
+
+
+sin.domain(x=REALS)
+
+
+@elementwise
+def cos(x: Array, /) -> Array:
+    """Cosine.  x̄ = -ȳ sin x."""
+    return xp(x).cos(x)
+
+
+sin.defvjp(x=lambda g, x: g * cos(x))
+cos.defvjp(x=lambda g, x: -g * sin(x))
+cos.domain(x=REALS)
+
+
+@elementwise
+def tan(x: Array, /) -> Array:
+    """Tangent.  x̄ = ȳ (1 + y²)."""
+    return xp(x).tan(x)
+
+
+tan.defvjp(x=lambda g, y: g * (1 + y * y))
+tan.domain(x=Interval(-1.2, 1.2))
+
+
+@elementwise
+def arcsin(x: Array, /) -> Array:
+    """Inverse sine.  x̄ = ȳ / √(1 - x²)."""
+    return xp(x).arcsin(x)
+
+
+arcsin.defvjp(x=lambda g, x: quotient(g, sqrt(1 - x * x)))
+arcsin.domain(x=WITHIN_1)
+
+
+@elementwise
+def arccos(x: Array, /) -> Array:
+    """Inverse cosine.  x̄ = -ȳ / √(1 - x²)."""
+    return xp(x).arccos(x)
+
+
+arccos.defvjp(x=lambda g, x: -quotient(g, sqrt(1 - x * x)))
+arccos.domain(x=WITHIN_1)
+
+
+@elementwise
+def arctan(x: Array, /) -> Array:
+    """Inverse tangent.  x̄ = ȳ / (1 + x²)."""
+    return xp(x).arctan(x)
+
+
+arctan.defvjp(x=lambda g, x: g / (1 + x * x))
+arctan.domain(x=REALS)
+
+
+@elementwise
+def arctan2(a: Array, b: Array, /) -> Array:
+    """Angle of the point (b, a).  ā = ȳ b / (a² + b²),  b̄ = -ȳ a / (a² + b²)."""
+    return xp(a, b).arctan2(a, b)
+
+
+arctan2.defvjp(
+    a=lambda g, a, b: g * b / (square(a) + square(b)),
+    b=lambda g, a, b: -g * a / (square(a) + square(b)),
+)
+arctan2.domain(a=POSITIVE, b=POSITIVE, analytic=False)
+
+
+@elementwise
+def sinh(x: Array, /) -> Array:
+    """Hyperbolic sine.  x̄ = ȳ cosh x."""
+    return xp(x).sinh(x)
+
+
+sinh.domain(x=REALS)
+
+
+@elementwise
+def cosh(x: Array, /) -> Array:
+    """Hyperbolic cosine.  x̄ = ȳ sinh x."""
+    return xp(x).cosh(x)
+
+
+sinh.defvjp(x=lambda g, x: g * cosh(x))
+cosh.defvjp(x=lambda g, x: g * sinh(x))
+cosh.domain(x=REALS)
+
+
+@elementwise
+def tanh(x: Array, /) -> Array:
+    """Hyperbolic tangent.  y = tanh x,  x̄ = ȳ (1 - y²)."""
+    return xp(x).tanh(x)
+
+
+tanh.defvjp(x=lambda g, y: g * (1 - y * y))
+tanh.domain(x=REALS)
+
+
+@elementwise
+def arcsinh(x: Array, /) -> Array:
+    """Inverse hyperbolic sine.  x̄ = ȳ / √(1 + x²)."""
+    return xp(x).arcsinh(x)
+
+
+arcsinh.defvjp(x=lambda g, x: g / sqrt(1 + x * x))
+arcsinh.domain(x=REALS)
+
+
+@elementwise
+def arccosh(x: Array, /) -> Array:
+    """Inverse hyperbolic cosine.  x̄ = ȳ / √(x² - 1)."""
+    return xp(x).arccosh(x)
+
+
+arccosh.defvjp(x=lambda g, x: quotient(g, sqrt(x * x - 1)))
+arccosh.domain(x=Interval(1.2, 4.0))
+
+
+@elementwise
+def arctanh(x: Array, /) -> Array:
+    """Inverse hyperbolic tangent.  x̄ = ȳ / (1 - x²)."""
+    return xp(x).arctanh(x)
+
+
+arctanh.defvjp(x=lambda g, x: quotient(g, 1 - x * x))
+arctanh.domain(x=WITHIN_1)

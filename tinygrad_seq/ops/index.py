@@ -1,0 +1,125 @@
+"""Choosing elements and putting them back. Taking and adding are each other's rule:
+
+y = x[index]                    x̄ = 0 everywhere, then x̄[index] += ȳ
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import Variable, primitive
+from ..backend import Array, backend_of, default_dtype, xp
+from .arithmetic import REALS, where
+
+
+def plain(index: Any) -> Any:
+    """An index with tensors and lists in it replaced by arrays."""
+    if isinstance(index, tuple):
+        return tuple([plain(part) for part in index])
+    if isinstance(index, Variable):
+        return index._data
+    if isinstance(index, list):
+        array = xp().asarray([plain(part) for part in index])
+        return array if array.size else array.astype(int)
+    return index
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether an index has only ints, slices, None and Ellipsis: it picks no element twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is ... or type(part) in (int, slice) for part in parts)
+
+
+@primitive
+def getitem(x: Array, /, index: Any) -> Array:
+    """x[index] in every NumPy form; a view for slices, a copy for masks and integer arrays."""
+    return x[plain(index)]
+
+
+getitem.domain(x=REALS)
+
+
+@primitive
+def scatter_add(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros of the given shape with x added at index; repeated positions add up."""
+    index = plain(index)
+    y = xp(x).zeros(shape, x.dtype)
+    if _is_basic(index):
+        y[index] = x
+    else:
+        backend_of(x).scatter_add(y, index, x)
+    return y
+
+
+getitem.defvjp(x=lambda g, index, x_shape: scatter_add(g, index, x_shape))
+scatter_add.defvjp(x=lambda g, index: getitem(g, index))
+scatter_add.domain(x=REALS)
+
+
+@primitive
+def set_at(x: Array, v: Array, /, index: Any) -> Array:
+    """A copy of x with v at index; where a position is repeated, the last value stays."""
+    y = xp(x).array(x)
+    y[plain(index)] = v
+    return y
+
+
+def _set_at_rule(g: Any, index: Any) -> Any:
+    """ȳ at index, for the values that stayed: of a repeated position only the last."""
+    taken = getitem(g, index)
+    if _is_basic(plain(index)):
+        return taken
+    np = xp()
+    numbers = np.arange(taken.size).reshape(taken.shape)
+    winner = np.zeros(g.shape, int)
+    winner[plain(index)] = numbers
+    return where(winner[plain(index)] == numbers, taken, 0.0)
+
+
+set_at.defvjp(x=lambda g, index: set_at(g, 0.0, index), v=_set_at_rule)
+set_at.domain(x=REALS, v=REALS)
+
+
+@primitive
+def add_at(x: Array, v: Array, /, index: Any) -> Array:
+    """A copy of x with v added at index; repeated positions add up."""
+    index = plain(index)
+    y = xp(x).array(x)
+    v = xp(y).asarray(v, y.dtype)
+    if _is_basic(index):
+        y[index] += v
+    else:
+        backend_of(y).scatter_add(y, index, v)
+    return y
+
+
+add_at.defvjp(x=lambda g: g, v=lambda g, index: getitem(g, index))
+add_at.domain(x=REALS, v=REALS)
+
+
+def index_set(x: Any, index: Any, v: Any) -> Any:
+    """x with v at index, as a new tensor: the functional form of ``x[index] = v``."""
+    return set_at(x, v, index)
+
+
+def index_add(x: Any, index: Any, v: Any) -> Any:
+    """x with v added at index, as a new tensor; repeated positions add up."""
+    return add_at(x, v, index)
+
+
+def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Array:
+    """1 at each index, 0 elsewhere: shape (..., num_classes).  An array; it has no gradient.
+
+    Raises:
+        IndexError: an index lies outside [0, num_classes).
+    """
+    ids = plain(indices)
+    np = xp(ids)
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"one_hot needs integer indices; got dtype {ids.dtype}")
+    if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
+        raise IndexError(
+            f"one_hot indices must lie in [0, {num_classes}): {ids.min()}..{ids.max()}"
+        )
+    return (ids[..., None] == np.arange(num_classes)).astype(dtype or default_dtype())

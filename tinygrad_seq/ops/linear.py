@@ -1,0 +1,156 @@
+"""Products: matmul in all NumPy cases, and Einstein summation."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections import Counter
+from typing import Any
+
+from ..autograd import primitive
+from ..backend import Array, xp
+from .arithmetic import REALS
+from .shape import expand_dims, reshape, swapaxes, transpose
+
+
+@primitive
+def matmul(a: Array, b: Array, /) -> Array:
+    """Matrix product.  y = a b,  ā = ȳ bᵀ,  b̄ = aᵀ ȳ.
+
+    Shapes as in NumPy: (n,) (n,) → (); (m, n) (n,) → (m,); (n,) (n, p) → (p,);
+    (..., m, n) (..., n, p) → (..., m, p) with leading axes broadcast.
+    """
+    np = xp(a, b)
+    if np.ndim(b) == 2 and np.ndim(a) > 2:  # one product over all leading axes, not one for each
+        return np.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+    return np.matmul(a, b)
+
+
+def _swap(x: Any) -> Any:
+    return swapaxes(x, -1, -2)
+
+
+def _matmul_a(g: Any, b: Any, a_shape: tuple[int, ...]) -> Any:
+    if b.ndim == 1:  # y_m = Σₙ a_mn b_n
+        return expand_dims(g, -1) * b
+    if len(a_shape) == 1:  # y_p = Σₙ a_n b_np
+        return (expand_dims(g, -2) @ _swap(b))[..., 0, :]
+    return g @ _swap(b)
+
+
+def _matmul_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
+    if a.ndim == 1:  # y_p = Σₙ a_n b_np, or a number
+        return a * g if len(b_shape) == 1 else expand_dims(a, -1) * expand_dims(g, -2)
+    if len(b_shape) == 1:  # y_m = Σₙ a_mn b_n
+        return (_swap(a) @ expand_dims(g, -1))[..., 0]
+    if len(b_shape) == 2 and a.ndim > 2:  # b met every leading axis: one product sums over them
+        a, g = (reshape(x, (-1, x.shape[-1])) for x in (a, g))
+    return _swap(a) @ g
+
+
+matmul.defvjp(a=_matmul_a, b=_matmul_b)
+matmul.domain(a=REALS, b=REALS)
+
+
+@primitive
+def contract(*xs: Array, inputs: tuple[str, ...], output: str) -> Array:
+    """Einstein summation with every axis named: ``inputs`` a word per array, ``output`` a word.
+
+    The rule of one operand is again a summation: of ȳ with the other operands, over the axes that
+    are not its own.
+    """
+    np = xp(*xs)
+    return np.einsum(f"{','.join(inputs)}->{output}", *xs, optimize=len(xs) > 1)
+
+
+def _contract_rule(g: Any, i: int, xs: Any, inputs: tuple[str, ...], output: str) -> Any:
+    others = [(word, x) for k, (word, x) in enumerate(zip(inputs, xs, strict=True)) if k != i]
+    words, operands = [output, *(w for w, _ in others)], [g, *(x for _, x in others)]
+    np, shape, dtype = xp(*_arrays(xs)), xs[i].shape, xs[i].dtype
+    free = iter(c for c in string.ascii_letters if c not in "".join(inputs) + output)
+    own = ""
+    for axis, letter in enumerate(inputs[i]):
+        if letter in own:  # a diagonal: zero off it
+            other = next(free)
+            words.append(letter + other)
+            operands.append(np.eye(shape[axis], dtype=dtype))
+            own += other
+            continue
+        if letter not in "".join(words):  # summed in this operand alone: the same for each
+            words.append(letter)
+            operands.append(np.ones(shape[axis], dtype))
+        own += letter
+    return contract(operands, inputs=tuple(words), output=own)
+
+
+def _arrays(xs: Any) -> Any:
+    return [getattr(x, "_data", x) for x in xs]
+
+
+contract.defvjp(xs=_contract_rule)
+contract.domain(xs=REALS)
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """Einstein summation in NumPy's notation, with ``...`` and without ``->`` as there.
+
+    Example: ``einsum("tni,hi->tnh", x, w)``.
+
+    Raises:
+        ValueError: the subscripts do not fit the operands.
+    """
+    words, arrow, output = subscripts.replace(" ", "").partition("->")
+    inputs = words.split(",")
+    if len(inputs) != len(operands):
+        raise ValueError(f"einsum {subscripts!r} names {len(inputs)} operands; got {len(operands)}")
+    ranks = [xp().ndim(getattr(x, "_data", x)) for x in operands]
+    free = [c for c in string.ascii_letters if c not in subscripts]
+    depth = max(
+        (n - len(w) + 3 for w, n in zip(inputs, ranks, strict=True) if "..." in w), default=0
+    )
+    dots = "".join(free[:depth])
+    if not arrow:
+        counts = Counter(words.replace(",", "").replace(".", ""))
+        output = ("..." if "..." in words else "") + "".join(
+            sorted(c for c, n in counts.items() if n == 1)
+        )
+    named = []
+    for word, rank in zip(inputs, ranks, strict=True):
+        own = rank - len(word) + 3  # how many axes the dots of this operand stand for
+        word = word.replace("...", dots[len(dots) - own :] if own > 0 else "")
+        if len(word) != rank:
+            raise ValueError(
+                f"einsum {subscripts!r}: {word!r} names {len(word)} axes of an operand with {rank}"
+            )
+        named.append(word)
+    return contract(operands, inputs=tuple(named), output=output.replace("...", dots))
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Product of vectors or matrices, as :func:`matmul`; with a number, plain multiplication."""
+    return a * b if not (a.ndim and b.ndim) else a @ b
+
+
+def outer(a: Any, b: Any) -> Any:
+    """y_ij = aᵢ bⱼ, of the flattened arguments."""
+    return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+
+
+def inner(a: Any, b: Any) -> Any:
+    """Sum over the last axis of both: y = Σₖ a_..k b_..k, over every pair of the rest."""
+    return tensordot(a, b, ((-1,), (-1,)))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """Sum of products over the given axes of each (or the last n of a and first n of b)."""
+    if isinstance(axes, int):
+        axes = (tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes)))
+    left = [k % a.ndim for k in ((axes[0],) if isinstance(axes[0], int) else axes[0])]
+    right = [k % b.ndim for k in ((axes[1],) if isinstance(axes[1], int) else axes[1])]
+    rest_a = [k for k in range(a.ndim) if k not in left]
+    rest_b = [k for k in range(b.ndim) if k not in right]
+    n = math.prod(a.shape[k] for k in left)
+    shape = tuple(a.shape[k] for k in rest_a) + tuple(b.shape[k] for k in rest_b)
+    a = reshape(transpose(a, (*rest_a, *left)), (-1, n))
+    b = reshape(transpose(b, (*right, *rest_b)), (n, -1))
+    return reshape(a @ b, shape)

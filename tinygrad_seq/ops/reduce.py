@@ -1,0 +1,220 @@
+"""Reductions along axes: None (all elements), an int, or a tuple.
+
+A rule first puts the gradient back into the rank of its argument (``kept``); broadcasting does
+the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+from ..autograd import composite, primitive
+from ..backend import Array, xp
+from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sqrt, where
+from .arrange import diagonal, flip
+from .compare import argmax, argmin
+from .index import getitem
+from .shape import broadcast_to, concatenate, moveaxis, reshape
+
+Axis: TypeAlias = "int | tuple[int, ...] | None"
+
+
+def axes_of(ndim: int, axis: Axis) -> set[int]:
+    """The reduced axes as non-negative numbers."""
+    if axis is None:
+        return set(range(ndim))
+    return {k % ndim if ndim else k for k in (axis if isinstance(axis, tuple) else (axis,))}
+
+
+def kept(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    """A reduced value with its reduced axes back, at length 1."""
+    if keepdims:
+        return g
+    axes = axes_of(len(shape), axis)
+    return reshape(g, tuple(1 if k in axes else n for k, n in enumerate(shape)))
+
+
+def dropped(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """The shape after a reduction."""
+    axes = axes_of(len(shape), axis)
+    return tuple(n for k, n in enumerate(shape) if k not in axes)
+
+
+def _spread(g: Any, x_shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    """A reduced value, repeated for every element that went into it."""
+    return broadcast_to(kept(g, x_shape, axis, keepdims), x_shape)
+
+
+def _count(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many elements go into one result."""
+    return math.prod(shape[k] for k in axes_of(len(shape), axis))
+
+
+@primitive
+def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Sum.  y = Σ xᵢ,  x̄ᵢ = ȳ."""
+    return xp(x).sum(x, axis=axis, keepdims=keepdims)
+
+
+sum.defvjp(x=_spread)
+sum.domain(x=REALS)
+
+
+@primitive
+def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Mean of n elements.  y = 1/n Σ xᵢ,  x̄ᵢ = ȳ / n."""
+    return xp(x).mean(x, axis=axis, keepdims=keepdims)
+
+
+def _mean_rule(g: Any, x_shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    n = _count(x_shape, axis)
+    return _spread(g / n if n else g, x_shape, axis, keepdims)
+
+
+mean.defvjp(x=_mean_rule)
+mean.domain(x=REALS)
+
+
+@primitive
+def var(x: Array, /, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
+    """Variance.  y = Σ (xᵢ - m)² / (n - ddof),  x̄ᵢ = 2 ȳ (xᵢ - m) / (n - ddof),  m = mean x."""
+    centred = x - xp(x).mean(x, axis=axis, keepdims=True)
+    n = _count(x.shape, axis) - ddof
+    return xp(x).sum(centred * centred, axis=axis, keepdims=keepdims) / n
+
+
+def _var_rule(g: Any, x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
+    centred = x - mean(x, axis=axis, keepdims=True)
+    return kept(g, x.shape, axis, keepdims) * (centred * (2 / (_count(x.shape, axis) - ddof)))
+
+
+var.defvjp(x=_var_rule)
+var.domain(x=REALS)
+
+
+@composite
+def std(x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """Standard deviation, the square root of :func:`var`."""
+    return sqrt(var(x, axis=axis, ddof=ddof, keepdims=keepdims))
+
+
+@primitive
+def max(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Largest element.
+
+    Along one axis the first of equal ones gets all of ȳ; over all elements, or a tuple of axes,
+    they share it evenly (as PyTorch's ``max(dim)``, ``max`` and ``amax`` do).
+    """
+    return xp(x).max(x, axis=axis, keepdims=keepdims)
+
+
+@primitive
+def min(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Smallest element; equal ones as in :func:`max`."""
+    return xp(x).min(x, axis=axis, keepdims=keepdims)
+
+
+def _extreme_rule(arg: Any) -> Any:
+    """The rule of max and min: ȳ to the elements that were chosen, found by ``arg``."""
+
+    def rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
+        g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
+        if isinstance(axis, int) and x.ndim:
+            along = [-1 if k == axis % x.ndim else 1 for k in range(x.ndim)]
+            places = reshape(xp().arange(x.shape[axis]), tuple(along))
+            return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
+        chosen = x == y
+        return where(chosen, g / sum(chosen, axis=axis, keepdims=True), 0.0)
+
+    return rule
+
+
+max.defvjp(x=_extreme_rule(argmax))
+max.domain(x=REALS, analytic=False)
+min.defvjp(x=_extreme_rule(argmin))
+min.domain(x=REALS, analytic=False)
+
+
+@primitive
+def cumsum(x: Array, /, axis: int) -> Array:
+    """Running sum.  y_t = Σ_{s ≤ t} x_s,  x̄_t = Σ_{s ≥ t} ȳ_s."""
+    return xp(x).cumsum(x, axis=axis)
+
+
+cumsum.defvjp(x=lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
+cumsum.domain(x=REALS)
+
+
+@composite
+def cumprod(x: Any, axis: int) -> Any:
+    """Running product.  y_t = Π_{s ≤ t} x_s, by doubling: log₂ T products, right also at zeros."""
+    y, reach, lead = x, 1, (slice(None),) * (axis % x.ndim)
+    while reach < x.shape[axis]:
+        head = getitem(y, (*lead, slice(reach)))
+        tail = getitem(y, (*lead, slice(reach, None))) * getitem(y, (*lead, slice(-reach)))
+        y, reach = concatenate([head, tail], axis=axis), 2 * reach
+    return y
+
+
+@composite
+def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Product, by halves: log₂ n elementwise products, whose gradient is right also at zeros."""
+    shape = x.shape
+    axes = sorted(axes_of(len(shape), axis))
+    flat = (_count(shape, axis), *dropped(shape, axis))
+    y = reshape(moveaxis(x, axes, list(range(len(axes)))), flat)
+    while y.shape[0] > 1:
+        half = y.shape[0] // 2
+        odd = [y[2 * half :]] if y.shape[0] % 2 else []
+        pairs = y[:half] * y[half : 2 * half]
+        y = concatenate([pairs, *odd], axis=0) if odd else pairs
+    y = y[0] if y.shape[0] else sum(y, axis=0) + 1
+    return kept(y, shape, axis, False) if keepdims else y
+
+
+@primitive
+def euclidean_norm(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Length.  y = √Σ xᵢ²,  x̄ᵢ = ȳ xᵢ / y, and 0 at the origin."""
+    np = xp(x)
+    size = np.abs(x)
+    scale = size.max(axis=axis, keepdims=True, initial=0)
+    scale = np.where((scale == 0) | ~np.isfinite(scale), 1, scale)  # no overflow in the squares
+    y = np.sqrt(np.sum(np.square(x / scale), axis=axis, keepdims=True)) * scale
+    return y if keepdims else y.reshape(dropped(x.shape, axis))
+
+
+euclidean_norm.defvjp(
+    x=lambda g, x, y, axis, keepdims: (
+        kept(g, x.shape, axis, keepdims) * quotient(x, kept(y, x.shape, axis, keepdims))
+    )
+)
+euclidean_norm.domain(x=AWAY_FROM_0, analytic=False)
+
+
+@composite
+def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Vector p-norm, (Σ |xᵢ|ᵖ)^(1/p), over the given axes (all by default).
+
+    Args:
+        x: Any shape.
+        ord: p: 2, 1, any number, ``inf`` (largest size), ``-inf`` (smallest), 0 (how many ≠ 0).
+        axis: Reduced axes.
+        keepdims: Keep them at length 1.
+    """
+    if ord == 2:
+        return euclidean_norm(x, axis=axis, keepdims=keepdims)
+    if ord == 0:
+        return sum((x != 0) * 1.0, axis=axis, keepdims=keepdims)
+    size = absolute(x)
+    if math.isinf(ord):
+        return (max if ord > 0 else min)(size, axis=axis, keepdims=keepdims)
+    if ord == 1:
+        return sum(size, axis=axis, keepdims=keepdims)
+    return power(sum(power(size, ord), axis=axis, keepdims=keepdims), 1 / ord)
+
+
+@composite
+def trace(x: Any, offset: int = 0) -> Any:
+    """The sum of a diagonal of the first two axes."""
+    return sum(diagonal(x, offset), axis=-1)

@@ -1,0 +1,168 @@
+"""Changing the shape: the same values elsewhere, so every rule only moves gradients back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd import composite, primitive
+from ..backend import Array, xp
+from .arithmetic import REALS
+from .index import getitem
+
+
+@primitive
+def reshape(x: Array, /, shape: Any) -> Array:
+    """The elements in the same order in another shape; one length may be -1."""
+    return xp(x).reshape(x, shape)
+
+
+reshape.defvjp(x=lambda g, x_shape: reshape(g, x_shape))
+reshape.domain(x=REALS)
+
+
+@primitive
+def transpose(x: Array, /, axes: Sequence[int] | None = None) -> Array:
+    """Axes in another order (reversed by default).  y_{axes(i)} = x_i, a view."""
+    return xp(x).transpose(x, axes)
+
+
+def _transpose_rule(g: Any, axes: Sequence[int] | None) -> Any:
+    if axes is None:
+        return transpose(g)
+    inverse = sorted(range(len(axes)), key=lambda k: axes[k] % len(axes))
+    return transpose(g, tuple(inverse))
+
+
+transpose.defvjp(x=_transpose_rule)
+transpose.domain(x=REALS)
+
+
+@primitive
+def broadcast_to(x: Array, /, shape: Any) -> Array:
+    """x repeated along new axes and axes of length 1, a view.  x̄ sums over the repeats."""
+    return xp(x).broadcast_to(x, shape)
+
+
+broadcast_to.defvjp(x=lambda g: g)  # the engine undoes broadcasting
+broadcast_to.domain(x=REALS)
+
+
+@primitive
+def astype(x: Array, /, dtype: Any) -> Array:
+    """The values in another dtype.  x̄ comes back in that of x; an integer result has none."""
+    return xp(x).asarray(x).astype(dtype)
+
+
+astype.defvjp(x=lambda g: g)  # the engine keeps dtypes
+astype.domain(x=REALS, analytic=False)
+
+
+@primitive
+def concatenate(*xs: Array, axis: int = 0) -> Array:
+    """Arrays one after another along an axis: ``concatenate([a, b], axis=0)``."""
+    return xp(*xs).concatenate(xs, axis=axis)
+
+
+def _concatenate_rule(g: Any, i: int, xs_shape: Any, axis: int) -> Any:
+    start = sum(shape[axis] for shape in xs_shape[:i])
+    return _narrow(g, axis, slice(start, start + xs_shape[i][axis]))
+
+
+concatenate.defvjp(xs=_concatenate_rule)
+concatenate.domain(xs=REALS)
+
+
+@primitive
+def stack(*xs: Array, axis: int = 0) -> Array:
+    """Arrays of one shape along a new axis: ``stack([a, b], axis=0)``."""
+    return xp(*xs).stack(xs, axis=axis)
+
+
+stack.defvjp(xs=lambda g, i, axis: _narrow(g, axis, i))
+stack.domain(xs=REALS)
+
+
+@primitive
+def unstack(x: Array, /, axis: int = 0) -> tuple[Array, ...]:
+    """The slices along an axis, as a tuple: the inverse of :func:`stack`."""
+    return tuple(xp(x).moveaxis(x, axis, 0))
+
+
+unstack.defvjp(x=lambda g, axis: stack(g, axis=axis))
+unstack.domain(x=REALS)
+
+
+@primitive
+def split(x: Array, /, indices_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
+    """Consecutive pieces along an axis, equal ones or cut at the given indices, as a tuple."""
+    return tuple(xp(x).split(x, indices_or_sections, axis=axis))
+
+
+split.defvjp(x=lambda g, axis: concatenate(g, axis=axis))
+split.domain(x=REALS)
+
+
+def _narrow(x: Any, axis: int, part: int | slice) -> Any:
+    """One slice, or a range of slices, along an axis."""
+    axis %= x.ndim
+    return getitem(x, (*[slice(None)] * axis, part))
+
+
+@composite
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """Two axes exchanged, a view."""
+    axes = list(range(x.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return transpose(x, tuple(axes))
+
+
+@composite
+def moveaxis(x: Any, source: Any, destination: Any) -> Any:
+    """Axes moved to other positions, the rest in their order, a view."""
+    sources = [source] if isinstance(source, int) else list(source)
+    targets = [destination] if isinstance(destination, int) else list(destination)
+    if len(sources) != len(targets):
+        raise ValueError(f"moveaxis needs as many sources as destinations: {sources}, {targets}")
+    sources, targets = [k % x.ndim for k in sources], [k % x.ndim for k in targets]
+    axes = [k for k in range(x.ndim) if k not in sources]
+    for target, k in sorted(zip(targets, sources, strict=True)):
+        axes.insert(target, k)
+    return transpose(x, tuple(axes))
+
+
+@composite
+def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Any:
+    """New axes of length 1 at the given positions of the result."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    ndim = x.ndim + len(axes)
+    for k in axes:
+        if not -ndim <= k < ndim:
+            raise ValueError(f"axis {k} is out of bounds for a result of {ndim} dimensions")
+    new = {k % ndim for k in axes}
+    if len(new) != len(axes):
+        raise ValueError(f"repeated axis in expand_dims: {axes}")
+    old = iter(x.shape)
+    return reshape(x, tuple(1 if k in new else next(old) for k in range(ndim)))
+
+
+@composite
+def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Without axes of length 1: the given ones, or all.
+
+    Raises:
+        ValueError: a given axis has another length.
+    """
+    if axis is None:
+        return reshape(x, tuple(n for n in x.shape if n != 1))
+    axes = {k % x.ndim for k in ((axis,) if isinstance(axis, int) else axis)}
+    for k in axes:
+        if x.shape[k] != 1:
+            raise ValueError(f"cannot squeeze axis {k} of length {x.shape[k]} (shape {x.shape})")
+    return reshape(x, tuple(n for k, n in enumerate(x.shape) if k not in axes))
+
+
+@composite
+def ravel(x: Any) -> Any:
+    """All elements in one axis."""
+    return reshape(x, (-1,))

@@ -1,0 +1,548 @@
+"""Tensor: a value, and how it came to be.
+
+A thin face over the op table: each operator and method is a primitive or a composite from ``ops``.
+Tensors are values: no operator changes one in place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy
+
+from . import ops
+from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
+from .autograd.primitive import as_operand
+from .autograd.writes import version
+from .backend import Array, backend_of, default_dtype, is_array
+from .interop import from_numpy_function, from_ufunc
+
+HostArray: TypeAlias = numpy.ndarray[Any, Any]
+
+_hook_ids = itertools.count()
+
+
+def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """The operator for a tensor on the right."""
+    return lambda self, other: op(other, self)
+
+
+class Tensor(Variable):
+    """A multi-dimensional array that remembers how it was computed.
+
+    Args:
+        data: An array, which is wrapped, not copied, and keeps its dtype; or numbers and (nested)
+            lists of them, which take the default float (float32), int64 or bool.
+        requires_grad: Whether gradients with respect to it are wanted; floating dtypes only.
+        dtype: Convert to this dtype.
+        name: What errors and listings call it.
+
+    Attributes:
+        grad: After ``backward``, the sum of all gradients so far (a Tensor), else None.
+
+    Raises:
+        TypeError: ``data`` is not numeric, or an integer tensor is to require grad.
+    """
+
+    __slots__ = ()
+
+    _grad: Tensor | None
+
+    def __init__(
+        self,
+        data: Any,
+        requires_grad: bool = False,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(data, Variable):
+            data = data._data
+        self._data = _as_array(data, dtype)
+        self._grad = None
+        self._requires_grad = False
+        self.hooks = None
+        self.name = name
+        self.node = None
+        if requires_grad:
+            self.requires_grad = True
+
+    @staticmethod
+    def _wrap(data: Array, node: Node | None = None) -> Tensor:
+        made = Tensor.__new__(Tensor)
+        made._data = data
+        made._grad = None
+        made._requires_grad = node is not None
+        made.hooks = None
+        made.name = None
+        made.node = node
+        return made
+
+    # -- the value ----------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The array itself, not a copy. After writing into it, call ``mark_written(t.data)``."""
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = _as_array(value._data if isinstance(value, Variable) else value, None)
+        if self._requires_grad and array.dtype.kind != "f":
+            raise TypeError(f"a tensor that requires grad holds floats; got {array.dtype}")
+        self._data = array
+        mark_written(array)  # ``t.data -= step`` wrote in place before it came here
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return int(self._data.ndim)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(self._data.size)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the elements, in bytes."""
+        return int(self._data.nbytes)
+
+    @property
+    def T(self) -> Tensor:
+        """The axes reversed, a view."""
+        result: Tensor = self.transpose()
+        return result
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged, a view."""
+        result: Tensor = ops.swapaxes(self, -1, -2)
+        return result
+
+    @property
+    def version(self) -> int:
+        """How often the memory of this tensor was written in place."""
+        return version(self._data)
+
+    def numpy(self) -> HostArray:
+        """The values as a NumPy array that shares memory.
+
+        Raises:
+            RuntimeError: the tensor requires grad: the array would leave the graph unnoticed.
+        """
+        if self._requires_grad:
+            raise RuntimeError(
+                "this tensor requires grad, and an array would leave the graph: call "
+                "t.detach().numpy() to take the values alone"
+            )
+        return backend_of(self._data).to_host(self._data)
+
+    def item(self) -> Any:
+        """The value of a one-element tensor as a Python number.
+
+        Raises:
+            ValueError: it has more elements, or none.
+        """
+        if self.size != 1:
+            raise ValueError(f"item() needs one element; this tensor has shape {self.shape}")
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The values as (nested) lists of Python numbers."""
+        return self._data.tolist()
+
+    def __repr__(self) -> str:
+        host = backend_of(self._data).to_host(self._data)
+        values = numpy.array2string(host, separator=", ", prefix="Tensor(", threshold=60)
+        parts = [values, f"dtype={self.dtype}"]
+        if self.size == 0 and self.shape != (0,):
+            parts.append(f"shape={self.shape}")
+        if self.node is not None:
+            parts.append(f"from={self.node.op.name}")
+        elif self._requires_grad:
+            parts.append("requires_grad=True")
+        return f"Tensor({', '.join(parts)})"
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous: use any() or all()"
+            )
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor can be an index; this one is {self.dtype}")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a tensor without axes has no length")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("cannot iterate over a tensor without axes")
+        return iter(ops.unstack(self))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self._data == as_operand(getattr(value, "_data", value))).any())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.node is not None:
+            raise RuntimeError("only leaves can be copied deeply or pickled: detach() it first")
+        return type(self)._rebuild, (self._data, self._requires_grad, self.name)
+
+    @classmethod
+    def _rebuild(cls, data: Array, requires_grad: bool, name: str | None) -> Tensor:
+        made = cls.__new__(cls)
+        Tensor.__init__(made, data, requires_grad, name=name)
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        build, (data, requires_grad, name) = self.__reduce__()
+        made: Tensor = build(data.copy(), requires_grad, name)
+        memo[id(self)] = made
+        if self._grad is not None:
+            made._grad = self._grad.detach().clone()
+        return made
+
+    # -- the graph ----------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to it. Set it on leaves only.
+
+        Raises (when set):
+            TypeError: the dtype is not floating.
+            RuntimeError: it is a result: its arguments decide.
+        """
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value and self.dtype.kind != "f":
+            raise TypeError(f"only floating tensors can require grad; this one is {self.dtype}")
+        if self.node is not None and not value:
+            raise RuntimeError("a result requires grad as its arguments do: use detach()")
+        self._requires_grad = bool(value)
+
+    def requires_grad_(self, value: bool = True) -> Tensor:
+        """Set ``requires_grad`` and return the tensor itself."""
+        self.requires_grad = value
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user, not by a recorded operation."""
+        return self.node is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The sum of the gradients of all backward passes so far; None before the first."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f".grad is a Tensor or None; got {type(value).__name__}")
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise ValueError(
+                    f".grad must have the shape {self.shape} and dtype {self.dtype} of its tensor; "
+                    f"got {value.shape} and {value.dtype}"
+                )
+        self._grad = value
+
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
+        """Add the gradient of this tensor to ``.grad`` of every leaf that it was computed from.
+
+        Args:
+            gradient: Upstream gradient, of this shape; 1 by default, for one element only.
+            retain_graph: Keep the graph for another backward; by default as ``create_graph``.
+            create_graph: Record the backward pass, so that it can be differentiated itself.
+
+        Raises:
+            RuntimeError: nothing requires grad, the graph was freed by an earlier backward, or a
+                value that it needs was written in place.
+            ValueError: ``gradient`` has another shape.
+        """
+        backward([self], [gradient], retain_graph, create_graph)
+
+    def detach(self) -> Tensor:
+        """The same values, sharing memory, off the graph: no gradient passes."""
+        return Tensor._wrap(self._data)
+
+    def clone(self) -> Tensor:
+        """The same values in memory of their own, on the graph."""
+        result: Tensor = self * 1 if self._requires_grad else Tensor._wrap(self._data.copy())
+        return result
+
+    copy = clone
+
+    def copy_(self, value: Any) -> Tensor:
+        """Write ``value`` into this tensor's memory: the one in-place operation.
+
+        Raises:
+            RuntimeError: the tensor is on the graph, or requires grad outside ``no_grad``.
+            ValueError: ``value`` has another shape.
+        """
+        if self.node is not None or (self._requires_grad and is_grad_enabled()):
+            raise RuntimeError(
+                "copy_ writes into leaves only, and under no_grad() if they require grad: a "
+                "tracked tensor is a value; make a new one instead"
+            )
+        new = value._data if isinstance(value, Variable) else as_operand(value, (self._data,))
+        if numpy.shape(new) != self.shape:
+            raise ValueError(f"copy_ needs shape {self.shape}; got {numpy.shape(new)}")
+        self._data[...] = new
+        mark_written(self._data)
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a result in ``.grad`` too, at each backward."""
+        if not self._requires_grad:
+            raise RuntimeError("retain_grad() on a tensor that does not require grad")
+        if self.node is not None:
+            this = weakref.ref(self)  # the graph does not keep its tensors alive
+
+            def keep(g: Tensor) -> None:
+                tensor = this()
+                if tensor is not None:
+                    tensor._grad = g * 1 if tensor._grad is None else tensor._grad + g
+
+            self.register_hook(keep)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call ``hook(gradient)`` when the gradient of this tensor is complete.
+
+        What the hook returns replaces the gradient, unless it is None.
+
+        Returns:
+            A function that removes the hook.
+        """
+        if not self._requires_grad:
+            raise RuntimeError("register_hook() on a tensor that does not require grad")
+        holder: Any = self if self.node is None else self.node
+        if holder.hooks is None:
+            holder.hooks = {}
+        key = next(_hook_ids)
+        holder.hooks[key] = hook
+        return lambda: holder.hooks.pop(key, None)
+
+    # -- operators and methods: the op table ----------------------------------------------------
+
+    __add__ = ops.add
+    __sub__ = ops.subtract
+    __mul__ = ops.multiply
+    __truediv__ = ops.divide
+    __floordiv__ = ops.floor_divide
+    __mod__ = ops.remainder
+    __pow__ = ops.power
+    __matmul__ = ops.matmul
+    __radd__ = _reflected(ops.add)
+    __rsub__ = _reflected(ops.subtract)
+    __rmul__ = _reflected(ops.multiply)
+    __rtruediv__ = _reflected(ops.divide)
+    __rfloordiv__ = _reflected(ops.floor_divide)
+    __rmod__ = _reflected(ops.remainder)
+    __rpow__ = _reflected(ops.power)
+    __rmatmul__ = _reflected(ops.matmul)
+    __neg__ = ops.negative
+    __abs__ = ops.absolute
+    __and__ = ops.bitwise_and
+    __or__ = ops.bitwise_or
+    __xor__ = ops.bitwise_xor
+    __rand__ = _reflected(ops.bitwise_and)
+    __ror__ = _reflected(ops.bitwise_or)
+    __rxor__ = _reflected(ops.bitwise_xor)
+    __invert__ = ops.invert
+    __eq__ = ops.equal
+    __ne__ = ops.not_equal
+    __lt__ = ops.less
+    __le__ = ops.less_equal
+    __gt__ = ops.greater
+    __ge__ = ops.greater_equal
+    __hash__ = object.__hash__
+    __getitem__ = ops.getitem
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if self._requires_grad:
+            raise RuntimeError(
+                "x[i] = v on a tensor that requires grad: tensors on the graph are values; use "
+                "x = ts.index_set(x, i, v), which gradients pass through"
+            )
+        if isinstance(value, Variable) and value._requires_grad:
+            raise RuntimeError(
+                "x[i] = v with a v that requires grad would lose its gradient: use "
+                "x = ts.index_set(x, i, v)"
+            )
+        self._data[ops.index.plain(index)] = getattr(value, "_data", value)
+        mark_written(self._data)
+
+    def reshape(self, *shape: Any) -> Any:
+        """The elements in another shape: ``t.reshape(2, -1)`` or ``t.reshape((2, -1))``."""
+        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Any:
+        """The axes in another order, reversed by default: ``t.transpose(1, 0, 2)``."""
+        if len(axes) == 1 and not isinstance(axes[0], int):
+            axes = axes[0]
+        return ops.transpose(self, tuple(axes) if axes else None)
+
+    abs = ops.absolute
+    all = ops.all
+    any = ops.any
+    argmax = ops.argmax
+    argmin = ops.argmin
+    argsort = ops.argsort
+    astype = ops.astype
+    broadcast_to = ops.broadcast_to
+    clamp = ops.clamp
+    clip = ops.clip
+    cos = ops.cos
+    cumprod = ops.cumprod
+    cumsum = ops.cumsum
+    diagonal = ops.diagonal
+    dot = ops.dot
+    exp = ops.exp
+    expand_dims = ops.expand_dims
+    expm1 = ops.expm1
+    flatten = ops.ravel
+    flip = ops.flip
+    log = ops.log
+    log1p = ops.log1p
+    log_softmax = ops.log_softmax
+    logsumexp = ops.logsumexp
+    matmul = ops.matmul
+    max = ops.max
+    maximum = ops.maximum
+    mean = ops.mean
+    min = ops.min
+    minimum = ops.minimum
+    moveaxis = ops.moveaxis
+    norm = ops.norm
+    prod = ops.prod
+    ravel = ops.ravel
+    relu = ops.relu
+    repeat = ops.repeat
+    round = ops.round
+    sigmoid = ops.sigmoid
+    sign = ops.sign
+    sin = ops.sin
+    softmax = ops.softmax
+    split = ops.split
+    sqrt = ops.sqrt
+    square = ops.square
+    squeeze = ops.squeeze
+    std = ops.std
+    sum = ops.sum
+    swapaxes = ops.swapaxes
+    take = ops.take
+    tanh = ops.tanh
+    tile = ops.tile
+    trace = ops.trace
+    tril = ops.tril
+    triu = ops.triu
+    unstack = ops.unstack
+    var = ops.var
+
+    def __getattr__(self, name: str) -> Any:
+        """Only reached for a name that does not exist: say what NumPy's name is, if it has one."""
+        hint = _NUMPY_NAMES.get(name)
+        raise AttributeError(
+            f"a Tensor has no attribute {name!r}"
+            + (f": NumPy's name is used here, {hint}" if hint else "")
+        )
+
+    # -- other libraries --------------------------------------------------------------------------
+
+    __array_priority__ = 100.0
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy()
+        return numpy.array(array, dtype, copy=copy) if copy else numpy.asarray(array, dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return from_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return from_numpy_function(function, args, kwargs)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        if self._requires_grad:
+            raise BufferError("this tensor requires grad: export t.detach() through DLPack")
+        return self._data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self._data.__dlpack_device__()
+
+
+_NUMPY_NAMES = {
+    "permute": "transpose(*axes)",
+    "view": "reshape(*shape)",
+    "unsqueeze": "expand_dims(axis)",
+    "expand": "broadcast_to(shape)",
+    "dim": "ndim",
+    "numel": "size",
+    "float": "astype(np.float32)",
+    "double": "astype(np.float64)",
+    "long": "astype(np.int64)",
+    "to": "astype(dtype)",
+    "type": "astype(dtype)",
+    "t": "T",
+    "pow": "x ** p",
+    "mm": "a @ b",
+    "bmm": "a @ b",
+    "cat": "ts.concatenate([a, b])",
+    "gather": "ts.take_along_axis(x, indices, axis)",
+    "index_select": "take(indices, axis)",
+    "unbind": "unstack(axis)",
+}
+
+
+def _as_array(data: Any, dtype: Any) -> Array:
+    """Data given by a user as an array: arrays keep their dtype, Python numbers are weak."""
+    if is_array(data):
+        array = data
+    elif isinstance(data, numpy.generic) and not isinstance(data, float):
+        array = numpy.asarray(data)
+    else:
+        if _holds_tensors(data):
+            raise TypeError("a list of tensors would leave the graph: use ts.stack([...])")
+        try:
+            array = numpy.asarray(data)
+        except ValueError as error:
+            raise ValueError(f"the rows of a tensor must have equal lengths ({error})") from None
+        if array.dtype.kind == "f" and not _holds_arrays(data):
+            array = array.astype(default_dtype())
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"a tensor holds real numbers (floats, integers, booleans); got {array.dtype} from "
+            f"{type(data).__name__}"
+        )
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def _holds_tensors(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(
+        isinstance(d, Variable) and d._requires_grad for d in data
+    )
+
+
+def _holds_arrays(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(is_array(d) for d in data)

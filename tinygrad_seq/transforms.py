@@ -1,0 +1,223 @@
+"""Functions of functions: gradients, products with Jacobians, whole Jacobians.
+
+Each takes a function of tensors. Its arguments may be tensors, arrays or Python numbers; the
+function is called with tensors, and what it closes over (the weights of a model) is left alone.
+Where an argument is on a graph already, the result stays on it, so transforms nest to any order.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import ops
+from .autograd import enable_grad, is_grad_enabled
+from .autograd import grad as _pull_back
+from .creation import zeros_like
+from .tensor import Tensor
+
+Function = Callable[..., Any]
+
+
+def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+    """The gradient of a function with one number as its result.  grad(f)(x) = ∂f/∂x.
+
+    Args:
+        f: A function of tensors.
+        argnums: Which argument, or which (a tuple gives a tuple of gradients).
+
+    Raises (when called):
+        ValueError: f gives no single number.
+        TypeError: an argument is not floating, or f does not give a Tensor.
+
+    Example:
+        >>> import tinygrad_seq as ts
+        >>> ts.grad(ts.grad(lambda x: x**3))(2.0)
+        Tensor(12., dtype=float32)
+    """
+    both = value_and_grad(f, argnums)
+
+    @functools.wraps(f)
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
+
+    return gradient
+
+
+def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+    """A function that gives (f(x), ∂f/∂x); see :func:`grad`."""
+
+    @functools.wraps(f)
+    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
+        args, chosen, live = _prepare(args, argnums)
+        with enable_grad():
+            y = _one_tensor(f(*args, **kwargs), f)
+            if y.size != 1:
+                raise ValueError(
+                    f"grad needs a function with one number as its result; got shape {y.shape}: "
+                    "reduce it with sum() or mean(), or use jacobian"
+                )
+            gradients = _gradients([y], chosen, None, live)
+        y = y if live else y.detach()
+        return y, gradients if isinstance(argnums, tuple) else gradients[0]
+
+    return value_and_gradient
+
+
+def vjp(f: Function, *args: Any) -> tuple[Any, Function]:
+    """f(x), and the function v ↦ vᵀ ∂f/∂x that pulls gradients back.
+
+    Returns:
+        (y, pullback): ``pullback(v)`` takes a gradient for each output and gives a tuple with one
+        for each argument; it may be called again.
+    """
+    args, chosen, live = _prepare(args, tuple(range(len(args))))
+    with enable_grad():
+        result = f(*args)
+    outputs = _tensors(result, f)
+
+    def pullback(*vs: Any) -> tuple[Tensor, ...]:
+        wanted = live or any(isinstance(v, Tensor) and v.requires_grad for v in vs)
+        return _gradients(outputs, chosen, vs, wanted, retain=True)
+
+    y = result if live else _like(result, [o.detach() for o in outputs])
+    return y, pullback
+
+
+def jvp(f: Function, xs: Any, vs: Any) -> tuple[Any, Any]:
+    """f(x), and ∂f/∂x v, the change of f along v.
+
+    The pullback u ↦ uᵀ J is linear in u; pulling v back through *it* gives J v.
+
+    Args:
+        f: A function of tensors.
+        xs: Its argument, or a tuple of them.
+        vs: A direction for each argument, of its shape.
+    """
+    xs = xs if isinstance(xs, tuple) else (xs,)
+    vs = vs if isinstance(vs, tuple) else (vs,)
+    args, chosen, live = _prepare(xs, tuple(range(len(xs))))
+    if len(vs) != len(chosen):
+        raise ValueError(f"jvp of {len(chosen)} arguments needs as many directions; got {len(vs)}")
+    with enable_grad():
+        result = f(*args)
+        outputs = _tensors(result, f)
+        us = [zeros_like(y, requires_grad=True) for y in outputs]
+        pulled = _gradients(outputs, chosen, us, live=True)
+        directions = [_direction(v, x) for v, x in zip(vs, chosen, strict=True)]
+        changes = _gradients(pulled, us, directions, live)
+    y = result if live else _like(result, [o.detach() for o in outputs])
+    return y, _like(result, list(changes))
+
+
+def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+    """The matrix of partial derivatives.  J[i, j] = ∂yᵢ/∂xⱼ, of shape ``y.shape + x.shape``.
+
+    One backward pass per element of y.
+    """
+
+    @functools.wraps(f)
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        args, chosen, live = _prepare(args, argnums)
+        with enable_grad():
+            y = _one_tensor(f(*args, **kwargs), f)
+            rows = []
+            for k in range(y.size):
+                unit = zeros_like(y)
+                unit.data.reshape(-1)[k] = 1
+                rows.append(_gradients([y], chosen, [unit], live, retain=True))
+            blocks = [
+                ops.reshape(ops.stack([row[a] for row in rows]), y.shape + x.shape)
+                if rows
+                else Tensor(x.data[:0].reshape(y.shape + x.shape))
+                for a, x in enumerate(chosen)
+            ]
+        return tuple(blocks) if isinstance(argnums, tuple) else blocks[0]
+
+    return jacobian_of
+
+
+def hessian(f: Function, argnums: int = 0) -> Function:
+    """The matrix of second derivatives of a function with one number as its result."""
+    return jacobian(grad(f, argnums), argnums)
+
+
+def hvp(f: Function, x: Any, v: Any) -> Tensor:
+    """The Hessian of f at x times v, at the cost of two backward passes: ∂/∂x ⟨∂f/∂x, v⟩."""
+    result: Tensor = grad(lambda x: ops.sum(grad(f)(x) * _direction(v, x)))(x)
+    return result
+
+
+# -- plumbing -----------------------------------------------------------------------------------
+
+
+def _prepare(
+    args: Sequence[Any], argnums: int | tuple[int, ...]
+) -> tuple[tuple[Any, ...], list[Tensor], bool]:
+    """The arguments, the chosen ones made fresh inputs; these; and whether to stay on a graph."""
+    numbers = argnums if isinstance(argnums, tuple) else (argnums,)
+    made = list(args)
+    live = False
+    for k in numbers:
+        if not -len(made) <= k < len(made):
+            raise ValueError(f"argnums={k}, but the function was called with {len(made)} arguments")
+        x = made[k]
+        x = x if isinstance(x, Tensor) else Tensor(float(x) if type(x) is int else x)
+        if x.requires_grad and is_grad_enabled():
+            live = True
+            made[k] = x * 1  # an input of its own, still joined to the outer graph
+        else:
+            made[k] = x.detach().requires_grad_()
+    return tuple(made), [made[k] for k in numbers], live
+
+
+def _gradients(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    upstream: Any,
+    live: bool,
+    retain: bool | None = None,
+) -> tuple[Tensor, ...]:
+    """Gradients of the outputs, zeros where they do not depend on an input."""
+    pairs = [
+        (y, None if upstream is None else upstream[k])
+        for k, y in enumerate(outputs)
+        if y.requires_grad
+    ]
+    if upstream is not None and len(upstream) != len(outputs):
+        raise ValueError(f"{len(outputs)} outputs need as many gradients; got {len(upstream)}")
+    if not pairs:
+        return tuple(zeros_like(x) for x in inputs)
+    found = _pull_back(
+        [y for y, _ in pairs],
+        inputs,
+        [v for _, v in pairs],
+        retain_graph=retain,
+        create_graph=live,
+        allow_unused=True,
+    )
+    return tuple(zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True))
+
+
+def _direction(v: Any, x: Tensor) -> Tensor:
+    """A direction as a tensor in the dtype of its argument, checked for shape."""
+    made = v if isinstance(v, Tensor) else Tensor(v)
+    if made.shape != x.shape:
+        raise ValueError(f"a direction has the shape of its argument, {x.shape}; got {made.shape}")
+    return made if made.dtype == x.dtype else made.astype(x.dtype)
+
+
+def _one_tensor(y: Any, f: Function) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{getattr(f, '__name__', f)} must give a Tensor; got {type(y).__name__}")
+    return y
+
+
+def _tensors(result: Any, f: Function) -> list[Tensor]:
+    parts = result if isinstance(result, (tuple, list)) else [result]
+    return [_one_tensor(part, f) for part in parts]
+
+
+def _like(result: Any, parts: list[Tensor]) -> Any:
+    return tuple(parts) if isinstance(result, (tuple, list)) else parts[0]
