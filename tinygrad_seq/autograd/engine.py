@@ -96,7 +96,7 @@ def pull(
     targets: Sequence[Source],
     create_graph: bool,
 ) -> dict[Source, Any]:
-    """Gradients at ``targets``, which the walk does not pass: what a segment contributes.
+    """Gradients at ``targets``, which the walk does not pass: what a segment contributes."""
     return _accumulate(outputs, gradients, targets, False, create_graph, stop=True)
 
 
