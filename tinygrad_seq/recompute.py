@@ -12,7 +12,7 @@ from typing import Any
 from .autograd import Node, Variable, enable_grad, is_grad_enabled
 from .autograd.engine import pull, reachable
 from .autograd.variable import Source
-from .autograd.writes import now, written_since
+from .autograd.writes import clock, written_since
 from .backend import get_rng_state, set_rng_state
 from .tensor import Tensor
 
@@ -39,7 +39,7 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not sources:
         return result
     shape, dtype = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
-    node = Node(segment, sources, {}, shape, dtype)
+    node = Node(segment, sources, [], None, shape, dtype)
     parts = zip(outputs, node.outputs(), strict=True)
     made = tuple(Tensor._wrap(y.data, n) if y.requires_grad else y for y, n in parts)
     return made if isinstance(result, tuple) else made[0]
@@ -55,7 +55,7 @@ class _Segment:
     ) -> None:
         self._call = f, args, kwargs
         self._random = get_rng_state()
-        self._start = now()
+        self._start = next(clock)
 
     def run(self) -> Any:
         f, args, kwargs = self._call
@@ -75,7 +75,7 @@ class _Segment:
         return tuple(ends)
 
     def pullback(
-        self, node: Node, g: Any, wanted: Callable[[Source], bool], live: bool
+        self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterable[tuple[Source, Any]]:
         """Run the segment again, this time to the gradients of its sources."""
         _, args, kwargs = self._call
@@ -94,7 +94,7 @@ class _Segment:
         outputs = result if isinstance(result, tuple) else (result,)
         pairs = [(y, part) for y, part in zip(outputs, g, strict=True) if y.requires_grad]
         seeds = [part if live else Tensor(part) for _, part in pairs]
-        targets = [e for e in node.edges if e is not None and wanted(e)]
+        targets = [e for e in node.edges if e is not None and (wanted is None or wanted(e))]
         found = pull([y for y, _ in pairs], seeds, targets, create_graph=live)
         for source, gradient in found.items():
             yield source, gradient if live else gradient.data

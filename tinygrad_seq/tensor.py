@@ -15,7 +15,7 @@ import numpy
 
 from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
-from .autograd.primitive import as_operand
+from .autograd.operands import as_operand
 from .autograd.writes import version
 from .backend import Array, backend_of, default_dtype, is_array
 from .interop import from_numpy_function, from_ufunc

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..backend import xp
+from ..backend import is_array, xp
 from .mode import Mode, enable_grad, no_grad, watching
-from .primitive import all_finite
+from .operands import all_finite
 from .variable import Node, Source, Variable, source_of
 from .writes import last_write, written_since
 
@@ -129,14 +129,16 @@ def _accumulate(
         totals.add(source_of(output), seed if create_graph else seed._data, fresh=False)
     ends = frozenset(targets or ())
     nodes = reachable(list(totals.values), lambda source: stop and source in ends)
-    wanted = (lambda source: True) if targets is None else _leading_to(ends, nodes)
+    wanted = None
     if targets is not None:
+        wanted = _leading_to(ends, nodes)
         unreached = not ends.issubset(_sources(nodes, totals))
         nodes = [n for n in nodes if wanted(n) or (unreached and n.saved is None)]
     for node in nodes:
         _check(node)  # before anything is changed
 
     mode: Mode = enable_grad() if create_graph else no_grad()
+    watched = watching.get()
     with mode:
         for node in reversed(nodes):
             g = totals.take(node, keep=node in ends)
@@ -147,7 +149,7 @@ def _accumulate(
                 continue
             for source, value in node.op.pullback(node, g, wanted, create_graph):
                 value = _fit(value, source, node)
-                if watching.get():
+                if watched:
                     _watch(node, g, value)
                 totals.add(source, value, fresh=_is_fresh(value, g, node))
             if not retain:
@@ -289,7 +291,7 @@ def _check(node: Node) -> None:
             "retain_graph=True to that one to go through it again"
         )
     if node.time < last_write():
-        for name, value in node.saved.items():
+        for name, value in zip(node.plan.names if node.plan else (), node.saved, strict=True):
             for array in value if type(value) is tuple else (value,):
                 if hasattr(array, "base") and written_since(array, node.time):
                     raise RuntimeError(_overwritten(node, name, array))
@@ -308,7 +310,7 @@ def _overwritten(node: Node, name: str, array: Any) -> str:
 def _fit(value: Any, source: Source, node: Node) -> Any:
     """A rule's result in the shape and dtype of its argument: broadcasting is undone here."""
     shape = source.shape
-    if not isinstance(value, Variable):
+    if not is_array(value) and not isinstance(value, Variable):
         value = xp(value).asarray(value)
     if value.shape != shape:
         extra = value.ndim - len(shape)
@@ -328,10 +330,9 @@ def _fit(value: Any, source: Source, node: Node) -> Any:
 
 def _is_fresh(value: Any, g: Any, node: Node) -> bool:
     """Whether a rule made this array itself: no view, not what came in, not what was saved."""
-    if getattr(value, "base", g) is not None or value is g:
+    if value is g or getattr(value, "base", g) is not None:
         return False
-    held = node.saved.values() if node.saved else ()
-    return all(value is not v for v in held)
+    return all(value is not saved for saved in node.saved or ())
 
 
 def _watch(node: Node, g: Any, value: Any) -> None:

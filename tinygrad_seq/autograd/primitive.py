@@ -19,21 +19,23 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 
-from ..backend import is_array, result_dtype, xp
+from ..backend import is_array, xp
 from .mode import recording, watching
-from .variable import Node, Source, Variable, source_of
+from .operands import PLAIN, all_finite, as_operand, settle
+from .variable import Node, Source, Variable
+
+Rule: TypeAlias = Callable[..., Any]
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
 
-_FLOAT64 = numpy.dtype(numpy.float64)
 _PACKAGE = str(Path(__file__).parent.parent)
 
 
@@ -49,6 +51,20 @@ class Interval:
     low: float
     high: float
     kinks: tuple[float, ...] = ()
+
+
+class Plan(NamedTuple):
+    """What a call saves when certain of its arguments need gradients.
+
+    Attributes:
+        names: Of the saved values.
+        reads: How to read each from (values, params, out).
+        uses: Per argument, its rule and which saved values (by number) the rule takes after g.
+    """
+
+    names: tuple[str, ...]
+    reads: tuple[Callable[[list[Any], dict[str, Any], Any], Any], ...]
+    uses: tuple[tuple[Rule, tuple[int, ...]] | None, ...]
 
 
 class Primitive:
@@ -74,26 +90,26 @@ class Primitive:
         self.name = forward.__name__
         self.elementwise = elementwise
         self.analytic = True
-        self.rules: dict[str, Callable[..., Any]] = {}
+        self.rules: dict[str, Rule] = {}
         self.intervals: dict[str, Interval] = {}
         functools.update_wrapper(self, forward)
         self.__signature__ = inspect.signature(forward)
-        kinds = self.__signature__.parameters.values()
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in kinds)
+        given = self.__signature__.parameters.values()
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in given)
         self.arguments = tuple(
-            p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)
+            p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)
         )
         self.parameters = {
-            p.name: p.default for p in kinds if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            p.name: p.default for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         }
         if not self.arguments:
             raise TypeError(
                 f"primitive {self.name} has no array argument: put them before a slash, "
                 f"def {self.name}(x, /, axis=None)"
             )
-        self._says_dtype = "dtype" in self.parameters  # then its result is not for _settle
-        self._plans: dict[int, tuple[tuple[str, Callable[..., Any]], ...]] = {}
-        self._compiled: tuple[tuple[Callable[..., Any], tuple[str, ...]] | None, ...] = ()
+        self._arity = -1 if self.variadic else len(self.arguments)
+        self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
+        self._plans: dict[int, Plan] = {}
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}{self.__signature__}>"
@@ -104,7 +120,7 @@ class Primitive:
 
     # -- the table: rules and domain --------------------------------------------------------
 
-    def defvjp(self, **rules: Callable[..., Any]) -> None:
+    def defvjp(self, **rules: Rule) -> None:
         """Give the vector-Jacobian product for arguments, by name; may replace earlier rules.
 
         Raises:
@@ -123,12 +139,6 @@ class Primitive:
                 )
             self.rules[argument] = rule
         self._plans.clear()
-        self._compiled = tuple(
-            (self.rules[a], tuple(inspect.signature(self.rules[a]).parameters)[1:])
-            if a in self.rules
-            else None
-            for a in self.arguments
-        )
 
     def domain(self, *, analytic: bool = True, **intervals: Interval) -> None:
         """Say for the generated tests where each argument is smooth, and if complex step works."""
@@ -138,43 +148,64 @@ class Primitive:
     # -- forward ----------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **params: Any) -> Any:
-        if params or self.variadic or len(args) != len(self.arguments):
+        if params or len(args) != self._arity:
             args, params = self._bind(args, params)
         else:
             params = self.parameters
-        values = list(args)
-        variable = None
-        wanted = 0  # bit i is set when argument i needs a gradient
-        for i, value in enumerate(args):
-            if isinstance(value, Variable):
-                variable = value
-                values[i] = value._data
-                if value._requires_grad:
-                    wanted |= 1 << i
-            elif type(value) not in _PLAIN:
-                values[i] = as_operand(value, args, self.name)
+        values, edges = [], []
+        variable: Variable | None = None
+        wanted, bit = 0, 1  # a bit is set for each argument that needs a gradient
+        for arg in args:
+            edge: Source | None = None
+            if isinstance(arg, Variable):
+                variable = arg
+                values.append(arg._data)
+                if arg._requires_grad:
+                    wanted |= bit
+                    edge = arg.node or arg
+            else:
+                values.append(arg if type(arg) in PLAIN else as_operand(arg, values, self.name))
+            edges.append(edge)
+            bit <<= 1
         out = self.forward(*values, **params)
         if variable is None:
             return out
-        several = type(out) is tuple
-        if several:
-            out = tuple([_settle(o, values) for o in out])
-        elif not self._says_dtype:
-            out = _settle(out, values)
+        if type(out) is tuple:
+            return self._wrap_several(variable, values, params, out, wanted, edges)
+        if not self._says_dtype:
+            out = settle(out, values)
+        node = None
+        if wanted and self.rules and out.dtype.kind == "f" and recording.get():
+            plan = self._plans.get(wanted) or self._plan(wanted, len(args))
+            saved = [read(values, params, out) for read in plan.reads]
+            node = Node(self, edges, saved, plan, out.shape, out.dtype)
         if watching.get():
-            self._watch(out, values)
+            self._watch(out, values, node)
+        return variable._wrap(out, node)
+
+    def _wrap_several(
+        self,
+        variable: Variable,
+        values: list[Any],
+        params: dict[str, Any],
+        out: tuple[Any, ...],
+        wanted: int,
+        edges: list[Source | None],
+    ) -> tuple[Variable, ...]:
+        """As the end of ``__call__``, for a forward with several results."""
+        out = tuple([settle(o, values) for o in out])
+        node = None
         if wanted and self.rules and recording.get():
-            node = self._record(args, values, params, out, wanted, several)
-            if several:
-                return tuple(
-                    variable._wrap(o, n if o.dtype.kind == "f" else None)
-                    for o, n in zip(out, node.outputs(), strict=True)
-                )
-            if node.dtype.kind == "f":
-                return variable._wrap(out, node)
-        if several:
+            plan = self._plan(wanted, len(values))
+            saved = [read(values, params, out) for read in plan.reads]
+            shape, dtype = tuple([o.shape for o in out]), tuple([o.dtype for o in out])
+            node = Node(self, edges, saved, plan, shape, dtype)
+        if watching.get():
+            self._watch(out, values, node)
+        if node is None:
             return tuple([variable._wrap(o) for o in out])
-        return variable._wrap(out)
+        parts = zip(out, node.outputs(), strict=True)
+        return tuple([variable._wrap(o, n if o.dtype.kind == "f" else None) for o, n in parts])
 
     def _bind(
         self, args: tuple[Any, ...], params: dict[str, Any]
@@ -187,45 +218,29 @@ class Primitive:
         extra = len(args) > count + len(self.parameters)
         if twice or extra or len(args) < count or len(params) > len(self.parameters):
             raise TypeError(f"{self.name}{self.__signature__} does not take {args!r:.80}, {params}")
-        if inspect.Parameter.empty in params.values():
-            missing = [n for n, v in params.items() if v is inspect.Parameter.empty]
+        missing = [n for n, v in params.items() if v is inspect.Parameter.empty]
+        if missing:
             raise TypeError(f"{self.name}{self.__signature__} also needs {', '.join(missing)}")
         return tuple(args[0]) if self.variadic else args[:count], params
 
-    def _record(
-        self,
-        args: tuple[Any, ...],
-        values: list[Any],
-        params: dict[str, Any],
-        out: Any,
-        wanted: int,
-        several: bool,
-    ) -> Node:
-        plan = self._plans.get(wanted) or self._plan(wanted, len(args))
-        edges = tuple([source_of(arg) if wanted >> i & 1 else None for i, arg in enumerate(args)])
-        saved = {name: read(values, params, out) for name, read in plan}
-        if several:
-            shape, dtype = tuple(o.shape for o in out), tuple(o.dtype for o in out)
-        else:
-            shape, dtype = out.shape, out.dtype
-        node = Node(self, edges, saved, shape, dtype)
-        if watching.get():
-            node.origin = _calling_line()
-        return node
-
-    def _rule(self, i: int) -> tuple[Callable[..., Any], tuple[str, ...]] | None:
-        return self._compiled[0 if self.variadic else i]
-
-    def _plan(self, wanted: int, count: int) -> tuple[tuple[str, Callable[..., Any]], ...]:
-        """What to save when these arguments need gradients: names, and how to read each."""
-        rules = [self._rule(i) for i in range(count) if wanted >> i & 1]
-        if None in rules:
-            raise RuntimeError(
-                f"{self.name} has no rule for every argument that requires grad "
-                f"(rules: {', '.join(self.rules)}); detach() it, or add one with defvjp"
-            )
-        names = dict.fromkeys(n for rule in rules if rule for n in rule[1] if n != "i")
-        plan = tuple((name, self._reader(name)) for name in names)
+    def _plan(self, wanted: int, count: int) -> Plan:
+        """What to save when these of ``count`` arguments need gradients."""
+        arguments = self.arguments * count if self.variadic else self.arguments
+        needs: dict[str, int] = {}  # the saved names and their numbers
+        uses: list[tuple[Rule, tuple[int, ...]] | None] = []
+        for i, argument in enumerate(arguments):
+            if not wanted >> i & 1:
+                uses.append(None)
+                continue
+            rule = self.rules.get(argument)
+            if rule is None:
+                raise RuntimeError(
+                    f"{self.name} has no rule for its argument {argument}, which requires grad: "
+                    f"detach() it, or give the rule with {self.name}.defvjp({argument}=...)"
+                )
+            names = tuple(inspect.signature(rule).parameters)[1:]
+            uses.append((rule, tuple(needs.setdefault(n, len(needs)) for n in names)))
+        plan = Plan(tuple(needs), tuple(self._reader(n) for n in needs), tuple(uses))
         if not self.variadic:
             self._plans[wanted] = plan
         return plan
@@ -235,12 +250,14 @@ class Primitive:
             return lambda values, params, out: out
         if name in self.parameters:
             return lambda values, params, out: params[name]
+        if name == "i" and self.variadic:
+            return lambda values, params, out: None  # known in backward
         argument = name.removesuffix("_shape")
         i = self.arguments.index(argument)
         if self.variadic:
             if name == argument:
                 return lambda values, params, out: tuple(values)
-            return lambda values, params, out: tuple(numpy.shape(v) for v in values)
+            return lambda values, params, out: tuple([numpy.shape(v) for v in values])
         if name == argument:
             return lambda values, params, out: values[i]
         return lambda values, params, out: numpy.shape(values[i])
@@ -248,47 +265,62 @@ class Primitive:
     # -- backward ---------------------------------------------------------------------------
 
     def pullback(
-        self, node: Node, g: Any, wanted: Callable[[Source], bool], live: bool
+        self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterator[tuple[Source, Any]]:
         """Apply the rules: yield (source, gradient) for each wanted argument of ``node``."""
-        saved = node.saved
+        plan, saved = node.plan, node.saved
+        assert plan is not None  # only checkpoints have none
         assert saved is not None  # the engine has checked
         if live:
-            wrap = (g[0] if type(g) is tuple else g)._wrap
-            saved = {n: self._revive(node, n, value, wrap) for n, value in saved.items()}
-        for i, edge in enumerate(node.edges):
-            if edge is None or not wanted(edge):
+            saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
+        position = plan.names.index("i") if self.variadic and "i" in plan.names else None
+        for i, (edge, use) in enumerate(zip(node.edges, plan.uses, strict=True)):
+            if edge is None or use is None or (wanted is not None and not wanted(edge)):
                 continue
-            rule, needs = self._rule(i)  # type: ignore[misc]  # _plan saw that there is one
-            gradient = rule(g, *[i if n == "i" else saved[n] for n in needs])
+            if position is not None:
+                saved[position] = i
+            rule, takes = use
+            gradient = rule(g, *[saved[k] for k in takes])
             if gradient is not None:
                 yield edge, gradient
 
-    def _revive(self, node: Node, name: str, value: Any, wrap: Callable[..., Any]) -> Any:
-        """A saved array as the tensor it was, joined to the graph, so that rules are recorded."""
+    def _revive(self, node: Node, wrap: Callable[..., Any]) -> list[Any]:
+        """Saved arrays as the tensors they were, on the graph, so that rules are recorded."""
 
         def tensor(value: Any, source: Source | None) -> Any:
-            if source is None:
-                return value  # a constant
-            return source if isinstance(source, Variable) else wrap(value, source)
+            if not isinstance(source, Variable):
+                return value if source is None else wrap(value, source)  # a constant, or a result
+            if source._data is not value:
+                raise RuntimeError(
+                    f"the data of a tensor of shape {source.shape} was replaced after {self.name} "
+                    "saved it: its graph cannot be differentiated a second time"
+                )
+            return source
 
-        if name == "y":
-            if type(value) is tuple:
-                return tuple(map(tensor, value, node.outputs()))
-            return tensor(value, node)
-        if name not in self.arguments:
-            return value
-        if self.variadic:
-            return tuple(map(tensor, value, node.edges))
-        return tensor(value, node.edges[self.arguments.index(name)])
+        def revive(name: str, value: Any) -> Any:
+            if name == "y":
+                if type(value) is tuple:
+                    return tuple(map(tensor, value, node.outputs()))
+                return tensor(value, node)
+            if name not in self.arguments:
+                return value
+            if self.variadic:
+                return tuple(map(tensor, value, node.edges))
+            return tensor(value, node.edges[self.arguments.index(name)])
 
-    def _watch(self, out: Any, values: list[Any]) -> None:
-        """In anomaly mode: raise at a NaN or Inf that was not in the inputs."""
-        if not all_finite(out) and all(all_finite(v) for v in values):
+        assert node.plan is not None
+        assert node.saved is not None
+        return [revive(n, value) for n, value in zip(node.plan.names, node.saved, strict=True)]
+
+    def _watch(self, out: Any, values: list[Any], node: Node | None) -> None:
+        """In anomaly mode: note the line, and raise at a NaN or Inf that was not in the inputs."""
+        line = _calling_line()
+        if node is not None:
+            node.origin = line
+        if not all_finite(out) and all_finite(values):
             shapes = ", ".join(str(numpy.shape(v)) for v in values)
             raise FloatingPointError(
-                f"{self.name} of shapes {shapes} gave NaN or Inf from finite inputs, "
-                f"at {_calling_line()}"
+                f"{self.name} of shapes {shapes} gave NaN or Inf from finite inputs, at {line}"
             )
 
 
@@ -300,7 +332,7 @@ def primitive(forward: Callable[..., Any]) -> Primitive:
     require grad.
 
     Example:
-        >>> import numpy as np, tinygrad_seq as ts
+        >>> import tinygrad_seq as ts
         >>> @ts.primitive
         ... def cube(x, /):
         ...     return x * x * x
@@ -331,55 +363,6 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
 def _register(made: Primitive) -> Primitive:
     PRIMITIVES[made.name] = made
     return made
-
-
-# -- values in and out ------------------------------------------------------------------------
-
-# What a forward takes as it is. np.float64 is a Python float: weak, as Python numbers are.
-_PLAIN = frozenset((numpy.ndarray, float, int, bool, type(None)))
-
-
-def as_operand(value: Any, beside: Iterable[Any] = (), name: str = "an operation") -> Any:
-    """A value given to an operation, as an array or a Python number.
-
-    Lists take the float dtype of the arrays ``beside`` them, as Python numbers do.
-
-    Raises:
-        TypeError: it is nothing to compute with (a string, an object, a complex number).
-    """
-    if is_array(value) and value.dtype.kind in "fiubc":
-        return value
-    if isinstance(value, float):
-        return float(value)
-    array = numpy.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} takes tensors, arrays and real numbers; got {type(value).__name__} "
-            f"{value!r:.60}"
-        )
-    weak = isinstance(value, (list, tuple)) and array.dtype.kind == "f"
-    return array.astype(result_dtype(*beside)) if weak else array
-
-
-def _settle(out: Any, values: list[Any]) -> Any:
-    """A result as an array, which is float64 only if an input was."""
-    if type(out) is not numpy.ndarray:
-        out = xp(out).asarray(out)
-    if out.dtype is _FLOAT64:
-        for value in values:
-            if getattr(value, "dtype", None) is _FLOAT64:
-                return out
-        return out.astype(result_dtype(*values))
-    return out
-
-
-def all_finite(value: Any) -> bool:
-    """Whether a value, or each of a tuple, holds no NaN and no Inf."""
-    if isinstance(value, (tuple, list)):
-        return all(all_finite(v) for v in value)
-    if not is_array(value) or value.dtype.kind != "f":
-        return True
-    return bool(xp(value).isfinite(value).all())
 
 
 def _calling_line() -> str:

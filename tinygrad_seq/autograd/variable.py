@@ -7,10 +7,13 @@ graph, only what the rules asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, Self, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from .writes import now
+from .writes import clock
+
+if TYPE_CHECKING:
+    from .primitive import Plan
 
 
 class Operation(Protocol):
@@ -19,7 +22,7 @@ class Operation(Protocol):
     name: str
 
     def pullback(
-        self, node: Node, g: Any, wanted: Callable[[Source], bool], live: bool
+        self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterable[tuple[Source, Any]]:
         """Yield (source, gradient) for each wanted source; tensors when ``live``, else arrays."""
         ...
@@ -31,7 +34,8 @@ class Node:
     Attributes:
         op: What was computed; ``op.pullback`` turns the output's gradient into the inputs'.
         edges: Per argument, where it came from, or None when it needs no gradient.
-        saved: What the rules asked for, by name; None once backward has passed.
+        saved: What the rules asked for; None once backward has passed.
+        plan: Of a primitive: the names of what is saved, and which rule takes what.
         shape, dtype: Of the output (tuples of them for an operation with several outputs).
         time: Recorded when. Arguments are older than results, so descending time is a
             topological order.
@@ -47,6 +51,7 @@ class Node:
         "hooks",
         "op",
         "origin",
+        "plan",
         "saved",
         "shape",
         "slot",
@@ -56,8 +61,9 @@ class Node:
     def __init__(
         self,
         op: Operation,
-        edges: tuple[Source | None, ...],
-        saved: dict[str, Any] | None,
+        edges: Sequence[Source | None],
+        saved: list[Any] | None,
+        plan: Plan | None,
         shape: Any,
         dtype: Any,
         slot: int | None = None,
@@ -65,9 +71,10 @@ class Node:
         self.op = op
         self.edges = edges
         self.saved = saved
+        self.plan = plan
         self.shape = shape
         self.dtype = dtype
-        self.time = now()
+        self.time = next(clock)
         self.slot = slot
         self.hooks: dict[int, Callable[[Any], Any]] | None = None
         self.origin: str | None = None
@@ -75,7 +82,7 @@ class Node:
     def outputs(self) -> Iterator[Node]:
         """For an operation with several outputs: a node for each of them."""
         for slot, (shape, dtype) in enumerate(zip(self.shape, self.dtype, strict=True)):
-            yield Node(self.op, (self,), {}, shape, dtype, slot)
+            yield Node(self.op, (self,), [], None, shape, dtype, slot)
 
     def __repr__(self) -> str:
         where = "" if self.slot is None else f"[{self.slot}]"

@@ -11,14 +11,9 @@ import itertools
 import weakref
 from typing import Any
 
-_clock = itertools.count(1)
+clock = itertools.count(1)
 _writes: dict[int, tuple[weakref.ref[Any], int, int]] = {}  # id(owner): owner, time, how often
 _last = 0
-
-
-def now() -> int:
-    """The next tick of the clock."""
-    return next(_clock)
 
 
 def _owner(array: Any) -> Any:
@@ -37,7 +32,7 @@ def mark_written(array: Any) -> None:
     global _last
     owner = _owner(array)
     key = id(owner)
-    _last = now()
+    _last = next(clock)
     known = _writes.get(key)
     if known is None:
         ref = weakref.ref(owner, lambda _: _writes.pop(key, None))
