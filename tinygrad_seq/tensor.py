@@ -528,7 +528,7 @@ def _as_array(data: Any, dtype: Any) -> Array:
             array = numpy.asarray(data)
         except ValueError as error:
             raise ValueError(f"the rows of a tensor must have equal lengths ({error})") from None
-        if array.dtype.kind == "f" and not _holds_arrays(data):
+        if dtype is None and array.dtype.kind == "f" and not _holds_arrays(data):
             array = array.astype(default_dtype())
     if array.dtype.kind not in "fiub":
         raise TypeError(

@@ -1,7 +1,7 @@
 """Functions of functions: gradients, products with Jacobians, whole Jacobians.
 
-Each takes a function of tensors. Its arguments may be tensors, arrays or Python numbers; the
-function is called with tensors, and what it closes over (the weights of a model) is left alone.
+Each takes a function of tensors. The arguments to differentiate may be given as tensors, arrays or
+Python numbers; the function gets tensors. What it closes over (a model's weights) is left alone.
 Where an argument is on a graph already, the result stays on it, so transforms nest to any order.
 """
 

@@ -97,7 +97,7 @@ def pull(
     create_graph: bool,
 ) -> dict[Source, Any]:
     """Gradients at ``targets``, which the walk does not pass: what a segment contributes."""
-    return _accumulate(outputs, gradients, targets, False, create_graph, stop=True)
+    return _accumulate(outputs, gradients, targets, None, create_graph, stop=True)
 
 
 def reachable(sources: Sequence[Source], stop: Callable[[Source], bool]) -> list[Node]:
@@ -129,13 +129,12 @@ def _accumulate(
         totals.add(source_of(output), seed if create_graph else seed._data, fresh=False)
     ends = frozenset(targets or ())
     nodes = reachable(list(totals.values), lambda source: stop and source in ends)
+    for node in nodes:
+        _check(node)  # before anything is changed
     wanted = None
     if targets is not None:
         wanted = _leading_to(ends, nodes)
-        unreached = not ends.issubset(_sources(nodes, totals))
-        nodes = [n for n in nodes if wanted(n) or (unreached and n.saved is None)]
-    for node in nodes:
-        _check(node)  # before anything is changed
+        nodes = [node for node in nodes if wanted(node)]
 
     mode: Mode = enable_grad() if create_graph else no_grad()
     watched = watching.get()
@@ -177,7 +176,8 @@ class _Totals:
             if fresh:
                 self._owned.add(source)
         elif source in self._owned and not self._live:
-            total += value
+            total += value  # in place, but for 0-d sums, which NumPy gives as new scalars
+            self.values[source] = total
         else:
             self.values[source] = total + value
             self._owned.add(source)
@@ -267,11 +267,6 @@ def _seeds(outputs: Sequence[Any], gradients: Sequence[Any] | None) -> list[Any]
             )
         seeds.append(gradient if gradient.dtype == output.dtype else gradient.astype(output.dtype))
     return seeds
-
-
-def _sources(nodes: Sequence[Node], totals: _Totals) -> set[Source | None]:
-    """Everything that a walk over ``nodes`` gives a gradient."""
-    return {*totals.values, *(edge for node in nodes for edge in node.edges)}
 
 
 def _leading_to(ends: frozenset[Source], nodes: Sequence[Node]) -> Callable[[Source], bool]:

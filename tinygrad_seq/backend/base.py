@@ -63,7 +63,8 @@ class Backend:
         np = self.np
         rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
         if not (is_array(rows) and rows.dtype.kind in "iu" and rows.size and target.ndim > 1):
-            np.add.at(target, index, values)
+            # add.at reads past the end of values that it has to broadcast itself (NumPy 2.4)
+            np.add.at(target, index, np.broadcast_to(values, target[index].shape))
             return
         ids = rows.reshape(-1) % target.shape[0]  # a negative id counts from the end
         values = np.broadcast_to(values, rows.shape + target.shape[1:])

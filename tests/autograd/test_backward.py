@@ -1,0 +1,310 @@
+"""The engine: order, accumulation, ownership, freeing, several outputs (design points 1 to 4)."""
+
+import sys
+import weakref
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+
+
+def leaf(values, dtype="f8"):
+    return ts.tensor(values, dtype=dtype, requires_grad=True)
+
+
+def test_chain_of_100_000_operations_needs_no_recursion():
+    assert sys.getrecursionlimit() <= 1000
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y * 1.00001
+    y.backward()
+    assert x.grad.item() == pytest.approx(1.00001**100_000, rel=1e-9)
+
+
+def test_a_long_graph_can_be_dropped_without_backward():
+    y = leaf(1.0)
+    for _ in range(100_000):
+        y = ts.tanh(y)
+    alive = weakref.ref(y)
+    del y
+    assert alive() is None
+
+
+def test_a_thousand_doublings_visit_each_node_once():
+    visits = []
+
+    @ts.primitive
+    def double(x, /):
+        return x + x
+
+    def rule(g):
+        visits.append(1)
+        return g + g
+
+    double.defvjp(x=rule)
+    x = leaf(1.0)
+    y = x
+    for _ in range(1000):
+        y = double(y)
+    y.backward()
+    assert len(visits) == 1000
+    assert x.grad.item() == 2.0**1000
+
+
+def test_shared_nodes_are_linear():
+    x = leaf(1.0)
+    y = x
+    for _ in range(1000):
+        y = y + y
+    y.backward()
+    assert x.grad.item() == 2.0**1000
+
+
+def test_gradients_accumulate_over_calls():
+    x = leaf([1.0, 2.0])
+    (x * x).sum().backward()
+    (3 * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [5.0, 7.0])
+
+
+def test_an_earlier_grad_is_a_value_and_does_not_change():
+    x = leaf([1.0, 2.0])
+    (x * x).sum().backward()
+    first = x.grad
+    (x * x).sum().backward()
+    np.testing.assert_array_equal(first.numpy(), [2.0, 4.0])
+    np.testing.assert_array_equal(x.grad.numpy(), [4.0, 8.0])
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_alias_nothing(create_graph):
+    a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    upstream = ts.tensor([1.0, 1.0], dtype="f8")
+    (a + b).backward(upstream, create_graph=create_graph)
+    grads = [a.grad.data, b.grad.data, upstream.data, a.data, b.data]
+    for i, one in enumerate(grads):
+        for other in grads[:i]:
+            assert not np.shares_memory(one, other)
+
+
+def test_gradient_of_the_output_itself_does_not_alias_the_upstream():
+    x = leaf([1.0, 2.0])
+    v = np.array([5.0, 6.0])
+    x.backward(v)
+    v[:] = 0
+    np.testing.assert_array_equal(x.grad.numpy(), [5.0, 6.0])
+
+
+def test_broadcast_views_are_not_accumulated_into():
+    x = leaf(np.ones((3, 4)))
+    (x.sum() + x.sum(axis=0).sum() + (x * 2).sum()).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full((3, 4), 4.0))
+
+
+def test_grad_has_shape_dtype_and_kind_of_its_tensor():
+    x = leaf(np.ones((2, 1)), "f4")
+    y = x * np.ones((2, 3))  # float64 by broadcasting
+    assert y.dtype == np.float64
+    y.sum().backward()
+    assert type(x.grad) is ts.Tensor
+    assert x.grad.shape == (2, 1)
+    assert x.grad.dtype == np.float32
+
+
+def test_second_backward_raises_and_names_retain_graph():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        y.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [2.0, 4.0])
+
+
+def test_second_backward_through_a_shared_part_raises_and_changes_nothing():
+    x, w = leaf(3.0), leaf(2.0)
+    y = x * x
+    y.backward()
+    z = y * w
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        z.backward()
+    assert w.grad is None
+    assert x.grad.item() == 6.0
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        ts.autograd.grad(z, [w, x])  # never a part of the gradient in silence
+
+
+def test_retain_graph_allows_another_pass():
+    x = leaf(3.0)
+    y = x * x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 54.0
+
+
+def test_saved_values_are_freed_as_backward_passes():
+    x = leaf(np.ones(10))
+    y = ts.exp(x)
+    alive = weakref.ref(y.data)
+    z = ts.sin(y).sum()
+    del y
+    assert alive() is not None
+    z.backward()
+    assert alive() is None
+
+
+def test_only_what_a_rule_names_is_kept():
+    x = leaf(np.ones(10))
+    y = x * 2.0
+    alive = weakref.ref(y.data)
+    z = y + 1.0  # its rule needs neither argument nor result
+    del y
+    assert alive() is None
+    z.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full(10, 2.0))
+
+
+def test_backward_of_a_non_scalar_needs_a_gradient_of_its_shape():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(RuntimeError, match=r"shape \(2,\)"):
+        (x * x).backward()
+    with pytest.raises(ValueError, match=r"\(2,\).*\(\)"):
+        (x * x).backward(ts.tensor(1.0))
+    with pytest.raises(ValueError, match="shape"):
+        (x * x).backward(np.ones((1, 2)))
+
+
+def test_an_implicit_gradient_is_for_any_one_element_tensor():
+    x = leaf([[2.0]])
+    (x * x).backward()
+    assert x.grad.item() == 4.0
+
+
+def test_backward_through_what_requires_no_grad_raises():
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        ts.tensor(1.0).backward()
+    with ts.no_grad():
+        y = leaf(1.0) * 2
+    with pytest.raises(RuntimeError, match="no_grad"):
+        y.backward()
+
+
+@pytest.mark.parametrize("dtype", ["i4", "i8", "u1", "?"])
+def test_only_floats_require_grad(dtype):
+    with pytest.raises(TypeError, match="floating"):
+        ts.tensor([1, 0], dtype=dtype, requires_grad=True)
+    t = ts.tensor([1, 0], dtype=dtype)
+    with pytest.raises(TypeError, match="floating"):
+        t.requires_grad = True
+
+
+def test_an_integer_result_is_off_the_graph():
+    x = leaf([1.5, 2.5])
+    assert not x.astype("i8").requires_grad
+    assert not (x > 2).requires_grad
+    assert not x.argmax().requires_grad
+    assert x.astype("f4").requires_grad
+
+
+def test_unused_outputs_of_one_operation_count_as_zero():
+    x = leaf(np.arange(6.0))
+    first, _, third = ts.split(x, 3)
+    (first * 2 + third * 3).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 2, 0, 0, 3, 3])
+
+
+def test_outputs_of_one_operation_used_several_times():
+    x = leaf(np.arange(4.0))
+    a, b = ts.unstack(x.reshape(2, 2))
+    ((a + a) * b + a).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [5, 7, 0, 2])
+
+
+def test_functional_grad_leaves_grad_alone():
+    x, y = leaf(2.0), leaf(3.0)
+    gx, gy = ts.autograd.grad(x * x * y, [x, y])
+    assert (gx.item(), gy.item()) == (12.0, 4.0)
+    assert x.grad is None
+    assert y.grad is None
+
+
+def test_functional_grad_of_a_result_and_its_argument():
+    x = leaf(2.0)
+    y = x * x
+    z = y * y
+    gy, gx = ts.autograd.grad(z, [y, x])
+    assert (gy.item(), gx.item()) == (8.0, 32.0)
+
+
+def test_functional_grad_of_several_outputs():
+    x = leaf([1.0, 2.0])
+    ys = [x * 2, x * x]
+    (g,) = ts.autograd.grad(ys, x, [np.array([1.0, 1.0]), np.array([1.0, 10.0])])
+    np.testing.assert_array_equal(g.numpy(), [4.0, 42.0])
+
+
+def test_functional_grad_names_an_unused_input():
+    x, y = leaf(2.0), leaf(3.0)
+    with pytest.raises(RuntimeError, match="allow_unused"):
+        ts.autograd.grad(x * x, [x, y])
+    gx, gy = ts.autograd.grad(x * x, [x, y], allow_unused=True)
+    assert gx.item() == 4.0
+    assert gy is None
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        ts.autograd.grad(x * x, ts.tensor(1.0))
+
+
+def test_functional_grad_skips_rules_that_nobody_asked_for():
+    calls = []
+
+    @ts.primitive
+    def product(a, b, /):
+        return a * b
+
+    product.defvjp(
+        a=lambda g, b: calls.append("a") or g * b, b=lambda g, a: calls.append("b") or g * a
+    )
+    x, y = leaf(2.0), leaf(3.0)
+    ts.autograd.grad(product(x, y), y)
+    assert calls == ["b"]
+
+
+def test_any_order_of_derivative():
+    x = leaf(0.7)
+    y = ts.sin(x)
+    for expected in (np.cos, lambda v: -np.sin(v), lambda v: -np.cos(v), np.sin, np.cos):
+        (y,) = ts.autograd.grad(y, x, create_graph=True)
+        assert y.item() == pytest.approx(expected(0.7), abs=1e-12)
+
+
+def test_second_order_through_backward():
+    x = leaf(3.0)
+    (x**3).backward(create_graph=True)
+    g = x.grad
+    assert g.requires_grad
+    x.grad = None
+    g.backward()
+    assert x.grad.item() == 18.0
+
+
+def test_assigning_grad_checks_it():
+    x = leaf([1.0, 2.0])
+    x.grad = ts.tensor([1.0, 1.0], dtype="f8")
+    x.grad = None
+    with pytest.raises(ValueError, match="shape"):
+        x.grad = ts.tensor([1.0], dtype="f8")
+    with pytest.raises(ValueError, match="dtype"):
+        x.grad = ts.tensor([1.0, 1.0], dtype="f4")
+    with pytest.raises(TypeError, match="Tensor"):
+        x.grad = np.ones(2)
+
+
+def test_a_rule_of_the_wrong_shape_is_named():
+    @ts.primitive
+    def wrong(x, /):
+        return x * 1
+
+    wrong.defvjp(x=lambda g: np.ones(7))
+    with pytest.raises(RuntimeError, match=r"rule of wrong gave .*\(7,\).*\(3,\)"):
+        wrong(leaf(np.ones(3))).sum().backward()

@@ -1,0 +1,134 @@
+"""NumPy's functions on tensors, conversion to arrays, DLPack (design point 11)."""
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+
+
+@pytest.fixture
+def x():
+    return ts.tensor([[1.0, 2.0], [3.0, 4.0]], dtype="f8", requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.tanh,
+        np.exp,
+        np.sum,
+        lambda x: np.mean(x, axis=0),
+        lambda x: np.concatenate([x, np.ones((1, 2))]),
+        lambda x: np.stack([x, x], axis=-1),
+        lambda x: np.where(np.eye(2) > 0, x, 0.0),
+        lambda x: np.ones((2, 2)) @ x,
+        lambda x: np.ones(2) + x,
+        lambda x: np.float64(3.0) * x,
+        lambda x: 2.0 - x,
+        lambda x: np.einsum("ij,kj->ik", x, x),
+        lambda x: np.transpose(x),
+        lambda x: np.linalg.norm(x),
+        lambda x: np.linalg.norm(x, axis=1),
+        lambda x: np.max(x, axis=1),
+        lambda x: np.amin(x),
+        lambda x: np.clip(x, 1.5, 3.5),
+        lambda x: np.maximum(x, 2.5),
+        lambda x: np.var(x, ddof=1),
+        lambda x: np.split(x, 2)[0],
+        lambda x: np.broadcast_to(x, (3, 2, 2)),
+        lambda x: np.expand_dims(x, 0),
+        lambda x: np.sqrt(np.square(x)),
+        lambda x: np.sort(x, axis=0),
+        lambda x: np.pad(x, 1),
+        lambda x: np.roll(x, 1),
+        lambda x: np.tril(x),
+        lambda x: np.trace(x),
+        lambda x: np.take(x, [0, 0], axis=1),
+    ],
+)
+def test_numpy_functions_stay_on_the_graph(x, f):
+    y = f(x)
+    assert isinstance(y, ts.Tensor)
+    assert y.requires_grad
+    np.testing.assert_allclose(y.detach().numpy(), f(x.detach().numpy()))
+    y.sum().backward()
+    assert np.abs(x.grad.data).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("np.median", lambda x: np.median(x)),
+        ("np.linalg.inv|np.inv", lambda x: np.linalg.inv(x)),
+        ("np.add.reduce", lambda x: np.add.reduce(x)),
+        ("np.gcd", lambda x: np.gcd(x, 2)),
+    ],
+)
+def test_what_is_not_supported_says_so(x, name, call):
+    with pytest.raises(TypeError, match=rf"({name}).*detach\(\)\.numpy\(\)"):
+        call(x)
+
+
+def test_out_is_refused(x):
+    with pytest.raises(TypeError, match="value"):
+        np.tanh(x, out=np.zeros((2, 2)))
+    a = np.ones((2, 2))
+    with pytest.raises(TypeError, match="value"):
+        a += x
+
+
+def test_never_an_object_array(x):
+    for make in (np.array, np.asarray, np.atleast_1d):
+        with pytest.raises((RuntimeError, TypeError), match="detach"):
+            make(x)
+    assert np.asarray(x.detach()).dtype == np.float64
+    assert np.array(ts.tensor([1, 2])).dtype == np.int64
+    assert np.asarray(x.detach(), dtype="f4").dtype == np.float32
+
+
+def test_questions_about_values_are_answered(x):
+    assert np.allclose(x, x.detach())
+    assert np.shape(x) == (2, 2)
+    assert np.array_equal(x, [[1.0, 2.0], [3.0, 4.0]])
+    assert np.isnan(x).dtype == np.bool_
+
+
+def test_conversions_of_one_element():
+    t = ts.tensor(2.5, requires_grad=True)
+    assert float(t) == 2.5
+    assert int(t) == 2
+    assert bool(t)
+    assert f"{t:.2f}" == "2.50"
+    assert [10, 20, 30][ts.tensor(1)] == 20
+    with pytest.raises(TypeError, match="integer"):
+        [10, 20][t]
+    with pytest.raises(ValueError, match=r"shape \(2,\)"):
+        bool(ts.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="one element"):
+        ts.tensor([1.0, 2.0]).item()
+
+
+def test_dlpack_both_ways(x):
+    with pytest.raises(BufferError, match="detach"):
+        np.from_dlpack(x)
+    shared = np.from_dlpack(x.detach())
+    assert np.shares_memory(shared, x.data)
+    back = ts.from_dlpack(shared)
+    assert np.shares_memory(back.data, x.data)
+
+
+def test_dlpack_with_torch():
+    torch = pytest.importorskip("torch")
+    t = torch.arange(4.0)
+    ours = ts.from_dlpack(t)
+    t[0] = 9.0
+    assert ours.data[0] == 9.0
+    assert torch.from_dlpack(ts.tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
+
+
+def test_names_from_pytorch_are_answered_with_numpys(x):
+    with pytest.raises(AttributeError, match="transpose"):
+        x.permute(1, 0)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = x.nonsense
+    assert not hasattr(x, "view")

@@ -1,0 +1,140 @@
+"""no_grad, enable_grad and anomaly mode (design points 6 and 7)."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+
+
+def leaf(values):
+    return ts.tensor(values, dtype="f8", requires_grad=True)
+
+
+def test_no_grad_and_enable_grad_nest():
+    x = leaf(1.0)
+    with ts.no_grad():
+        assert not (x * 2).requires_grad
+        with ts.enable_grad():
+            assert (x * 2).requires_grad
+        assert not ts.is_grad_enabled()
+    assert (x * 2).requires_grad
+
+
+def test_modes_end_with_an_exception():
+    with pytest.raises(KeyError), ts.no_grad():
+        raise KeyError
+    assert ts.is_grad_enabled()
+
+
+def test_modes_decorate_functions():
+    x = leaf(1.0)
+
+    @ts.no_grad()
+    def f(depth):
+        """Doc."""
+        assert not ts.is_grad_enabled()
+        return f(depth - 1) if depth else x * 2
+
+    assert not f(3).requires_grad
+    assert ts.is_grad_enabled()
+    assert f.__doc__ == "Doc."
+
+
+def test_modes_decorate_generators_without_leaking():
+    @ts.no_grad()
+    def steps():
+        for _ in range(2):
+            assert not ts.is_grad_enabled()
+            yield
+        return 7
+
+    def outer():
+        return (yield from steps())
+
+    run = outer()
+    next(run)
+    assert ts.is_grad_enabled()
+    next(run)
+    with pytest.raises(StopIteration) as stop:
+        next(run)
+    assert stop.value.value == 7
+
+
+def test_modes_are_local_to_async_tasks():
+    seen = {}
+
+    @ts.no_grad()
+    async def off(gate, other):
+        gate.set()
+        await other.wait()
+        seen["off"] = ts.is_grad_enabled()
+
+    async def on(gate, other):
+        await gate.wait()
+        seen["on"] = ts.is_grad_enabled()
+        other.set()
+
+    async def main():
+        a, b = asyncio.Event(), asyncio.Event()
+        await asyncio.gather(off(a, b), on(a, b))
+
+    asyncio.run(main())
+    assert seen == {"off": False, "on": True}
+
+
+def test_modes_are_local_to_threads():
+    seen = []
+    with ts.no_grad():
+        thread = threading.Thread(target=lambda: seen.append(ts.is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_threads_build_and_run_graphs_at_once():
+    results = {}
+
+    def work(k):
+        x = leaf(np.full(50, float(k)))
+        for _ in range(20):
+            x.grad = None
+            ts.sin(x * x).sum().backward()
+        results[k] = x.grad.numpy()
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in range(4):
+        np.testing.assert_allclose(results[k], 2 * k * np.cos(k * k), rtol=1e-12)
+
+
+def test_anomaly_mode_names_the_forward_op_shapes_and_line():
+    x = leaf([1.0, 0.0])
+    with (
+        np.errstate(divide="ignore"),
+        ts.anomaly_mode(),
+        pytest.raises(FloatingPointError, match=r"log of shapes \(2,\).*test_modes\.py:\d+"),
+    ):
+        ts.log(x)  # the line
+
+
+def test_anomaly_mode_names_the_backward_op_and_the_line_that_recorded_it():
+    x = leaf([1.0, 0.0])
+    with np.errstate(divide="ignore"), ts.anomaly_mode():
+        y = ts.sqrt(x).sum()
+        with pytest.raises(FloatingPointError, match=r"rule of sqrt.*test_modes\.py:\d+"):
+            y.backward()
+    assert x.grad is None
+
+
+def test_anomaly_mode_lets_finite_work_and_given_infinities_pass():
+    x = leaf([1.0, 2.0])
+    with ts.anomaly_mode():
+        (ts.exp(x) * 2).sum().backward()
+        ts.maximum(ts.tensor([-np.inf, 1.0]), 0.0)
+    np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp([1.0, 2.0]))

@@ -1,0 +1,198 @@
+"""Functional forms, against closed forms and one another (design point 9)."""
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+
+W = np.random.default_rng(5).normal(size=(4, 3))
+X = np.array([0.3, -0.7, 1.1])
+V = np.array([1.0, 0.5, -2.0])
+
+
+def f(x):
+    return ts.tanh(ts.tensor(W) @ x)
+
+
+def jacobian_of_f(x):
+    return (1 - np.tanh(W @ x) ** 2)[:, None] * W
+
+
+def scalar(x):
+    return (f(x) * f(x)).sum()
+
+
+def hessian_of_scalar(x):
+    t = np.tanh(W @ x)
+    s = 1 - t * t
+    return W.T @ np.diag(2 * s * s - 4 * t * t * s) @ W
+
+
+def test_grad_and_value():
+    value, g = ts.value_and_grad(scalar)(X)
+    t = np.tanh(W @ X)
+    assert value.item() == pytest.approx((t * t).sum(), rel=1e-12)
+    np.testing.assert_allclose(g.numpy(), jacobian_of_f(X).T @ (2 * t), rtol=1e-12)
+    np.testing.assert_allclose(ts.grad(scalar)(X).numpy(), g.numpy())
+
+
+def test_grad_nests_to_any_order():
+    third = ts.grad(ts.grad(ts.grad(lambda x: x**4)))
+    assert third(ts.tensor(2.0, dtype="f8")).item() == pytest.approx(48.0)
+
+
+def test_argnums():
+    g = ts.grad(lambda a, b: a * a * b, argnums=1)
+    assert g(3.0, 2.0).item() == 9.0
+    ga, gb = ts.grad(lambda a, b: a * a * b, argnums=(0, 1))(3.0, 2.0)
+    assert (ga.item(), gb.item()) == (12.0, 9.0)
+    unused = ts.grad(lambda a, b: a * 1, argnums=(1,))
+    assert unused(ts.tensor(3.0), 2.0)[0].item() == 0.0
+    with pytest.raises(ValueError, match="argnums"):
+        ts.grad(lambda a: a, argnums=2)(1.0)
+
+
+def test_grad_leaves_closed_over_tensors_alone():
+    w = ts.tensor([1.0, 2.0, 3.0], dtype="f8", requires_grad=True)
+    g = ts.grad(lambda x: (w * x).sum())(X)
+    np.testing.assert_array_equal(g.numpy(), [1.0, 2.0, 3.0])
+    assert w.grad is None
+
+
+def test_grad_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="jacobian"):
+        ts.grad(f)(X)
+    with pytest.raises(TypeError, match="Tensor"):
+        ts.grad(lambda x: 3.0)(X)
+    with pytest.raises(TypeError, match="floating"):
+        ts.grad(lambda x: x.sum())(np.arange(3))
+
+
+def test_grad_works_under_no_grad():
+    with ts.no_grad():
+        assert ts.grad(lambda x: x * x)(3.0).item() == 6.0
+
+
+def test_vjp_and_jvp_are_the_jacobian():
+    u = np.array([1.0, -1.0, 2.0, 0.5])
+    y, pullback = ts.vjp(f, X)
+    np.testing.assert_allclose(y.numpy(), np.tanh(W @ X))
+    for _ in range(2):
+        np.testing.assert_allclose(pullback(u)[0].numpy(), u @ jacobian_of_f(X), rtol=1e-12)
+    y, dy = ts.jvp(f, X, V)
+    np.testing.assert_allclose(y.numpy(), np.tanh(W @ X))
+    np.testing.assert_allclose(dy.numpy(), jacobian_of_f(X) @ V, rtol=1e-12)
+
+
+def test_jvp_of_several_arguments_and_results():
+    (a, b), (da, db) = ts.jvp(lambda x, y: (x * y, x + 2 * y), (3.0, 4.0), (1.0, 10.0))
+    assert (a.item(), b.item(), da.item(), db.item()) == (12.0, 11.0, 34.0, 21.0)
+    with pytest.raises(ValueError, match="shape"):
+        ts.jvp(f, X, V[:2])
+    with pytest.raises(ValueError, match="directions"):
+        ts.jvp(f, X, (V, V))
+
+
+def test_jacobian_hessian_hvp():
+    np.testing.assert_allclose(ts.jacobian(f)(X).numpy(), jacobian_of_f(X), rtol=1e-12)
+    np.testing.assert_allclose(ts.hessian(scalar)(X).numpy(), hessian_of_scalar(X), rtol=1e-10)
+    np.testing.assert_allclose(
+        ts.hvp(scalar, X, V).numpy(), hessian_of_scalar(X) @ V, rtol=1e-10
+    )
+
+
+def test_jacobian_keeps_the_shapes_of_result_and_argument():
+    x = np.arange(6.0).reshape(2, 3)
+    j = ts.jacobian(lambda x: (x * x).T)(x)
+    assert j.shape == (3, 2, 2, 3)
+    assert j.numpy()[2, 1, 1, 2] == 10.0
+    assert j.numpy().sum() == 2 * x.sum()
+    a, b = ts.jacobian(lambda x, y: x * y, argnums=(0, 1))(2.0, 5.0)
+    assert (a.item(), b.item()) == (5.0, 2.0)
+
+
+def test_derivatives_of_transforms():
+    along = ts.grad(lambda x: ts.jvp(lambda t: (t**3).sum(), x, V)[1])(ts.tensor(X))
+    np.testing.assert_allclose(along.numpy(), 6 * X * V, rtol=1e-12)
+
+
+def test_checkpoint_gives_the_same_gradients_also_for_what_it_closes_over():
+    w = ts.tensor(W, requires_grad=True)
+    x = ts.tensor(X, requires_grad=True)
+    h = ts.sin(x)
+
+    def block(h):
+        return ts.tanh(w @ h), (h * w[0]).sum()
+
+    def loss(run):
+        a, b = run(block, h)
+        return (a * a).sum() + b + (h * w[1]).sum()
+
+    expected = ts.autograd.grad(loss(lambda f, *a: f(*a)), [w, x], retain_graph=True)
+    got = ts.autograd.grad(loss(ts.checkpoint), [w, x])
+    for one, other in zip(expected, got, strict=True):
+        np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
+
+
+def test_checkpoint_keeps_only_its_arguments():
+    x = ts.tensor(np.ones(1000), requires_grad=True)
+    seen = []
+
+    def block(x):
+        y = ts.exp(x)
+        seen.append(y)
+        return ts.sin(y)
+
+    import weakref
+
+    y = ts.checkpoint(block, x)
+    alive = weakref.ref(seen.pop().data)
+    assert alive() is None
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.full(1000, np.exp(1) * np.cos(np.exp(1))))
+
+
+def test_checkpoint_replays_random_numbers():
+    ts.manual_seed(3)
+    x = ts.tensor(np.ones(8), requires_grad=True)
+    drawn = []
+
+    def noisy(x):
+        mask = ts.generator().random(8)
+        drawn.append(mask)
+        return x * mask
+
+    y = ts.checkpoint(noisy, x)
+    after = ts.generator().random()
+    y.sum().backward()
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(x.grad.numpy(), drawn[0])
+    ts.manual_seed(3)
+    ts.generator().random(8)
+    assert after == ts.generator().random()
+
+
+def test_checkpoint_of_second_order():
+    def cube(x):
+        return x * x * x
+
+    x = ts.tensor(2.0, dtype="f8", requires_grad=True)
+    y = ts.checkpoint(cube, x)
+    (g,) = ts.autograd.grad(y, x, create_graph=True)
+    (h,) = ts.autograd.grad(g, x)
+    assert (g.item(), h.item()) == (12.0, 12.0)
+
+
+def test_checkpoint_notices_a_write_to_its_argument():
+    x = ts.tensor([1.0, 2.0], requires_grad=True)
+    y = ts.checkpoint(lambda x: (x * x).sum(), x)
+    with ts.no_grad():
+        x.copy_([5.0, 5.0])
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+def test_checkpoint_without_grad_is_a_plain_call():
+    with ts.no_grad():
+        assert not ts.checkpoint(lambda x: x * 2, ts.tensor(1.0, requires_grad=True)).requires_grad
+    assert not ts.checkpoint(lambda x: x * 2, ts.tensor(1.0)).requires_grad

@@ -1,0 +1,210 @@
+"""Tensors are values; writes are noticed; hooks, detach, retain_grad (design points 5 and 8)."""
+
+import copy
+import gc
+import pickle
+import weakref
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+
+
+def leaf(values, dtype="f8", name=None):
+    return ts.tensor(values, dtype=dtype, requires_grad=True, name=name)
+
+
+def test_augmented_assignment_makes_a_new_tensor():
+    x = leaf([1.0, 2.0])
+    y = x
+    y += 1
+    assert y is not x
+    np.testing.assert_array_equal(x.data, [1.0, 2.0])
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1.0, 1.0])
+
+
+def test_item_assignment_on_a_tracked_tensor_names_the_functional_form():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="index_set"):
+        x[0] = 5.0
+    with pytest.raises(RuntimeError, match="index_set"):
+        (x * 2)[0] = 5.0
+    free = ts.tensor([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="index_set"):
+        free[0] = x[0]
+    free[0] = 7.0
+    assert free.tolist() == [7.0, 2.0]
+
+
+def test_a_saved_value_that_was_written_raises_and_names_op_and_tensor():
+    w = leaf([1.0, 2.0], name="weight")
+    x = leaf([3.0, 4.0])
+    y = (w * x).sum()
+    with ts.no_grad():
+        w.copy_([9.0, 9.0])
+    with pytest.raises(RuntimeError, match=r"multiply saved its a.*'weight'.*written in place"):
+        y.backward()
+    assert x.grad is None
+    assert w.grad is None
+
+
+def test_a_write_through_a_view_is_noticed():
+    w = leaf(np.arange(6.0).reshape(2, 3))
+    y = (leaf(np.ones((4, 3))) @ w.T).sum()  # saves a view of w
+    w.data[0] = 7.0
+    ts.mark_written(w.data)
+    with pytest.raises(RuntimeError, match="matmul"):
+        y.backward()
+
+
+def test_a_write_that_nothing_saved_is_harmless():
+    w = leaf([1.0, 2.0])
+    y = (w + 1).sum()
+    with ts.no_grad():
+        w.copy_([9.0, 9.0])
+    y.backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [1.0, 1.0])
+
+
+def test_a_write_before_the_graph_is_harmless():
+    w = leaf([1.0, 2.0])
+    with ts.no_grad():
+        w.copy_([3.0, 4.0])
+    (w * w).sum().backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [6.0, 8.0])
+    assert w.version == 1
+
+
+def test_in_place_arithmetic_on_data_is_noticed():
+    w = leaf([1.0, 2.0])
+    y = (w * w).sum()
+    w.data -= 0.5
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+def test_copy_refuses_results_and_other_shapes():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="no_grad"):
+        x.copy_([1.0, 1.0])
+    with ts.no_grad(), pytest.raises(ValueError, match="shape"):
+        x.copy_([1.0, 1.0, 1.0])
+    y = x * 2
+    with ts.no_grad(), pytest.raises(RuntimeError, match="leaves"):
+        y.copy_([1.0, 1.0])
+
+
+def test_detach_shares_memory_and_stops_gradients():
+    x = leaf([1.0, 2.0])
+    y = x * 3
+    d = y.detach()
+    assert np.shares_memory(d.data, y.data)
+    assert not d.requires_grad
+    (y * d).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 3 * d.data)
+
+
+def test_clone_owns_its_memory_and_stays_on_the_graph():
+    x = leaf([1.0, -0.0])
+    y = x.clone()
+    assert not np.shares_memory(x.data, y.data)
+    assert np.signbit(y.data[1])
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1.0, 1.0])
+
+
+def test_retain_grad_keeps_the_gradient_of_a_result():
+    x = leaf([1.0, 2.0])
+    y = x * 3
+    y.retain_grad()
+    (y * y).sum().backward()
+    np.testing.assert_array_equal(y.grad.numpy(), [6.0, 12.0])
+    with pytest.raises(RuntimeError, match="retain_grad"):
+        ts.tensor(1.0).retain_grad()
+
+
+def test_a_retained_tensor_is_freed_without_the_garbage_collector():
+    x = leaf([1.0, 2.0])
+    gc.disable()
+    try:
+        y = x * 3
+        y.retain_grad()
+        y.sum().backward()
+        alive = weakref.ref(y)
+        del y
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_hooks_see_the_complete_gradient_once_and_may_replace_it():
+    x = leaf([1.0, 2.0])
+    y = x * 3
+    seen = []
+    y.register_hook(lambda g: seen.append(g.numpy().copy()))
+    remove = y.register_hook(lambda g: g * 10)
+    x.register_hook(lambda g: g + 1)
+    (y + y).sum().backward()
+    assert len(seen) == 1
+    np.testing.assert_array_equal(seen[0], [2.0, 2.0])
+    np.testing.assert_array_equal(x.grad.numpy(), [61.0, 61.0])
+    remove()
+    x.grad = None
+    y = x * 3
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [4.0, 4.0])
+
+
+def test_a_hook_that_returns_its_argument_does_not_alias_grads():
+    x, z = leaf([1.0, 2.0]), leaf([1.0, 2.0])
+    y = x + z
+    y.register_hook(lambda g: g)
+    y.sum().backward()
+    assert not np.shares_memory(x.grad.data, z.grad.data)
+
+
+def test_a_hook_of_another_shape_raises():
+    x = leaf([1.0, 2.0])
+    y = x * 2
+    y.register_hook(lambda g: g.sum())
+    with pytest.raises(ValueError, match="hook"):
+        y.sum().backward()
+
+
+def test_tensors_are_freed_by_reference_counting_alone():
+    gc.disable()
+    try:
+        x = leaf([1.0, 2.0])
+        y = ts.tanh(x * x)
+        alive = weakref.ref(x), weakref.ref(y)
+        y.sum().backward()
+        del x, y
+        assert [r() for r in alive] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_deepcopy_and_pickle_of_leaves():
+    x = leaf([1.0, 2.0], name="x")
+    x.sum().backward()
+    twin = copy.deepcopy(x)
+    assert not np.shares_memory(twin.data, x.data)
+    np.testing.assert_array_equal(twin.grad.numpy(), [1.0, 1.0])
+    back = pickle.loads(pickle.dumps(x))
+    assert back.requires_grad
+    assert back.name == "x"
+    with pytest.raises(RuntimeError, match="detach"):
+        copy.deepcopy(x * 2)
+
+
+def test_operations_do_not_change_their_arguments():
+    a = np.arange(6.0).reshape(2, 3)
+    x = ts.Tensor(a, requires_grad=True)
+    before = a.copy()
+    y = ts.softmax(ts.tanh(x) @ ts.Tensor(a.T), axis=0)[:, 0] * 3 - 1
+    y.sum().backward()
+    np.testing.assert_array_equal(a, before)
+    assert np.shares_memory(x.data, a)  # Tensor wraps, tensor copies
+    assert not np.shares_memory(ts.tensor(a).data, a)
