@@ -40,7 +40,7 @@ def test_default_dtype_can_be_set():
         lambda x: 3 / x - 2.0**x,
         lambda x: x * np.float64(2.0),
         lambda x: x * np.sqrt(2.0),
-        lambda x: x + [1.0, 2.0],
+        lambda x: ts.add(x, [1.0, 2.0]),
         lambda x: x * ts.tensor([1, 2]),
         lambda x: x * np.array([1, 2]),
         lambda x: x * np.array([True, False]),

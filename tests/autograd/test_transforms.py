@@ -96,9 +96,7 @@ def test_jvp_of_several_arguments_and_results():
 def test_jacobian_hessian_hvp():
     np.testing.assert_allclose(ts.jacobian(f)(X).numpy(), jacobian_of_f(X), rtol=1e-12)
     np.testing.assert_allclose(ts.hessian(scalar)(X).numpy(), hessian_of_scalar(X), rtol=1e-10)
-    np.testing.assert_allclose(
-        ts.hvp(scalar, X, V).numpy(), hessian_of_scalar(X) @ V, rtol=1e-10
-    )
+    np.testing.assert_allclose(ts.hvp(scalar, X, V).numpy(), hessian_of_scalar(X) @ V, rtol=1e-10)
 
 
 def test_jacobian_keeps_the_shapes_of_result_and_argument():

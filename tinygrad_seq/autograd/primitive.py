@@ -107,7 +107,8 @@ class Primitive:
                 f"primitive {self.name} has no array argument: put them before a slash, "
                 f"def {self.name}(x, /, axis=None)"
             )
-        self._arity = -1 if self.variadic else len(self.arguments)
+        needs_binding = self.variadic or inspect.Parameter.empty in self.parameters.values()
+        self._arity = -1 if needs_binding else len(self.arguments)
         self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
         self._plans: dict[int, Plan] = {}
 

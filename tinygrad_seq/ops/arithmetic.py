@@ -119,8 +119,9 @@ def power(a: Array, b: Array, /) -> Array:
 
 
 def _power_base(g: Any, a: Any, b: Any) -> Any:
-    if isinstance(b, (int, float)):
+    if isinstance(b, (int, float)) and (b >= 1 or b == 0):
         return g * (b * power(a, b - 1)) if b else g * 0
+    a = where((a == 0) & (g == 0), 1.0, a)  # aᵇ⁻¹ may be ∞, and 0 · ∞ is 0 here
     zero = b == 0
     return where(zero, 0.0, g * b * power(a, where(zero, 1.0, b - 1)))
 

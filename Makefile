@@ -1,0 +1,41 @@
+# Each target makes what it needs: a virtual environment in .venv, and the package in it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint types examples check clean
+
+help:
+	@echo "make demo      train a character model on real text and print samples (3 minutes)"
+	@echo "make test      run the whole suite"
+	@echo "make check     lint, types, tests and the examples in their quick form"
+	@echo "make clean     remove what the other targets made"
+
+# A stamp per extra: installed anew when pyproject.toml changes.
+$(VENV)/made-%: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "tinygrad_seq needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/made-examples
+	$(BIN)/python examples/char_lm.py
+
+test: $(VENV)/made-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/made-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/made-dev
+	$(BIN)/mypy
+
+examples: $(VENV)/made-examples
+	$(BIN)/python examples/char_lm.py --quick
+
+check: lint types test examples
+
+clean:
+	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,129 @@
+"""Defining a primitive of one's own, and what the machinery says when it is done wrong."""
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+from tinygrad_seq.autograd import PRIMITIVES
+
+
+@pytest.fixture(autouse=True)
+def restore_table():
+    before = dict(PRIMITIVES)
+    yield
+    PRIMITIVES.clear()
+    PRIMITIVES.update(before)
+
+
+def leaf(values):
+    return ts.tensor(values, dtype="f8", requires_grad=True)
+
+
+def test_a_primitive_of_two_arguments_and_a_parameter():
+    @ts.primitive
+    def scaled(a, b, /, factor=2.0):
+        """Documented."""
+        return a * b * factor
+
+    scaled.defvjp(a=lambda g, b, factor: g * b * factor, b=lambda g, a, factor: g * a * factor)
+    assert scaled.__doc__ == "Documented."
+    assert PRIMITIVES["scaled"] is scaled
+    a, b = leaf([1.0, 2.0]), leaf(3.0)
+    scaled(a, b, factor=10.0).sum().backward()
+    np.testing.assert_array_equal(a.grad.numpy(), [30.0, 30.0])
+    assert b.grad.item() == 30.0  # broadcasting is undone for it
+    assert scaled(np.ones(2), 1.0).tolist() == [2.0, 2.0]  # arrays in, arrays out
+    h = ts.hessian(lambda x: scaled(x, x).sum())(np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(h.numpy(), 4 * np.eye(2))
+
+
+def test_a_primitive_of_several_results():
+    @ts.primitive
+    def polar(x, y, /):
+        return np.hypot(x, y), np.arctan2(y, x)
+
+    polar.defvjp(y=lambda g: g[0] + 10 * g[1])  # not the derivative: which is which can be seen
+    y = leaf([1.0, 2.0])
+    r, angle = polar(np.ones(2), y)
+    (r * 2 + angle).sum().backward()
+    np.testing.assert_array_equal(y.grad.numpy(), [12.0, 12.0])
+
+
+def test_a_primitive_of_any_number_of_arguments():
+    @ts.primitive
+    def total(*xs, weight=1.0):
+        return weight * sum(xs)
+
+    total.defvjp(xs=lambda g, i, weight: g * weight * (i + 1))
+    a, b, c = leaf(1.0), 2.0, leaf(3.0)
+    total([a, b, c], weight=5.0).backward()
+    assert (a.grad.item(), c.grad.item()) == (5.0, 15.0)
+
+
+def test_the_output_can_be_named_by_a_rule_at_any_order():
+    @ts.primitive
+    def grow(x, /):
+        return np.exp(x)
+
+    grow.defvjp(x=lambda g, y: g * y)
+    fourth = ts.grad(ts.grad(ts.grad(ts.grad(grow))))
+    assert fourth(ts.tensor(0.5, dtype="f8")).item() == pytest.approx(np.exp(0.5))
+
+
+def test_an_argument_without_a_rule_says_so():
+    @ts.primitive
+    def half_known(a, b, /):
+        return a * b
+
+    half_known.defvjp(a=lambda g, b: g * b)
+    half_known(leaf(1.0), ts.tensor(2.0)).backward()
+    with pytest.raises(RuntimeError, match="half_known has no rule for its argument b"):
+        half_known(leaf(1.0), leaf(2.0))
+
+
+def test_a_primitive_without_rules_is_off_the_graph():
+    @ts.primitive
+    def rank(x, /):
+        return np.argsort(x).astype(float)
+
+    assert not rank(leaf([2.0, 1.0])).requires_grad
+
+
+def test_rules_are_checked_when_they_are_given():
+    @ts.primitive
+    def f(x, /, axis=0):
+        return x
+
+    with pytest.raises(TypeError, match="no argument 'z'"):
+        f.defvjp(z=lambda g: g)
+    with pytest.raises(TypeError, match="must take g first"):
+        f.defvjp(x=lambda x: x)
+    with pytest.raises(TypeError, match="must take g first, then any of"):
+        f.defvjp(x=lambda g, nonsense: g)
+    with pytest.raises(TypeError, match="slash"):
+
+        @ts.primitive
+        def g(x):
+            return x
+
+
+def test_calls_are_checked():
+    with pytest.raises(TypeError, match=r"sum\(.*does not take"):
+        ts.sum(np.ones(3), axes=0)
+    with pytest.raises(TypeError, match="does not take"):
+        ts.sum(np.ones(3), 0, axis=0)
+    with pytest.raises(TypeError, match="also needs shape"):
+        ts.reshape(np.ones(3))
+    with pytest.raises(TypeError, match="does not take"):
+        ts.tanh()
+
+
+def test_a_gradient_of_none_means_zero():
+    @ts.primitive
+    def constant(x, /):
+        return x * 0
+
+    constant.defvjp(x=lambda g: None)
+    x = leaf(1.0)
+    (constant(x) + x).backward()
+    assert x.grad.item() == 1.0

@@ -1,0 +1,123 @@
+"""The house: a floor imports only floors below it, nothing imports in a circle, and only NumPy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "tinygrad_seq"
+FLOORS = {
+    "backend": 0,
+    "autograd": 1,
+    "ops": 2,
+    "interop": 3,
+    "tensor": 3,
+    "creation": 3,
+    "transforms": 3,
+    "recompute": 3,
+    "nn": 4,
+    "seq": 5,
+    "optim": 5,
+    "data": 5,
+    "io": 6,
+    "testing": 6,
+    "viz": 6,
+    "__init__": 7,
+}
+# An extra is imported where it is used, inside a function or in the one folder that needs it.
+ALLOWED = {"testing": {"hypothesis"}, "io": {"safetensors"}}
+
+
+class WithoutTypeChecking(ast.NodeTransformer):
+    """Drops ``if TYPE_CHECKING:`` blocks: their imports are not made when the program runs."""
+
+    def visit_If(self, node):
+        return None if getattr(node.test, "id", "") == "TYPE_CHECKING" else node
+
+
+def modules():
+    return sorted(p for p in PACKAGE.rglob("*.py"))
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
+
+
+def imports_of(path):
+    """Imported modules of this package as tuples of names, and the roots of others."""
+    here = path.relative_to(PACKAGE.parent).parts[:-1]
+    ours, others = set(), set()
+    for node in ast.walk(WithoutTypeChecking().visit(ast.parse(path.read_text()))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1]
+            full = (*base, *(node.module.split(".") if node.module else ()))[1:]
+            for alias in node.names:
+                target = PACKAGE.joinpath(*full, alias.name)
+                known = target.is_dir() or target.with_suffix(".py").exists()
+                ours.add((*full, alias.name) if known else full)
+        elif isinstance(node, ast.ImportFrom):
+            others.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            others |= {alias.name.split(".")[0] for alias in node.names}
+    return {o or ("__init__",) for o in ours}, others
+
+
+def test_every_file_stands_on_a_floor():
+    assert {name_of(p)[0] for p in modules()} <= set(FLOORS)
+
+
+def test_no_import_goes_up_or_across():
+    wrong = []
+    for path in modules():
+        here = name_of(path)[0]
+        for target in imports_of(path)[0]:
+            there = target[0]
+            across = FLOORS[there] == FLOORS[here] and there != here
+            within_tensor_floor = FLOORS[there] == FLOORS[here] == FLOORS["tensor"]
+            if FLOORS[there] > FLOORS[here] or (across and not within_tensor_floor):
+                wrong.append(f"{'/'.join(name_of(path))} imports {'/'.join(target)}")
+    assert not wrong
+
+
+def test_no_import_cycles():
+    graph = {name_of(p): imports_of(p)[0] for p in modules()}
+    state = {}
+
+    def visit(module, trail):
+        if state.get(module) == "done":
+            return
+        assert state.get(module) != "open", " -> ".join("/".join(m) for m in [*trail, module])
+        state[module] = "open"
+        for target in graph.get(module, ()):
+            if target != module:
+                visit(target, [*trail, module])
+        state[module] = "done"
+
+    for module in graph:
+        visit(module, [])
+
+
+def test_only_numpy_is_needed_and_extras_stay_in_their_place():
+    for path in modules():
+        allowed = {"numpy", "__future__"} | ALLOWED.get(name_of(path)[0], set())
+        foreign = imports_of(path)[1] - allowed - set(sys.stdlib_module_names)
+        assert not foreign, f"{path.name} imports {foreign}"
+
+
+def test_importing_the_library_imports_no_extra():
+    code = (
+        "import sys, tinygrad_seq; "
+        "print([m for m in ('hypothesis', 'safetensors', 'matplotlib', 'torch', 'cupy') "
+        "if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert out.strip() == "[]"
+
+
+def test_no_primitive_names_an_array_library():
+    """Only backend/ knows which library computes; ops ask it."""
+    for path in (PACKAGE / "ops").glob("*.py"):
+        assert "numpy" not in imports_of(path)[1], path.name
