@@ -1,0 +1,249 @@
+"""Losses against PyTorch and against their definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def loss_and_gradient(loss, x, *args, **kwargs):
+    """The loss, and its gradient for an upstream of 1, 2, 3, ... over the losses."""
+    x = ts.Tensor(x, requires_grad=True)
+    value = loss(x, *args, **kwargs)
+    up = np.arange(1.0, value.size + 1).reshape(value.shape)
+    (value * up).sum().backward()
+    return value.data, x.grad.data
+
+
+def torch_loss_and_gradient(loss, x, *args, **kwargs):
+    torch = pytest.importorskip("torch")
+    x = torch.tensor(x, requires_grad=True)
+    convert = lambda v: torch.tensor(v) if isinstance(v, np.ndarray) else v  # noqa: E731
+    value = loss(x, *map(convert, args), **{k: convert(v) for k, v in kwargs.items()})
+    up = torch.arange(1.0, value.numel() + 1, dtype=torch.float64).reshape(value.shape)
+    (value * up).sum().backward()
+    return value.detach().numpy(), x.grad.numpy()
+
+
+def assert_same(ours, theirs, atol=1e-12):
+    for got, want in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("ignore", [-100, 2])
+def test_cross_entropy_equals_pytorch(reduction, weighted, smoothing, ignore):
+    torch = pytest.importorskip("torch")
+    logits, targets = draw(7, 4) * 3, np.array([0, 3, 2, 2, 1, 0, 3])
+    settings = {
+        "weight": np.array([0.5, 2.0, 1.5, 0.25]) if weighted else None,
+        "reduction": reduction,
+        "label_smoothing": smoothing,
+        "ignore_index": ignore,
+    }
+    if ignore == -100:
+        targets[1] = -100
+    assert_same(
+        loss_and_gradient(nn.cross_entropy, logits, targets, **settings),
+        torch_loss_and_gradient(torch.nn.functional.cross_entropy, logits, targets, **settings),
+    )
+    if smoothing:
+        return
+    del settings["label_smoothing"]
+    assert_same(
+        loss_and_gradient(nn.nll_loss, logits, targets, **settings),
+        torch_loss_and_gradient(torch.nn.functional.nll_loss, logits, targets, **settings),
+    )
+
+
+def test_classes_are_on_the_last_axis():
+    torch = pytest.importorskip("torch")
+    logits, targets = draw(5, 2, 4), np.random.default_rng(1).integers(0, 4, (5, 2))
+    value, gradient = loss_and_gradient(nn.cross_entropy, logits, targets, reduction="none")
+    theirs, their_gradient = torch_loss_and_gradient(
+        torch.nn.functional.cross_entropy, np.moveaxis(logits, -1, 1), targets, reduction="none"
+    )
+    assert_same((value, gradient), (theirs, np.moveaxis(their_gradient, 1, -1)))
+    alone = nn.cross_entropy(logits[3, 1], targets[3, 1])
+    np.testing.assert_allclose(alone.data, value[3, 1], rtol=0, atol=1e-14)
+
+
+def test_cross_entropy_by_definition():
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]))
+    np.testing.assert_allclose(
+        nn.cross_entropy(logits, [0, 1]).data, -(np.log(0.7) + np.log(0.3)) / 2, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cross_entropy_at_the_extremes(dtype):
+    logits = np.array([[1e4, -1e4, 0], [-1e4, 1e4, 1e4], [0, 0, 0]], dtype)
+    value, gradient = loss_and_gradient(nn.cross_entropy, logits, [1, 0, 2], reduction="none")
+    np.testing.assert_allclose(value, [2e4, 2e4 + np.log(2), np.log(3)], rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[1, -1, 0], [-2, 1, 1], [1, 1, -2]], rtol=0, atol=1e-6)
+    assert value.dtype == gradient.dtype == dtype
+
+
+@given(
+    scores=st.lists(st.lists(st.floats(-1e4, 1e4), min_size=3, max_size=3), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_the_gradient_is_the_softmax_less_the_target(scores, seed):
+    logits = np.array(scores)
+    targets = np.random.default_rng(seed).integers(0, 3, len(scores))
+    value, gradient = loss_and_gradient(nn.cross_entropy, logits, targets, reduction="sum")
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    softmax = shifted / shifted.sum(-1, keepdims=True)
+    assert value >= 0
+    np.testing.assert_allclose(gradient, softmax - np.eye(3)[targets], rtol=0, atol=1e-12)
+
+
+def test_ignored_logits_have_no_effect_even_when_nan():
+    logits, targets = draw(4, 3), [1, -100, 0, -100]
+    value, gradient = loss_and_gradient(nn.cross_entropy, logits, targets)
+    logits[[1, 3]] = np.nan
+    same, same_gradient = loss_and_gradient(nn.cross_entropy, logits, targets)
+    np.testing.assert_array_equal(value, same)
+    np.testing.assert_array_equal(gradient, same_gradient)
+    np.testing.assert_array_equal(same_gradient[[1, 3]], 0)
+    kept = nn.cross_entropy(logits[[0, 2]], [1, 0])
+    np.testing.assert_allclose(value, kept.data, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weight", [None, np.ones(3)])
+def test_a_mean_over_nothing_is_zero(reduction, weight):
+    for logits, targets in ((draw(2, 3), [-100, -100]), (draw(0, 3), [])):
+        value, gradient = loss_and_gradient(
+            nn.cross_entropy, logits, targets, weight=weight, reduction=reduction
+        )
+        assert value == 0
+        np.testing.assert_array_equal(gradient, np.zeros(logits.shape))
+    assert nn.mse_loss(np.zeros((0, 2)), np.zeros((0, 2))).item() == 0
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_mse_equals_pytorch(reduction):
+    torch = pytest.importorskip("torch")
+    x, t = draw(3, 4), draw(3, 4, seed=1)
+    assert_same(
+        loss_and_gradient(nn.mse_loss, x, t, reduction=reduction),
+        torch_loss_and_gradient(torch.nn.functional.mse_loss, x, t, reduction=reduction),
+    )
+    target = ts.Tensor(t, requires_grad=True)
+    nn.mse_loss(x, target).backward()
+    np.testing.assert_allclose(target.grad.data, (t - x) / 6, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weight", [None, np.array([1.0, 0.5, 2.0, 0.1])])
+@pytest.mark.parametrize("pos_weight", [None, np.array([3.0, 0.2, 1.0, 2.0])])
+def test_bce_equals_pytorch(reduction, weight, pos_weight):
+    torch = pytest.importorskip("torch")
+    x, t = draw(5, 4) * 4, np.random.default_rng(1).random((5, 4))
+    settings = {"weight": weight, "pos_weight": pos_weight, "reduction": reduction}
+    assert_same(
+        loss_and_gradient(nn.bce_with_logits, x, t, **settings),
+        torch_loss_and_gradient(
+            torch.nn.functional.binary_cross_entropy_with_logits, x, t, **settings
+        ),
+    )
+
+
+def test_bce_at_the_extremes():
+    x, t = np.array([1e4, -1e4, 1e4, -1e4], "f4"), np.array([1, 0, 0, 1])
+    value, gradient = loss_and_gradient(nn.bce_with_logits, x, t, reduction="none")
+    np.testing.assert_array_equal(value, [0, 0, 1e4, 1e4])
+    np.testing.assert_array_equal(gradient, [0, 0, 3, -4])
+    assert value.dtype == gradient.dtype == np.float32
+
+
+def test_the_modules_are_the_functions_with_settings():
+    logits, targets = draw(6, 3), np.array([0, 1, 2, 1, 9, 0])
+    weight = np.array([0.5, 1.0, 2.0])
+    settings = {"weight": weight, "ignore_index": 9, "reduction": "sum"}
+    pairs = [
+        (
+            nn.CrossEntropyLoss(**settings, label_smoothing=0.2)(logits, targets),
+            nn.cross_entropy(logits, targets, **settings, label_smoothing=0.2),
+        ),
+        (nn.NLLLoss(**settings)(logits, targets), nn.nll_loss(logits, targets, **settings)),
+        (
+            nn.MSELoss("sum")(logits, logits + 1),
+            nn.mse_loss(logits, logits + 1, "sum"),
+        ),
+        (
+            nn.BCEWithLogitsLoss(pos_weight=weight, reduction="sum")(logits, logits * 0 + 0.3),
+            nn.bce_with_logits(logits, logits * 0 + 0.3, pos_weight=weight, reduction="sum"),
+        ),
+    ]
+    for module, function in pairs:
+        assert module.item() == function.item() != 0
+
+
+@pytest.mark.parametrize("weight", [None, np.array([0.5, 1.0, 2.0])])
+def test_float32_stays_float32(weight):
+    logits = draw(6, 3).astype("f4")
+    for value, gradient in (
+        loss_and_gradient(
+            nn.cross_entropy, logits, [0, 1, 2, -100, 1, 0], weight=weight, label_smoothing=0.1
+        ),
+        loss_and_gradient(nn.mse_loss, logits, draw(6, 3)),
+        loss_and_gradient(nn.bce_with_logits, logits, draw(6, 3), weight, weight),
+    ):
+        assert value.dtype == gradient.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: nn.cross_entropy(np.ones((2, 3)), [0, 3]),
+            IndexError,
+            r"cross_entropy expects targets from 0 to 2; got 3 at index \(1,\)",
+        ),
+        (lambda: nn.nll_loss(np.ones((2, 3)), [-1, 0]), IndexError, "nll_loss .* got -1 at index"),
+        (lambda: nn.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), TypeError, "integer targets"),
+        (
+            lambda: nn.cross_entropy(np.ones((2, 3)), [0, 1, 2]),
+            ValueError,
+            r"targets \(...\); got \(2, 3\) and \(3,\)",
+        ),
+        (
+            lambda: nn.cross_entropy(np.ones((2, 3, 5)), np.zeros((2, 5), int)),
+            ValueError,
+            r"classes on axis 1, as PyTorch has them, give moveaxis",
+        ),
+        (
+            lambda: nn.cross_entropy(np.ones((2, 3)), [0, 1], weight=np.ones(2)),
+            ValueError,
+            r"a weight for each of 3 classes; got \(2,\)",
+        ),
+        (lambda: nn.cross_entropy(np.ones((2, 3), int), [0, 1]), TypeError, "floating"),
+        (
+            lambda: nn.cross_entropy(np.ones((2, 3)), [0, 1], label_smoothing=1.5),
+            ValueError,
+            "label_smoothing between 0 and 1; got 1.5",
+        ),
+        (lambda: nn.cross_entropy(np.ones((2, 3)), [0, 1], reduction="avg"), ValueError, "'avg'"),
+        (lambda: nn.CrossEntropyLoss(reduction="avg"), ValueError, "'avg'"),
+        (
+            lambda: nn.mse_loss(np.ones((3, 1)), np.ones(3)),
+            ValueError,
+            r"mse_loss expects .* of one shape; got \(3, 1\) and \(3,\)",
+        ),
+        (lambda: nn.bce_with_logits(np.ones(3), np.ones(2)), ValueError, "of one shape"),
+    ],
+)
+def test_what_does_not_fit_is_told(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,321 @@
+"""Module: the tree, its names, its values, and what it says when something is wrong."""
+
+import copy
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn
+
+
+class Block(nn.Module):
+    """Parameters and children, defined in a mixed order, without calling super().__init__()."""
+
+    def __init__(self):
+        self.first = nn.Linear(2, 3)
+        self.scale = nn.Parameter(np.array([1.0, 2.0, 3.0], "f4"))
+        self.layers = nn.ModuleList([nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1, bias=False)])
+        self.offset = nn.Parameter([0.5])
+        self.note = "no parameter"
+
+    def forward(self, x):
+        x = self.first(x) * self.scale
+        for layer in self.layers:
+            x = layer(x)
+        return x + self.offset
+
+
+NAMES = [
+    "scale",
+    "offset",
+    "first.weight",
+    "first.bias",
+    "layers.0.weight",
+    "layers.0.bias",
+    "layers.2.weight",
+]
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.embed = nn.Embedding(5, 4)
+        self.head = nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embed.weight
+
+
+def test_parameters_come_in_pytorchs_order():
+    model = Block()
+    assert [name for name, _ in model.named_parameters()] == NAMES
+    assert list(model.state_dict()) == NAMES
+    for parameter, (_, same) in zip(model.parameters(), model.named_parameters(), strict=True):
+        assert parameter is same
+
+
+def test_modules_come_with_their_paths():
+    paths = [path for path, _ in Block().named_modules()]
+    assert paths == ["", "first", "layers", "layers.0", "layers.1", "layers.2"]
+
+
+def test_a_shared_parameter_is_one_parameter_with_two_names():
+    model = Tied()
+    assert [name for name, _ in model.named_parameters()] == ["embed.weight"]
+    assert list(model.state_dict()) == ["embed.weight", "head.weight"]
+    x = ts.Tensor(np.eye(4, dtype="f4"))
+    (model.embed([0]).sum() + model.head(x).sum()).backward()
+    grad = model.embed.weight.grad.data
+    np.testing.assert_array_equal(grad, np.ones((5, 4)) + np.eye(5)[0][:, None])
+    twin = copy.deepcopy(model)
+    assert twin.head.weight is twin.embed.weight
+    assert twin.astype("float64").head.weight is twin.embed.weight
+
+
+def test_a_shared_module_is_visited_once():
+    layer = nn.Linear(2, 2)
+    model = nn.Sequential(layer, nn.Tanh(), layer)
+    assert [path for path, _ in model.named_modules()] == ["", "0", "1"]
+    assert len(list(model.parameters())) == 2
+
+
+def test_zero_grad_forgets():
+    model = Block()
+    model(np.ones((1, 2), "f4")).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_train_and_eval_reach_the_whole_tree():
+    model = nn.Sequential(nn.Dropout(0.5), nn.ModuleList([nn.Dropout(0.5)]))
+    assert model.eval() is model
+    assert [m.training for m in model.modules()] == [False] * 4
+    assert model.train() is model
+    assert [m.training for m in model.modules()] == [True] * 4
+
+
+def test_a_parameter_owns_its_buffer():
+    array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    parameter = nn.Parameter(array)
+    assert parameter.requires_grad
+    assert parameter.is_leaf
+    assert parameter.data.flags.c_contiguous
+    array[:] = 0
+    np.testing.assert_array_equal(parameter.data, np.arange(6.0).reshape(2, 3))
+    tensor = ts.Tensor([1.0, 2.0])
+    assert not np.shares_memory(nn.Parameter(tensor).data, tensor.data)
+    assert nn.Parameter([1, 2.5]).dtype == np.float32
+    with pytest.raises(TypeError, match="int64"):
+        nn.Parameter([1, 2])
+
+
+def test_state_dict_is_a_copy_of_plain_arrays():
+    model = Block()
+    state = model.state_dict()
+    assert all(type(value) is np.ndarray for value in state.values())
+    state["scale"][:] = 7
+    np.testing.assert_array_equal(model.scale.data, [1, 2, 3])
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, ts.Tensor, np.ndarray.tolist])
+def test_load_writes_into_the_buffers(wrap):
+    source, model = Block(), Block()
+    buffers = {name: p.data for name, p in model.named_parameters()}
+    report = model.load_state_dict({k: wrap(v) for k, v in source.state_dict().items()})
+    assert report == ([], [])
+    for name, p in model.named_parameters():
+        assert p.data is buffers[name]
+        assert p.dtype == np.float32
+        np.testing.assert_array_equal(p.data, source.state_dict()[name])
+        assert p.data is not dict(source.named_parameters())[name].data
+
+
+def test_load_casts_between_floats():
+    model = nn.Linear(2, 2)
+    model.load_state_dict({"weight": np.eye(2) / 3, "bias": np.ones(2, "float16")})
+    assert model.weight.dtype == np.float32
+    np.testing.assert_array_equal(model.weight.data, np.eye(2, dtype="f4") / np.float32(3))
+
+
+def test_load_reads_pytorchs_tensors():
+    torch = pytest.importorskip("torch")
+    theirs, ours = torch.nn.Linear(3, 2), nn.Linear(3, 2)
+    ours.load_state_dict(theirs.state_dict())
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
+    np.testing.assert_allclose(
+        ours(x).data, theirs(torch.from_numpy(x)).detach().numpy(), rtol=0, atol=1e-6
+    )
+
+
+def test_load_tells_everything_at_once_and_changes_nothing():
+    model = Block()
+    before = model.state_dict()
+    state = {k: v + 1 for k, v in before.items()}
+    del state["offset"]
+    state["first.weight"] = np.zeros((3, 3))
+    state["layers.0.bias"] = np.zeros(3, int)
+    state["extra"] = np.zeros((4, 1))
+    state[7] = np.zeros(2)
+    with pytest.raises(ValueError, match=r"Block\.load_state_dict changed nothing") as caught:
+        model.load_state_dict(state)
+    message = str(caught.value)
+    for line in (
+        "missing offset (1,)",
+        "unexpected extra (4, 1)",
+        "unexpected 7 (2,)",
+        "first.weight has shape (3, 3), expected (3, 2)",
+        "layers.0.bias must be floating, got int64",
+    ):
+        assert line in message
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_load_not_strict_passes_over_names_but_not_shapes():
+    model = nn.Linear(2, 2)
+    report = model.load_state_dict({"weight": np.eye(2), "old": np.ones(1)}, strict=False)
+    assert report.missing_keys == ["bias"]
+    assert report.unexpected_keys == ["old"]
+    np.testing.assert_array_equal(model.weight.data, np.eye(2))
+    with pytest.raises(ValueError, match=r"weight has shape \(3, 2\), expected \(2, 2\)"):
+        model.load_state_dict({"weight": np.ones((3, 2))}, strict=False)
+
+
+def test_load_refuses_two_values_for_one_parameter():
+    model = Tied()
+    state = model.state_dict()
+    model.load_state_dict(state)
+    state["head.weight"] = state["head.weight"] + 1
+    with pytest.raises(ValueError, match=r"head\.weight and embed\.weight are one parameter"):
+        model.load_state_dict(state)
+    del state["embed.weight"]
+    model.load_state_dict(state, strict=False)
+    np.testing.assert_array_equal(model.embed.weight.data, state["head.weight"])
+
+
+def test_load_refuses_what_is_no_dict():
+    with pytest.raises(TypeError, match="expects a dict of name -> array; got list"):
+        nn.Linear(2, 2).load_state_dict([np.eye(2)])
+
+
+def test_a_backward_after_a_load_raises():
+    """Loading writes into buffers that a recorded graph still needs."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
+    y = model(ts.Tensor(np.ones((1, 2), "f4"), requires_grad=True)).sum()
+    model.load_state_dict(model.state_dict())
+    with pytest.raises(RuntimeError):
+        y.backward()
+
+
+def test_astype_converts_in_place():
+    model = Block()
+    parameters = list(model.parameters())
+    model(np.ones((1, 2), "f4")).sum().backward()
+    assert model.astype("float64") is model
+    assert [p.dtype for p in model.parameters()] == [np.float64] * len(NAMES)
+    assert all(p is q for p, q in zip(parameters, model.parameters(), strict=True))
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert {p.dtype for p in Block().astype("float16").parameters()} == {np.dtype("float16")}
+    model(np.ones((1, 2))).sum().backward()
+    assert model.scale.grad.dtype == np.float64
+    with pytest.raises(TypeError, match="floating"):
+        model.astype(int)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_are_independent(duplicate):
+    model = Block()
+    twin = duplicate(model)
+    x = np.ones((1, 2), "f4")
+    np.testing.assert_array_equal(twin(x).data, model(x).data)
+    twin(x).sum().backward()
+    assert model.scale.grad is None
+    with ts.no_grad():
+        twin.scale.copy_(np.zeros(3, "f4"))
+    np.testing.assert_array_equal(model.scale.data, [1, 2, 3])
+    assert isinstance(twin.scale, nn.Parameter)
+
+
+def test_repr_shows_the_tree_and_counts():
+    assert repr(nn.Linear(2, 3)) == "Linear(2, 3)  # 9 parameters"
+    assert repr(nn.Tanh()) == "Tanh()"
+    assert repr(Block()) == "\n".join(
+        [
+            "Block(  # 28 parameters",
+            "  (first): Linear(2, 3)  # 9 parameters",
+            "  (layers): ModuleList(  # 15 parameters",
+            "    (0): Linear(3, 3)  # 12 parameters",
+            "    (1): Tanh()",
+            "    (2): Linear(3, 1, bias=False)  # 3 parameters",
+            "  )",
+            ")",
+        ]
+    )
+    assert "# 20 parameters" in repr(Tied()).splitlines()[0]  # shared ones count once
+
+
+def test_what_would_fall_out_of_the_tree_is_refused():
+    model = nn.Module()
+    for held in ([nn.Tanh()], (nn.Parameter([1.0]),), {"a": nn.Tanh()}):
+        with pytest.raises(TypeError, match=r"nn\.ModuleList"):
+            model.layers = held
+    model.names = ["a", "b"]  # an ordinary list is fine
+    model.later = []
+    model.later.append(nn.Tanh())
+    with pytest.raises(TypeError, match=r"Module\.later is a list of modules"):
+        list(model.parameters())
+    del model.later
+    model.weight = nn.Parameter([1.0])
+    assert model.weight.name == "weight"
+    with pytest.raises(TypeError, match=r"weight is a Parameter and cannot become a ndarray"):
+        model.weight = np.ones(1)
+    model.weight = None
+    assert list(model.parameters()) == []
+    with pytest.raises(ValueError, match="a part of itself"):
+        model.me = model
+    with pytest.raises(ValueError, match="a part of itself"):
+        model.me = nn.Sequential(model)
+
+
+def test_a_module_without_forward_says_so():
+    class Empty(nn.Module):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Empty .* define forward"):
+        Empty()(1)
+    with pytest.raises(AttributeError, match="weigth"):
+        _ = nn.Linear(2, 2).weigth
+
+
+def test_module_list_is_a_list():
+    layers = nn.ModuleList(nn.Linear(k, k + 1) for k in (1, 2, 3))
+    layers.append(nn.Tanh())
+    assert len(layers) == 4
+    assert layers[1].in_features == 2
+    assert layers[-1] is list(layers)[3]
+    assert [type(m).__name__ for m in layers] == ["Linear"] * 3 + ["Tanh"]
+    with pytest.raises(IndexError, match="holds 4 modules; got index 4"):
+        layers[4]
+    with pytest.raises(TypeError, match="holds Modules; got function"):
+        layers.append(lambda x: x)
+    with pytest.raises(NotImplementedError):
+        layers(1)
+
+
+def test_sequential_composes_in_order():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1), nn.Sigmoid(), nn.ReLU())
+    w = model.state_dict()
+    assert list(w) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    x = np.random.default_rng(0).normal(size=(4, 2)).astype("f4")
+    hidden = np.tanh(x @ w["0.weight"].T + w["0.bias"])
+    expected = 1 / (1 + np.exp(-(hidden @ w["2.weight"].T + w["2.bias"])))
+    np.testing.assert_allclose(model(x).data, expected, rtol=0, atol=1e-6)
+    assert nn.Sequential()(3) == 3
+    np.testing.assert_array_equal(nn.ReLU()([-1.0, 0.0, 2.0]).data, [0, 0, 2])
+
+
+def test_an_ordered_dict_loads_like_a_dict():
+    model = nn.Linear(1, 1)
+    model.load_state_dict(OrderedDict(bias=np.zeros(1), weight=np.ones((1, 1))))
+    assert model([[3.0]]).item() == 3

@@ -1,0 +1,110 @@
+"""What the layers ask of their arguments, and the sentences they say when it is not so."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..backend import default_dtype
+from ..tensor import Tensor
+
+State: TypeAlias = Tensor | tuple[Tensor, ...]
+"""What a cell hands from step to step: one tensor, or a tuple of them."""
+
+
+def positive(owner: str, name: str, value: Any) -> int:
+    """A size, as a positive int."""
+    try:
+        size = operator.index(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"{owner} expects an int for {name}; got {kind} {value!r}") from None
+    if size < 1:
+        raise ValueError(f"{owner} expects {name} of at least 1; got {size}")
+    return size
+
+
+def fraction(owner: str, name: str, value: float) -> float:
+    """A probability, between 0 and 1."""
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{owner} expects {name} between 0 and 1; got {value}")
+    return float(value)
+
+
+def floating_dtype(owner: str, dtype: Any) -> np.dtype[Any]:
+    """A floating dtype; the default one for None."""
+    chosen = default_dtype() if dtype is None else np.dtype(dtype)
+    if chosen.kind != "f":
+        raise TypeError(f"{owner} expects a floating dtype (float32, float64); got {chosen}")
+    return chosen
+
+
+def as_tensor(x: Any, dtype: Any = None) -> Tensor:
+    """``x`` as a Tensor; Python numbers and lists take ``dtype``."""
+    if isinstance(x, Tensor):
+        return x
+    return Tensor(x) if hasattr(x, "dtype") else Tensor(x, dtype=dtype)
+
+
+def features(owner: str, x: Any, name: str, size: int, dtype: Any) -> Tensor:
+    """An input whose last axis has ``size`` features of the dtype of the weights."""
+    tensor = as_tensor(x, dtype)
+    if tensor.ndim == 0 or tensor.shape[-1] != size:
+        raise ValueError(
+            f"{owner} expects {name}={size} on the last axis; got x of shape {tensor.shape}"
+        )
+    same_dtype(owner, "x", tensor, dtype)
+    return tensor
+
+
+def same_dtype(owner: str, name: str, tensor: Tensor, dtype: Any) -> None:
+    """Refuse to mix dtypes: a float64 input would quietly make float64 of a float32 model."""
+    if tensor.dtype != dtype:
+        raise TypeError(
+            f"{owner} expects {name} of {dtype}, as its weights; got {tensor.dtype}: "
+            f"use {name}.astype('{dtype}')"
+        )
+
+
+def state_of(
+    owner: str, given: Any, names: tuple[str, ...], shapes: list[tuple[int, ...]], dtype: Any
+) -> State:
+    """A recurrent state: one tensor, or a tuple of as many as there are names."""
+    several = len(names) > 1
+    parts = given if several else (given,)
+    fits = isinstance(given, tuple | list) == several and len(parts) == len(names)
+    if not fits or any(part is None for part in parts):
+        wanted = f"a tuple ({', '.join(names)})" if several else "one tensor"
+        got = f"a {type(given).__name__}"
+        if isinstance(given, tuple | list):
+            got += f" of {len(given)}" if not fits else " with None in it"
+        raise TypeError(f"{owner} expects its state as {wanted}; got {got}")
+    tensors = tuple(as_tensor(part, dtype) for part in parts)
+    for name, tensor, shape in zip(names, tensors, shapes, strict=True):
+        if tensor.shape != shape:
+            raise ValueError(f"{owner} expects {name} of shape {shape}; got {tensor.shape}")
+        same_dtype(owner, name, tensor, dtype)
+    return tensors if several else tensors[0]
+
+
+def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
+    """Integers of any kind as a NumPy array."""
+    array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.size == 0 and not hasattr(values, "dtype"):
+        array = array.astype(np.int64)  # an empty list has no kind of its own
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{owner} expects integer {name}; got {array.dtype}")
+    return array
+
+
+def indices(owner: str, name: str, values: Any, size: int) -> np.ndarray[Any, Any]:
+    """Integers within 0..size-1; the error names the first that is not, and where it stands."""
+    array = integers(owner, name, values)
+    if array.size and (array.min() < 0 or array.max() >= size):
+        where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= size))[0])
+        raise IndexError(
+            f"{owner} expects {name} from 0 to {size - 1}; got {array[where]} at index {where}"
+        )
+    return array

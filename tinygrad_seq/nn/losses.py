@@ -1,0 +1,275 @@
+"""Losses: how far predictions are from targets, as one number to differentiate.
+
+Each loss is a function, and a Module that holds its settings. ``reduction`` is ``"mean"``,
+``"sum"`` or ``"none"`` (one loss per target). A mean over nothing (an empty batch, or targets that
+are all ignored) is 0 with zero gradients: a window of padding alone has nothing to teach, and must
+not turn a training run into NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..tensor import Tensor
+from .checks import as_tensor, fraction, indices, integers
+from .module import Module
+
+
+def cross_entropy(
+    logits: Any,
+    targets: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of class indices under softmax.  l = -w_t log softmax(logits)_t
+
+    With smoothing ε the target is 1-ε on class t plus ε/C on every class. The mean divides by the
+    sum of the weights w_t of the targets that count, as in PyTorch.
+
+    Classes are on the LAST axis, whatever the number of axes. (PyTorch has them on axis 1: for its
+    logits of shape (N, C, T) give ``moveaxis(logits, 1, -1)``.)
+
+    Args:
+        logits: Scores ``(..., C)``, floating, any finite size.
+        targets: Class indices ``(...)``, integers in 0..C-1, or ``ignore_index``.
+        weight: Weight of each class ``(C,)``; all ones if None.
+        ignore_index: Targets of this value count for nothing, and whatever their logits are (NaN
+            too) they get a gradient of exactly zero.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        label_smoothing: ε, 0 to 1.
+
+    Returns:
+        A scalar, or losses ``(...)`` (0 where ignored) with ``reduction="none"``.
+
+    Raises:
+        IndexError: a target is out of range.
+        ValueError: shapes or settings do not fit.
+        TypeError: targets are not integers, or logits are not floating.
+    """
+    smoothing = fraction("cross_entropy", "label_smoothing", label_smoothing)
+    logits, chosen, counts = _classes("cross_entropy", logits, targets, ignore_index)
+    if not counts.all():
+        logits = ops.where(counts[..., None], logits, 0)
+    return _pick(ops.log_softmax(logits, axis=-1), chosen, counts, weight, reduction, smoothing)
+
+
+def nll_loss(
+    log_probs: Any,
+    targets: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """Negative log-likelihood of class indices.  l = -w_t log_probs_t
+
+    What :func:`cross_entropy` computes after its log-softmax; arguments, layout and errors are the
+    same, but ``log_probs`` ``(..., C)`` are taken as they are.
+    """
+    log_probs, chosen, counts = _classes("nll_loss", log_probs, targets, ignore_index)
+    return _pick(log_probs, chosen, counts, weight, reduction, 0.0)
+
+
+def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Tensor:
+    """Squared error.  l = (prediction - target)²
+
+    Args:
+        predictions: ``(...)``, floating.
+        targets: Of the same shape: nothing is broadcast.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: the shapes differ, or the reduction is unknown.
+    """
+    predictions, targets = _pair("mse_loss", predictions, targets)
+    error = predictions - targets
+    return _reduce(error * error, reduction)
+
+
+def bce_with_logits(
+    logits: Any,
+    targets: Any,
+    weight: Any = None,
+    pos_weight: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary cross-entropy of logits.  l = -w (p t log σ(x) + (1-t) log(1 - σ(x)))
+
+    Computed as w ((1-t) x + (1 + (p-1) t) softplus(-x)), finite for any finite x.
+
+    Args:
+        logits: x ``(...)``, floating.
+        targets: t, of the same shape, in 0..1.
+        weight: w, a weight of each loss, broadcast to ``(...)``.
+        pos_weight: p, the weight of the positive class, broadcast to ``(...)``.
+        reduction: ``"mean"`` (over all elements, as in PyTorch), ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: the shapes differ, or the reduction is unknown.
+    """
+    logits, targets = _pair("bce_with_logits", logits, targets)
+    miss = ops.softplus(-logits)
+    if pos_weight is not None:
+        miss = (1 + (_like(pos_weight, logits) - 1) * targets) * miss
+    loss = (1 - targets) * logits + miss
+    if weight is not None:
+        loss = _like(weight, logits) * loss
+    return _reduce(loss, reduction)
+
+
+class CrossEntropyLoss(Module):
+    """:func:`cross_entropy` with its settings kept."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.weight = weight
+        self.ignore_index = ignore_index
+        self.reduction = _known(reduction)
+        self.label_smoothing = fraction("CrossEntropyLoss", "label_smoothing", label_smoothing)
+
+    def forward(self, logits: Any, targets: Any) -> Tensor:
+        """The loss of logits ``(..., C)`` for class indices ``(...)``."""
+        return cross_entropy(
+            logits,
+            targets,
+            self.weight,
+            self.ignore_index,
+            self.reduction,
+            self.label_smoothing,
+        )
+
+
+class NLLLoss(Module):
+    """:func:`nll_loss` with its settings kept."""
+
+    def __init__(
+        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        self.weight = weight
+        self.ignore_index = ignore_index
+        self.reduction = _known(reduction)
+
+    def forward(self, log_probs: Any, targets: Any) -> Tensor:
+        """The loss of log-probabilities ``(..., C)`` for class indices ``(...)``."""
+        return nll_loss(log_probs, targets, self.weight, self.ignore_index, self.reduction)
+
+
+class MSELoss(Module):
+    """:func:`mse_loss` with its reduction kept."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = _known(reduction)
+
+    def forward(self, predictions: Any, targets: Any) -> Tensor:
+        """The loss of predictions for targets of the same shape."""
+        return mse_loss(predictions, targets, self.reduction)
+
+
+class BCEWithLogitsLoss(Module):
+    """:func:`bce_with_logits` with its settings kept."""
+
+    def __init__(self, weight: Any = None, pos_weight: Any = None, reduction: str = "mean") -> None:
+        self.weight = weight
+        self.pos_weight = pos_weight
+        self.reduction = _known(reduction)
+
+    def forward(self, logits: Any, targets: Any) -> Tensor:
+        """The loss of logits for targets of the same shape."""
+        return bce_with_logits(logits, targets, self.weight, self.pos_weight, self.reduction)
+
+
+def _classes(
+    owner: str, scores: Any, targets: Any, ignore_index: int
+) -> tuple[Tensor, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Scores, the class to pick for each target (0 where ignored), and which targets count."""
+    scores = _floating(owner, scores)
+    targets = integers(owner, "targets", targets)
+    if scores.ndim == 0 or targets.shape != scores.shape[:-1]:
+        expected = f"(..., C) and targets (...); got {scores.shape} and {targets.shape}"
+        shape = (*scores.shape[:1], *scores.shape[2:])
+        hint = ""
+        if scores.ndim > 2 and targets.shape == shape:
+            hint = ": with classes on axis 1, as PyTorch has them, give moveaxis(scores, 1, -1)"
+        raise ValueError(f"{owner} expects scores {expected}{hint}")
+    counts = targets != ignore_index
+    chosen = indices(owner, "targets", np.where(counts, targets, 0), scores.shape[-1])
+    return scores, chosen, counts
+
+
+def _pick(
+    log_probs: Tensor,
+    chosen: np.ndarray[Any, Any],
+    counts: np.ndarray[Any, Any],
+    weight: Any,
+    reduction: str,
+    smoothing: float,
+) -> Tensor:
+    """The weighted, smoothed, reduced loss of log-probabilities ``(..., C)``."""
+    classes = log_probs.shape[-1]
+    loss = -ops.take_along_axis(log_probs, chosen[..., None], axis=-1)[..., 0]
+    share: Any = None  # the weight of each target in the mean
+    if weight is not None:
+        weight = _like(weight, log_probs)
+        if weight.shape != (classes,):
+            raise ValueError(f"expected a weight for each of {classes} classes; got {weight.shape}")
+        share = weight[chosen]
+        loss = share * loss
+        share = ops.where(counts, share, 0)
+    if smoothing:
+        spread = -log_probs if weight is None else -log_probs * weight
+        loss = (1 - smoothing) * loss + smoothing / classes * ops.sum(spread, axis=-1)
+    if not counts.all():
+        loss = ops.where(counts, loss, 0)
+    if _known(reduction) != "mean":
+        return _reduce(loss, reduction)
+    result: Tensor = ops.sum(loss)
+    total: Any = int(counts.sum()) if share is None else ops.sum(share)
+    return result / total if total else result
+
+
+def _known(reduction: str) -> str:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none"; got {reduction!r}')
+    return reduction
+
+
+def _reduce(loss: Tensor, reduction: str) -> Tensor:
+    """One number, or the losses as they are; a mean over nothing is 0."""
+    if _known(reduction) == "none":
+        return loss
+    result: Tensor = ops.sum(loss) if reduction == "sum" or not loss.size else ops.mean(loss)
+    return result
+
+
+def _floating(owner: str, x: Any) -> Tensor:
+    tensor = as_tensor(x)
+    if tensor.dtype.kind != "f":
+        raise TypeError(f"{owner} expects floating predictions; got {tensor.dtype}")
+    return tensor
+
+
+def _like(values: Any, x: Tensor) -> Tensor:
+    """Values in the dtype of ``x``, so that they do not widen it."""
+    tensor = as_tensor(values, x.dtype)
+    return tensor if tensor.dtype == x.dtype else Tensor.astype(tensor, x.dtype)
+
+
+def _pair(owner: str, predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    """Predictions and targets of one shape and dtype."""
+    predictions = _floating(owner, predictions)
+    targets = _like(targets, predictions)
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"{owner} expects predictions and targets of one shape; "
+            f"got {predictions.shape} and {targets.shape}"
+        )
+    return predictions, targets

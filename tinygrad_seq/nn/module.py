@@ -1,0 +1,298 @@
+"""Module: a tree of parameters, and the function that uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..backend import xp
+from ..tensor import Tensor
+from .checks import floating_dtype
+
+
+class Parameter(Tensor):
+    """A leaf tensor that a module owns and an optimizer updates.
+
+    It requires grad, and its buffer is a contiguous copy of ``data``, never the caller's array.
+
+    Args:
+        data: Array, Tensor, number or list; floating (Python numbers get the default float).
+        name: How it is called in messages and graphs; a module gives it its attribute's name.
+
+    Raises:
+        TypeError: ``data`` is not floating.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None) -> None:
+        source = Tensor(data).data
+        super().__init__(xp(source).array(source, order="C"), requires_grad=True, name=name)
+
+
+class LoadReport(NamedTuple):
+    """What ``load_state_dict(..., strict=False)`` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """A function with parameters: derive from it, set parameters and modules as attributes.
+
+    ``model(x)`` calls ``model.forward(x)``. Whatever attribute is a :class:`Parameter` or a
+    Module belongs to the tree, in the order of definition: there is nothing to register, and
+    forgetting ``super().__init__()`` does no harm.
+
+    Example:
+        >>> from tinygrad_seq import nn
+        >>> class Tagger(nn.Module):
+        ...     def __init__(self, words, tags):
+        ...         self.embed = nn.Embedding(words, 32)
+        ...         self.lstm = nn.LSTM(32, 64, bidirectional=True)
+        ...         self.head = nn.Linear(128, tags)
+        ...
+        ...     def forward(self, ids, lengths=None):
+        ...         y, _ = self.lstm(self.embed(ids), lengths=lengths)
+        ...         return self.head(y)
+        >>> Tagger(100, 5)
+        Tagger(  # 54,021 parameters
+          (embed): Embedding(100, 32)  # 3,200 parameters
+          (lstm): LSTM(32, 64, bidirectional=True)  # 50,176 parameters
+          (head): Linear(128, 5)  # 645 parameters
+        )
+    """
+
+    training: bool = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output; every module defines its own."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say what it computes: define forward(self, ...)"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # -- the tree -----------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, refusing what would silently fall out of the tree."""
+        owner = type(self).__name__
+        known = vars(self).get(name)
+        if isinstance(known, Parameter) and not isinstance(value, Parameter | None):
+            raise TypeError(
+                f"{owner}.{name} is a Parameter and cannot become a {type(value).__name__}: assign "
+                f"a Parameter, or write new values with {name}.copy_(...) under no_grad()"
+            )
+        _refuse_collection(owner, name, value)
+        if isinstance(value, Module) and any(part is self for part in value.modules()):
+            raise ValueError(f"{owner}.{name} would make the module a part of itself")
+        if isinstance(value, Parameter) and value.name is None:
+            value.name = name
+        super().__setattr__(name, value)
+
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """The parameters held by this module itself, by attribute name."""
+        for name, value in vars(self).items():
+            _refuse_collection(type(self).__name__, name, value)  # a list may have grown
+            if isinstance(value, Parameter):
+                yield name, value
+
+    def _children(self) -> Iterator[tuple[str, Module]]:
+        """The modules held by this module itself, by attribute name."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it with their dotted paths, shared ones every time."""
+        yield prefix, self
+        for name, child in self._children():
+            yield from child._walk(f"{prefix}.{name}" if prefix else name)
+
+    def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters under every name they have."""
+        for path, module in self._walk():
+            for name, parameter in module._own_parameters():
+                yield (f"{path}.{name}" if path else name), parameter
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Yield (dotted path, module), this one first with path ``""``; a shared one once."""
+        seen: set[int] = set()
+        for path, module in self._walk():
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all below it; a shared one once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield (dotted name, parameter): a module's own first, then its children's, each in the
+        order of definition (PyTorch's order); a shared one once, under its first name."""
+        seen: set[int] = set()
+        for name, parameter in self._all_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield the parameters in the order of :meth:`named_parameters`, for an optimizer."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    # -- modes --------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Put the whole tree into training mode (dropout acts), or out of it; return the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Put the whole tree into evaluation mode (dropout is the identity); return the module."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters (``.grad`` becomes None)."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # -- values -------------------------------------------------------------------------------
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert all parameters to a floating dtype and return the module.
+
+        The Parameter objects stay the same, so an optimizer goes on seeing them, but they get new
+        buffers and lose their gradients: convert before training.
+
+        Raises:
+            TypeError: ``dtype`` is not floating.
+        """
+        dtype = floating_dtype("astype", dtype)
+        for parameter in self.parameters():
+            parameter.grad = None
+            parameter.data = parameter.data.astype(dtype)
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of all parameters as NumPy arrays, by dotted name, as PyTorch names them.
+
+        A shared parameter stands under each of its names.
+        """
+        return {name: np.array(_host(p), order="C") for name, p in self._all_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
+        """Write values into the parameters by name: all of them, or nothing and one error.
+
+        Values are cast to the dtype of the parameter.
+
+        Args:
+            state: Name -> array or tensor, as :meth:`state_dict` gives it; tensors of other
+                libraries are read through NumPy, so PyTorch's ``state_dict()`` can be given as is.
+            strict: Whether names must match exactly. If False, names that only one side has are
+                passed over and returned. (Weights of the other form of a GRU are still refused.)
+
+        Returns:
+            The names that were passed over, ``(missing_keys, unexpected_keys)``.
+
+        Raises:
+            ValueError: names, shapes or dtypes do not fit; the message lists everything that is
+                missing, unexpected or mis-shaped, and no parameter has changed.
+            TypeError: ``state`` is not a mapping.
+        """
+        owner = type(self).__name__
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"{owner}.load_state_dict expects a dict of name -> array; "
+                f"got {type(state).__name__}"
+            )
+        parameters = dict(self._all_parameters())
+        missing = [name for name in parameters if name not in state]
+        unexpected = [name for name in state if name not in parameters]
+        problems = self._refusals(state)
+        if strict:
+            problems += [f"missing {name} {parameters[name].shape}" for name in missing]
+            problems += [f"unexpected {name} {tuple(np.shape(state[name]))}" for name in unexpected]
+
+        values: dict[str, np.ndarray[Any, Any]] = {}
+        first_names: dict[int, str] = {}
+        for name, parameter in parameters.items():
+            if name not in state:
+                continue
+            value = np.asarray(_host(state[name]))
+            first = first_names.setdefault(id(parameter), name)
+            if value.dtype.kind != "f":
+                problems.append(f"{name} must be floating, got {value.dtype}")
+            elif value.shape != parameter.shape:
+                problems.append(f"{name} has shape {value.shape}, expected {parameter.shape}")
+            elif first != name and not np.array_equal(value, values[first], equal_nan=True):
+                problems.append(f"{name} and {first} are one parameter, but their values differ")
+            values[name] = value
+        if problems:
+            raise ValueError(
+                f"{owner}.load_state_dict changed nothing, because:\n  " + "\n  ".join(problems)
+            )
+        for name, value in values.items():
+            parameters[name].detach().copy_(value)
+        return LoadReport(missing, unexpected)
+
+    def _refusals(self, state: Mapping[str, Any]) -> list[str]:
+        """What the modules of the tree say against a state, each seeing its own part."""
+        refusals = []
+        for path, module in self._walk():
+            prefix = f"{path}." if path else ""
+            own = {str(n).removeprefix(prefix) for n in state if str(n).startswith(prefix)}
+            reason = module._refuse(own)
+            if reason:
+                refusals.append(f"{path}: {reason}" if path else reason)
+        return refusals
+
+    def _refuse(self, names: set[str]) -> str | None:
+        """Why weights of these names belong to another function than this module's, if so."""
+        return None
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """The module's settings, as they stand between the brackets of its repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        """The tree, a line per module, with the number of parameters in each."""
+        return "\n".join(self._lines(type(self).__name__))
+
+    def _lines(self, label: str) -> Iterator[str]:
+        count = sum(parameter.size for parameter in self.parameters())
+        note = f"  # {count:,} parameter{'s' * (count != 1)}" if count else ""
+        children = list(self._children())
+        if not children:
+            yield f"{label}({self.extra_repr()}){note}"
+            return
+        yield f"{label}({self.extra_repr()}{note}"
+        for name, child in children:
+            for line in child._lines(f"({name}): {type(child).__name__}"):
+                yield f"  {line}"
+        yield ")"
+
+
+def _refuse_collection(owner: str, name: str, value: Any) -> None:
+    """Refuse a plain collection of modules or parameters: the tree would not see into it."""
+    if not isinstance(value, list | tuple | dict) or not value:
+        return
+    first = next(iter(value.values() if isinstance(value, dict) else value))
+    if isinstance(first, Module | Parameter):
+        raise TypeError(
+            f"{owner}.{name} is a {type(value).__name__} of modules or parameters, which would not "
+            "be trained or saved: use nn.ModuleList, or one attribute for each"
+        )
+
+
+def _host(value: Any) -> Any:
+    """The values of a tensor as a NumPy array; anything else as it is."""
+    return value.detach().numpy() if isinstance(value, Tensor) else value

@@ -1,0 +1,69 @@
+"""LayerNorm: features of each example with mean 0 and variance 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..tensor import Tensor
+from . import init
+from .checks import as_tensor, floating_dtype, positive, same_dtype
+from .module import Module, Parameter
+
+
+class LayerNorm(Module):
+    """Normalise over the last axes, then scale and shift.  y = (x - μ) / √(σ² + ε) ⊙ w + b
+
+    μ and σ² are the mean and the (biased) variance over the normalised axes. w starts at one and b
+    at zero.
+
+    Args:
+        normalized_shape: Sizes of the last axes to normalise over; an int for the last one.
+        eps: ε, which keeps the division finite where all features are equal.
+        dtype: Of the parameters; the default float if None.
+
+    Attributes:
+        weight: w, of shape ``normalized_shape``.
+        bias: b, of shape ``normalized_shape``.
+
+    Source: Ba et al. 2016, eq. 4.
+    """
+
+    def __init__(
+        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, dtype: Any = None
+    ) -> None:
+        several = isinstance(normalized_shape, tuple | list)
+        sizes: Any = normalized_shape if several else (normalized_shape,)
+        self.normalized_shape = tuple(positive("LayerNorm", "each size", n) for n in sizes)
+        if not self.normalized_shape:
+            raise ValueError("LayerNorm expects at least one axis to normalise over; got ()")
+        self.eps = eps
+        dtype = floating_dtype("LayerNorm", dtype)
+        self.weight = Parameter(init.constant(self.normalized_shape, 1.0, dtype))
+        self.bias = Parameter(init.zeros(self.normalized_shape, dtype))
+
+    def forward(self, x: Any) -> Tensor:
+        """Map x ``(..., *normalized_shape)`` to the same shape.
+
+        Raises:
+            ValueError: the last axes are not of ``normalized_shape``.
+            TypeError: the dtype is not that of the weights.
+        """
+        x = as_tensor(x, self.weight.dtype)
+        count = len(self.normalized_shape)
+        if x.shape[-count:] != self.normalized_shape:
+            raise ValueError(
+                f"LayerNorm expects normalized_shape={self.normalized_shape} on the last axes; "
+                f"got x of shape {x.shape}"
+            )
+        same_dtype("LayerNorm", "x", x, self.weight.dtype)
+        axes = tuple(range(-count, 0))
+        centred = x - ops.mean(x, axis=axes, keepdims=True)
+        variance = ops.mean(centred * centred, axis=axes, keepdims=True)
+        normal = centred / ops.sqrt(variance + self.eps)
+        y: Tensor = normal * self.weight + self.bias
+        return y
+
+    def extra_repr(self) -> str:
+        """The normalised axes and ε."""
+        return f"{self.normalized_shape}, eps={self.eps}"
