@@ -1,0 +1,192 @@
+"""Schedules: PyTorch's numbers, composition, and a state that can be kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tinygrad_seq import optim
+from tinygrad_seq.tensor import Tensor
+
+
+def optimizer(*rates: float) -> optim.SGD:
+    tensors = [Tensor(np.zeros(2), requires_grad=True) for _ in rates]
+    return optim.SGD([{"params": [p], "lr": r} for p, r in zip(tensors, rates, strict=True)])
+
+
+def in_torch(torch, *rates: float):
+    tensors = [torch.zeros(2, requires_grad=True) for _ in rates]
+    made = torch.optim.SGD([{"params": [p], "lr": r} for p, r in zip(tensors, rates, strict=True)])
+    for p in tensors:
+        p.grad = torch.zeros(2)
+    return made
+
+
+def rates_of(torch_optimizer) -> list[float]:
+    return [group["lr"] for group in torch_optimizer.param_groups]
+
+
+LOSSES = [3.0, 2.0, 2.0, 1.9999, 2.1, 1.5, 1.5, 1.5, 1.5, math.nan, 1.6, 1.4, *[1.4] * 12, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("StepLR", {"step_size": 3}),
+        ("StepLR", {"step_size": 1, "gamma": 0.7}),
+        ("CosineAnnealingLR", {"T_max": 9}),
+        ("CosineAnnealingLR", {"T_max": 7, "eta_min": 0.05}),
+    ],
+)
+def test_the_rates_are_those_of_pytorch(name: str, options: dict) -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs = optimizer(0.3, 0.9), in_torch(torch, 0.3, 0.9)
+    one = getattr(optim, name)(ours, **options)
+    other = getattr(torch.optim.lr_scheduler, name)(theirs, **options)
+    for _ in range(25):
+        assert one.lrs == pytest.approx(rates_of(theirs), rel=1e-9, abs=1e-12)
+        one.step()
+        theirs.step()  # or the schedule warns
+        other.step()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"patience": 1},
+        {"mode": "max", "patience": 2, "factor": 0.5},
+        {"patience": 0, "cooldown": 2, "factor": 0.3},
+        {"patience": 1, "threshold": 0.3, "threshold_mode": "abs"},
+        {"mode": "max", "patience": 1, "threshold": 0.3, "threshold_mode": "abs"},
+        {"patience": 0, "threshold": 0.2, "min_lr": 0.02},
+        {"patience": 0, "factor": 0.5, "eps": 0.04},
+    ],
+)
+def test_plateaus_are_found_as_in_pytorch(options: dict) -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs = optimizer(0.3, 0.9), in_torch(torch, 0.3, 0.9)
+    one = optim.ReduceLROnPlateau(ours, **options)
+    other = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **options)
+    for loss in LOSSES:
+        one.step(loss)
+        other.step(loss)
+        assert one.lrs == pytest.approx(rates_of(theirs), rel=1e-12)
+    assert one.lrs[0] < 0.3
+
+
+def test_the_rise_is_linear_as_in_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs = optimizer(0.3, 0.9), in_torch(torch, 0.3, 0.9)
+    one = optim.LinearWarmup(ours, 8)
+    other = torch.optim.lr_scheduler.LinearLR(theirs, start_factor=1 / 8, total_iters=7)
+    for _ in range(12):
+        assert one.lrs == pytest.approx(rates_of(theirs), rel=1e-12)
+        one.step()
+        theirs.step()  # or the schedule warns
+        other.step()
+
+
+def test_a_rise_hands_over_to_the_next_schedule() -> None:
+    ours = optimizer(0.8)
+    warm = optim.LinearWarmup(ours, 4, after=optim.StepLR(ours, step_size=2, gamma=0.5))
+    seen = []
+    for _ in range(9):
+        seen += warm.lrs
+        warm.step()
+    assert seen == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
+
+
+def test_a_rise_before_a_plateau_passes_the_metric_on() -> None:
+    ours = optimizer(0.8)
+    warm = optim.LinearWarmup(ours, 2, after=optim.ReduceLROnPlateau(ours, patience=0, factor=0.5))
+    for _ in range(4):
+        warm.step(1.0)
+    assert warm.lrs == pytest.approx([0.2])
+    with pytest.raises(TypeError, match="needs the metric"):
+        warm.step()
+
+
+def test_a_rise_alone_leaves_the_rate_to_others_afterwards() -> None:
+    ours = optimizer(0.8)
+    warm = optim.LinearWarmup(ours, 2)
+    warm.step()
+    ours.param_groups[0]["lr"] = 0.1
+    warm.step()
+    assert warm.lrs == [0.1]
+
+
+def test_a_schedule_acts_on_the_update() -> None:
+    ours = optimizer(1.0)
+    p = ours.param_groups[0]["params"][0]
+    schedule = optim.StepLR(ours, step_size=1, gamma=0.5)
+    for _ in range(3):
+        p.grad = Tensor(np.ones(2))
+        ours.step()
+        schedule.step()
+    np.testing.assert_allclose(p.data, [-1.75, -1.75])
+
+
+MAKERS: dict[str, Callable[[optim.Optimizer], optim.Schedule]] = {
+    "step": lambda o: optim.StepLR(o, step_size=3),
+    "cosine": lambda o: optim.CosineAnnealingLR(o, T_max=9),
+    "plateau": lambda o: optim.ReduceLROnPlateau(o, patience=1, cooldown=1),
+    "rise": lambda o: optim.LinearWarmup(o, 9),
+    "rise, cosine": lambda o: optim.LinearWarmup(o, 4, optim.CosineAnnealingLR(o, T_max=20)),
+    "rise, plateau": lambda o: optim.LinearWarmup(o, 4, optim.ReduceLROnPlateau(o, patience=1)),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("stop", [0, 2, 7, 14])
+def test_a_state_that_is_loaded_goes_on_the_same(kind: str, stop: int) -> None:
+    ours, fresh = optimizer(0.3, 0.9), optimizer(5.0, 7.0)
+    one, other = MAKERS[kind](ours), MAKERS[kind](fresh)
+    for loss in LOSSES[:stop]:
+        one.step(loss)
+    state = one.state_dict()
+    kept = copy.deepcopy(state)
+    other.load_state_dict(state)
+    assert other.lrs == one.lrs
+    for loss in LOSSES[stop:]:
+        one.step(loss)
+        other.step(loss)
+        assert other.lrs == one.lrs
+    assert state == kept
+
+
+def test_a_state_of_another_schedule_changes_nothing() -> None:
+    ours = optimizer(0.3)
+    for kind, state, message in [
+        ("step", MAKERS["plateau"](optimizer(0.3)).state_dict(), "of another schedule"),
+        ("step", MAKERS["step"](optimizer(0.3, 0.4)).state_dict(), "2 parameter groups"),
+        ("rise", MAKERS["rise, cosine"](optimizer(0.3)).state_dict(), "has no schedule after"),
+        ("rise, plateau", MAKERS["rise, cosine"](optimizer(0.3)).state_dict(), "of another"),
+    ]:
+        schedule = MAKERS[kind](ours)
+        before = schedule.state_dict()
+        with pytest.raises(ValueError, match=message):
+            schedule.load_state_dict(state)
+        assert schedule.state_dict() == before
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    ours = optimizer(0.3)
+    for make, message in [
+        (lambda: optim.StepLR(ours, step_size=0), "step_size must be at least 1; got 0"),
+        (lambda: optim.CosineAnnealingLR(ours, T_max=0), "T_max must be at least 1"),
+        (lambda: optim.LinearWarmup(ours, 0), "steps must be at least 1"),
+        (lambda: optim.ReduceLROnPlateau(ours, mode="least"), 'mode must be "min" or "max"'),
+        (lambda: optim.ReduceLROnPlateau(ours, threshold_mode="x"), "threshold_mode must be"),
+        (lambda: optim.ReduceLROnPlateau(ours, factor=1.0), "factor must be"),
+        (
+            lambda: optim.LinearWarmup(ours, 3, after=optim.StepLR(optimizer(0.3), 2)),
+            "must hold one optimizer",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            make()
+    assert ours.param_groups[0]["lr"] == 0.3

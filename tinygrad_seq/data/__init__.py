@@ -1,0 +1,22 @@
+"""Floor 5: from text to batches of token ids, and the yardsticks of language models.
+
+Ids, lengths and batches are NumPy arrays on the host, whatever library computes.
+"""
+
+from .metrics import bits_per_character, perplexity
+from .ngram import NGram
+from .padding import pad_sequences
+from .vocabulary import CharTokenizer, Vocabulary
+from .windows import RandomWindows, Streams, split
+
+__all__ = [
+    "CharTokenizer",
+    "NGram",
+    "RandomWindows",
+    "Streams",
+    "Vocabulary",
+    "bits_per_character",
+    "pad_sequences",
+    "perplexity",
+    "split",
+]

@@ -1,0 +1,202 @@
+"""Tokens and their ids."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Vocabulary:
+    """A finite set of tokens, numbered from 0 in a fixed order.
+
+    ``Vocabulary(v.tokens, v.unknown)`` is ``v`` again: the list of tokens is all that a checkpoint
+    needs.
+
+    Args:
+        tokens: The tokens in the order of their ids, each once.
+        unknown: One of the tokens, which stands for every token that is not among them; None
+            makes such a token an error.
+
+    Attributes:
+        tokens: The tokens in the order of their ids.
+        unknown: The token that stands for all others, or None.
+
+    Raises:
+        TypeError: A token is not a string.
+        ValueError: No tokens, one given twice, or ``unknown`` is not among them.
+    """
+
+    def __init__(self, tokens: Iterable[str], unknown: str | None = None) -> None:
+        self.tokens = list(tokens)
+        self.unknown = unknown
+        if not self.tokens:
+            raise ValueError("a vocabulary needs at least one token; got none (an empty text?)")
+        self._ids: dict[str, int] = {}
+        for i, token in enumerate(self.tokens):
+            if not isinstance(token, str):
+                raise TypeError(f"tokens are strings; token {i} is {token!r}")
+            if self._ids.setdefault(token, i) != i:
+                raise ValueError(f"token {token!r} was given twice: as {self._ids[token]} and {i}")
+        if unknown is not None and unknown not in self._ids:
+            raise ValueError(f"unknown={unknown!r} must be one of the tokens, to have an id")
+
+    @classmethod
+    def from_iterable(
+        cls,
+        tokens: Iterable[str],
+        *,
+        min_count: int = 1,
+        unknown: str | None = None,
+        special: Sequence[str] = (),
+    ) -> Vocabulary:
+        """The vocabulary of a text, given as its tokens (a string gives its characters).
+
+        Ids go to ``unknown`` first, then ``special``, then by falling frequency, and in
+        alphabetical order among equals, so they depend on the counts alone.
+
+        Args:
+            tokens: The tokens of the text, repeated as they come.
+            min_count: Rarer tokens are left out.
+            unknown: A token that stands for those left out and those never seen.
+            special: Tokens of other meaning, such as padding, or the end of a sentence.
+        """
+        first = [] if unknown is None else [unknown]
+        first += [token for token in special if token != unknown]
+        counts = Counter(tokens)
+        found = [t for t, count in counts.items() if count >= min_count and t not in first]
+        found.sort(key=lambda token: (-counts[token], token))
+        return cls(first + found, unknown)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._ids
+
+    def __getitem__(self, token: str) -> int:
+        """The id of ``token``; KeyError if it has none and there is no ``unknown``."""
+        if token in self._ids:
+            return self._ids[token]
+        if self.unknown is None:
+            raise KeyError(f"token {token!r} is not among the {len(self)} of this vocabulary")
+        return self._ids[self.unknown]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self.tokens == other.tokens and self.unknown == other.unknown
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.tokens[:8])) + (", ..." if len(self) > 8 else "")
+        return f"Vocabulary({len(self)} tokens: {shown})"
+
+    def encode(self, tokens: Iterable[str]) -> NDArray[np.int64]:
+        """The ids of ``tokens``, shape (T,), int64.
+
+        Raises:
+            ValueError: A token has no id, and there is no ``unknown``.
+        """
+        ids = []
+        for position, token in enumerate(tokens):
+            if token not in self._ids and self.unknown is None:
+                raise ValueError(
+                    f"token {token!r} at position {position} is not among the {len(self)} of this "
+                    "vocabulary; a vocabulary made with unknown=... has an id for it"
+                )
+            ids.append(self[token])
+        return np.array(ids, dtype=np.int64)
+
+    def decode(self, ids: Any) -> list[str]:
+        """The tokens of ``ids``, an integer array or list of shape (T,).
+
+        Raises:
+            IndexError: An id is out of range.
+        """
+        return [self.tokens[i] for i in _checked_ids(ids, len(self))]
+
+
+class CharTokenizer:
+    """A text as the ids of its characters, and back.
+
+    Args:
+        vocabulary: Its tokens are the characters (Unicode code points), ``unknown`` among them.
+
+    Raises:
+        ValueError: A token is not a single character.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        long = [token for token in vocabulary if len(token) != 1]
+        if long:
+            raise ValueError(f"CharTokenizer expects single characters; got the token {long[0]!r}")
+        self.vocabulary = vocabulary
+        self._codes = _code_points("".join(vocabulary))
+        self._order = np.argsort(self._codes)
+        self._sorted = self._codes[self._order]
+
+    @classmethod
+    def from_text(cls, text: str, min_count: int = 1, unknown: str | None = None) -> CharTokenizer:
+        """The tokenizer of the characters of ``text``; see :meth:`Vocabulary.from_iterable`."""
+        return cls(Vocabulary.from_iterable(text, min_count=min_count, unknown=unknown))
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """The ids of the characters of ``text``, shape (T,), int64.
+
+        Raises:
+            ValueError: A character has no id, and the vocabulary no ``unknown``.
+        """
+        codes = _code_points(text)
+        place = np.minimum(np.searchsorted(self._sorted, codes), len(self) - 1)
+        ids = self._order[place].astype(np.int64, copy=False)
+        missing = self._sorted[place] != codes
+        if missing.any():
+            if self.vocabulary.unknown is None:
+                at = int(np.argmax(missing))
+                raise ValueError(
+                    f"character {text[at]!r} (U+{ord(text[at]):04X}) at position {at} is not among "
+                    f"the {len(self)} of this vocabulary; one made with unknown='\\ufffd' has an "
+                    "id for it"
+                )
+            ids[missing] = self.vocabulary[self.vocabulary.unknown]
+        return ids
+
+    def decode(self, ids: Any) -> str:
+        """The text whose characters have ``ids``, an integer array or list of shape (T,).
+
+        Raises:
+            IndexError: An id is out of range.
+        """
+        codes = self._codes[_checked_ids(ids, len(self))]
+        return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def _checked_ids(ids: Any, size: int) -> NDArray[np.int64]:
+    """``ids`` as an integer array of one axis whose values are all in ``range(size)``."""
+    array = np.asarray(ids)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"ids are integers; got dtype {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"expected ids of shape (T,); got shape {array.shape}")
+    wrong = (array < 0) | (array >= size)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise IndexError(f"id {array[at]} at position {at} is out of range for {size} tokens")
+    return array.astype(np.int64, copy=False)

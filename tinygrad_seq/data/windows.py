@@ -1,0 +1,235 @@
+"""One long text as batches of windows, in the two classic ways.
+
+:class:`RandomWindows` cuts it into windows and shuffles them; each is a sequence of its own.
+:class:`Streams` reads it as N parallel streams, so that batch k + 1 goes on where batch k stopped
+and a recurrent net may carry its state across. (d2l 9.3; Mikolov et al. 2010.)
+
+Both give pairs ``(inputs, targets)`` of int64 arrays, shape (T, N), where the target of a
+position is the id that follows it. A loop over them is one epoch:
+
+    for inputs, targets in RandomWindows(ids, steps=35, batch_size=20):
+        ...
+
+``state_dict()`` tells where they stand; after ``load_state_dict()`` the next loop gives the rest
+of that epoch, bit for bit as it would have been.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import generator
+
+Ids: TypeAlias = NDArray[np.int64]
+S = TypeVar("S", bound=Sequence[Any])
+
+
+class _Windows:
+    """What both share: checks, the loop, and where it stands.
+
+    Attributes:
+        epoch: The number of the epoch under way, or of the next one, from 0.
+        position: How many batches of it were given.
+    """
+
+    def __init__(self, ids: Any, steps: int, batch_size: int) -> None:
+        if steps < 1 or batch_size < 1:
+            raise ValueError(
+                f"steps and batch_size must be at least 1; got {steps} and {batch_size}"
+            )
+        self.ids = _checked(ids)
+        self.steps = int(steps)
+        self.batch_size = int(batch_size)
+        self.epoch = 0
+        self.position = 0
+        self._resumed = False
+        # What must be equal for a position to mean the same batch.
+        self._cut = {
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "length": len(self.ids),
+            "checksum": zlib.crc32(self.ids.data),
+        }
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        raise NotImplementedError
+
+    def _batches(self, start: int) -> Iterator[Ids]:
+        """From batch ``start`` on: where in the text each input of the batch stands, (T, N)."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[tuple[Ids, Ids]]:
+        """One epoch; or, after ``load_state_dict``, the rest of one.
+
+        A loop that was left early does not count: the next one starts a new epoch.
+        """
+        if self.position and not self._resumed:
+            self.epoch, self.position = self.epoch + 1, 0
+        self._resumed = False
+        batches = self._batches(self.position)
+        for position, places in enumerate(batches, start=self.position + 1):
+            self.position = position
+            yield self.ids[places], self.ids[places + 1]
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop stands, as plain numbers; inside it, the present batch counts as done."""
+        return {"epoch": self.epoch, "position": self.position} | self._cut
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken.
+
+        Raises:
+            ValueError: It is of another text, or of windows cut in another way; nothing changed.
+        """
+        kind, mine = type(self).__name__, self.state_dict()
+        if state.keys() != mine.keys():
+            raise ValueError(
+                f"the state of {kind} has the keys {sorted(mine)}; got {sorted(state)}"
+            )
+        for name, value in self._cut.items():
+            if state[name] != value:
+                raise ValueError(
+                    f"the state was taken with {name} {state[name]}, but these {kind} have {name} "
+                    f"{value}: resume with the same text and sizes"
+                )
+        if not (state["epoch"] >= 0 and 0 <= state["position"] <= len(self)):
+            raise ValueError(
+                f"the state stands at batch {state['position']} of epoch {state['epoch']}; "
+                f"an epoch has {len(self)} batches"
+            )
+        self._take(state)
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        self.epoch, self.position = state["epoch"], state["position"]
+        self._resumed = True
+
+
+class RandomWindows(_Windows):
+    """Windows of a text in random order; each epoch cuts it at other places.
+
+    An epoch lays a grid of windows over the text at a random offset and gives each window once.
+    The grid is one window shorter than the text, so that every offset fits and all epochs have
+    the same length. The last batch may have fewer than N sequences.
+
+    Args:
+        ids: The text, integers of shape (L,), L > steps.
+        steps: T, the length of a window.
+        batch_size: N, the windows in a batch.
+        seed: A non-negative number from which offsets and orders are drawn; None takes one from
+            the library's generator, so that ``manual_seed`` settles it.
+
+    Raises:
+        ValueError: The text is not longer than a window, or has another shape than (L,).
+        TypeError: The ids are not integers.
+    """
+
+    def __init__(self, ids: Any, steps: int, batch_size: int, seed: int | None = None) -> None:
+        super().__init__(ids, steps, batch_size)
+        length = len(self.ids)
+        if length < steps + 1:
+            raise ValueError(
+                f"a window of {steps} steps and the target of its last need a text of at least "
+                f"{steps + 1} ids; got {length}: give a longer text or fewer steps"
+            )
+        self.seed = int(generator().integers(2**63)) if seed is None else seed
+        self.windows = max(1, length // self.steps - 1)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.windows // self.batch_size)
+
+    def _batches(self, start: int) -> Iterator[Ids]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        offset = rng.integers(len(self.ids) - self.windows * self.steps)
+        first = offset + self.steps * rng.permutation(self.windows)
+        inside = np.arange(self.steps)[:, None]
+        for k in range(start, len(self)):
+            yield inside + first[k * self.batch_size : (k + 1) * self.batch_size]
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        super()._take(state)
+        self.seed = state["seed"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop stands, as plain numbers; inside it, the present batch counts as done."""
+        return super().state_dict() | {"seed": self.seed}
+
+
+class Streams(_Windows):
+    """A text as N parallel streams, read T steps at a time.
+
+    Column n of every batch belongs to stream n, and the next batch goes on where this one stopped:
+    detach the state of the net between batches, and start an epoch from a fresh one. The last batch
+    of an epoch has what is left, so it may have fewer than T steps. What does not divide into N
+    streams, fewer than N ids at the end of the text, is left out.
+
+    Args:
+        ids: The text, integers of shape (L,), L > steps · batch_size.
+        steps: T, the steps of a batch.
+        batch_size: N, the number of streams.
+
+    Raises:
+        ValueError: A stream would not fill one batch, or the text has another shape than (L,).
+        TypeError: The ids are not integers.
+    """
+
+    def __init__(self, ids: Any, steps: int, batch_size: int) -> None:
+        super().__init__(ids, steps, batch_size)
+        length, needed = len(self.ids), steps * batch_size + 1
+        if length < needed:
+            raise ValueError(
+                f"{batch_size} streams of {steps} steps and a target need a text of at least "
+                f"{needed} ids; got {length}: give a longer text, fewer streams or fewer steps"
+            )
+        self.stream_length = (length - 1) // self.batch_size
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.stream_length // self.steps)
+
+    def _batches(self, start: int) -> Iterator[Ids]:
+        first = self.stream_length * np.arange(self.batch_size)
+        for k in range(start, len(self)):
+            end = min((k + 1) * self.steps, self.stream_length)
+            yield np.arange(k * self.steps, end)[:, None] + first
+
+
+def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
+    """Part a text (or its ids) by position: the end is held out for validation.
+
+    Args:
+        sequence: Anything that can be sliced.
+        validation: The share of the end, between 0 and 1.
+
+    Returns:
+        The beginning, for training, and the end.
+
+    Raises:
+        ValueError: One of the two would be empty.
+    """
+    at = len(sequence) - round(validation * len(sequence))
+    if not 0 < at < len(sequence):
+        raise ValueError(
+            f"split expects a share that leaves both parts something; got validation={validation} "
+            f"of {len(sequence)} items"
+        )
+    return sequence[:at], sequence[at:]  # type: ignore[return-value]
+
+
+def _checked(ids: Any) -> Ids:
+    """``ids`` as an int64 array of one axis."""
+    if isinstance(ids, str):
+        raise TypeError("expected ids; got a text: encode it first (CharTokenizer)")
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise ValueError(f"expected the ids of one text, shape (L,); got shape {array.shape}")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"ids are integers; got dtype {array.dtype}")
+    return np.ascontiguousarray(array, dtype=np.int64)

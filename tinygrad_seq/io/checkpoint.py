@@ -1,0 +1,103 @@
+"""The whole state of a training run in one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..backend import get_rng_state, set_rng_state
+from .files import CheckpointError, load, save
+
+
+class Stateful(Protocol):
+    """What can be put into a checkpoint: a model, an optimizer, a schedule, the data."""
+
+    def state_dict(self) -> Any:
+        """The state, made of arrays and plain values."""
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Take over such a state."""
+
+
+class Checkpoint:
+    """Saves and restores the parts of a run together, and with them the library's generator.
+
+    A run that restores all that changes (weights, optimizer, schedule, data position) goes on bit
+    for bit as if it had never stopped:
+
+        checkpoint = Checkpoint(model=model, optimizer=optimizer, schedule=schedule, data=windows)
+        checkpoint.save("run.npz", best=1.83)
+        notes = checkpoint.restore("run.npz")        # {"best": 1.83}
+
+    Args:
+        **parts: Objects with ``state_dict()`` and ``load_state_dict(state)``.
+
+    Raises:
+        TypeError: A part lacks one of the two.
+        ValueError: A part is called ``rng``, the generator's name.
+    """
+
+    def __init__(self, **parts: Stateful) -> None:
+        if "rng" in parts:
+            raise ValueError("the part 'rng' is the library's generator, which is always included")
+        for name, part in parts.items():
+            if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
+                raise TypeError(
+                    f"a part of a checkpoint has state_dict() and load_state_dict(); {name!r}, "
+                    f"of type {type(part).__name__}, does not: save a plain value as a note"
+                )
+        self.parts: dict[str, Stateful] = {**parts, "rng": _Generator()}
+
+    def save(self, path: str | os.PathLike[str], **notes: Any) -> None:
+        """Write the state of every part, and any notes, to ``path``; see :func:`tinygrad_seq.save`.
+
+        Args:
+            path: Ends in ``.npz`` or ``.safetensors``.
+            **notes: Plain values and arrays to keep beside: the best loss, a vocabulary.
+        """
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        save(path, {"parts": parts, "notes": notes})
+
+    def restore(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Bring every part into the state saved in ``path``, or on an error leave all as they are.
+
+        Returns:
+            The notes.
+
+        Raises:
+            CheckpointError: The file cannot be loaded, is of other parts, or a part refuses its
+                state.
+            FileNotFoundError: There is no such file.
+        """
+        content = load(path)
+        if not (isinstance(content, Mapping) and content.keys() == {"parts", "notes"}):
+            raise CheckpointError(f"{path} was not written by Checkpoint.save; read it with load()")
+        saved = content["parts"]
+        if saved.keys() != self.parts.keys():
+            raise CheckpointError(
+                f"{path} holds the parts {sorted(saved)}; this checkpoint has {sorted(self.parts)}"
+            )
+        # All of them first: parts may share something, as a schedule sets its optimizer's rates.
+        before = {name: part.state_dict() for name, part in self.parts.items()}
+        for name, part in self.parts.items():
+            try:
+                part.load_state_dict(saved[name])
+            except Exception as error:
+                for done, state in before.items():
+                    self.parts[done].load_state_dict(state)
+                raise CheckpointError(
+                    f"{path} does not fit the part {name!r}: {error}. Nothing was changed"
+                ) from error
+        notes: dict[str, Any] = content["notes"]
+        return notes
+
+
+class _Generator:
+    """The library's random generator, as a part."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return get_rng_state()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        set_rng_state(state)

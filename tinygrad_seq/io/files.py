@@ -1,0 +1,93 @@
+"""``save`` and ``load``: a tree of arrays and plain values as one file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from . import npz, safetensors
+from .atomic import replacing
+from .tree import decode, encode
+
+_FORMATS: dict[str, ModuleType] = {".npz": npz, ".safetensors": safetensors}
+
+
+class CheckpointError(ValueError):
+    """A file cannot be loaded: damaged, cut short, or not of this library."""
+
+
+def save(path: str | os.PathLike[str], tree: Any) -> None:
+    """Write a tree to a file, so that :func:`load` gives an equal one.
+
+    A tree is made of dicts (keys str or int), lists and tuples; its leaves are arrays of any dtype
+    but object, Tensors, NumPy scalars, and None, bool, int, float, str. Arrays come back with the
+    same dtype and bits, Tensors as leaves (what they were computed from is not stored), subclasses
+    of dict, list and tuple as these.
+
+    The suffix chooses the format: ``.npz`` needs NumPy alone and is open to ``numpy.load``;
+    ``.safetensors`` needs that library, and holds bool, integer and float arrays. There the
+    arrays of a flat dict keep their keys as names.
+
+    The file is complete or untouched at any moment: a new file is written beside it, brought to
+    the disk, and put in its place in one step. A process that is killed may leave a hidden file
+    ``.saving-*.tmp`` in the folder, which can be deleted.
+
+    Args:
+        path: Where to; ends in ``.npz`` or ``.safetensors``, in a folder that exists.
+        tree: What to.
+
+    Raises:
+        TypeError: Something in the tree cannot be stored; the message says where.
+        ValueError: The suffix is unknown, or the tree is nested too deep or contains itself.
+        FileNotFoundError: The folder does not exist.
+        ImportError: The library of the format is not installed.
+    """
+    path = Path(path)
+    form = _format_of(path)
+    document, arrays = encode(tree)
+    form.check(arrays)
+    with replacing(path) as file:
+        form.write(file, document, arrays)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a file written by :func:`save`; nothing in it is executed.
+
+    A ``.safetensors`` file from elsewhere gives the dict of its arrays by name; bfloat16 becomes
+    float32, which holds the same values.
+
+    Args:
+        path: A file that ends in ``.npz`` or ``.safetensors``.
+
+    Returns:
+        The tree that was saved. Its arrays are new and writable.
+
+    Raises:
+        CheckpointError: The file is damaged, cut short, or was not written by ``save``.
+        ValueError: The suffix is unknown.
+        FileNotFoundError: There is no such file.
+        ImportError: The library of the format is not installed.
+    """
+    path = Path(path)
+    form = _format_of(path)
+    content = path.read_bytes()
+    try:
+        document, arrays = form.read(content)
+        return arrays if document is None else decode(document, arrays)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the parsers make of damaged bytes
+        raise CheckpointError(
+            f"{path} cannot be loaded ({type(error).__name__}: {error}): it is damaged, cut short, "
+            "or was not written by save(); load an earlier copy"
+        ) from error
+
+
+def _format_of(path: Path) -> ModuleType:
+    form = _FORMATS.get(path.suffix)
+    if form is None:
+        raise ValueError(f"expected a path that ends in {' or '.join(_FORMATS)}; got {path}")
+    form.require()
+    return form

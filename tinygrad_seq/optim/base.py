@@ -1,0 +1,268 @@
+"""What every optimizer shares: parameter groups, checks, the loop over parameters, and its state.
+
+An algorithm is a subclass that writes one method, :meth:`Optimizer.update`: its equation for one
+parameter. Everything else lives here, once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import numpy
+
+from ..autograd import mark_written
+from ..backend import Array, backend_of, xp
+from ..tensor import Tensor
+
+Group: TypeAlias = dict[str, Any]
+Params: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
+
+
+class Optimizer:
+    """Base of the optimizers: ``step()`` applies :meth:`update` to every parameter with a gradient.
+
+    A subclass gives its options as keyword arguments of ``super().__init__``. Every number among
+    them must be finite and not negative, and those that it names in ``below_one`` below 1.
+
+    Args:
+        params: Tensors that require grad, or dicts ``{"params": [...], "lr": ...}``: groups with
+            options of their own; an option that a group does not name has the default.
+        **defaults: The options of the algorithm.
+
+    Attributes:
+        param_groups: One dict per group: its ``"params"`` and its options, which may be changed
+            between steps (a schedule changes ``"lr"``).
+
+    Raises:
+        TypeError: Something among ``params`` is not a Tensor.
+        ValueError: No parameters, one given twice, one that is not a leaf that requires grad, an
+            option out of range, or an option that the algorithm does not have.
+    """
+
+    below_one: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Params, **defaults: Any) -> None:
+        self.defaults = defaults
+        self.param_groups: list[Group] = []
+        self._memory: list[dict[str, Any]] = []  # one dict per parameter, through the groups
+        for group in _as_groups(params):
+            self.add_param_group(group)
+        if not self.param_groups:
+            raise ValueError(
+                f"{type(self).__name__} got no parameters: the iterable was empty "
+                "(a generator such as model.parameters() can be used up only once)"
+            )
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: Group) -> None:
+        """One step of the algorithm for one parameter.
+
+        Args:
+            p: The parameter's buffer, written in place.
+            g: Its gradient, of the same shape and dtype; must be left as it is.
+            state: What the algorithm remembers of this parameter; empty at first.
+            group: The options of its group.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define update(p, g, state, group)")
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient, in place; the others are left alone."""
+        memories = iter(self._memory)
+        for group in self.param_groups:
+            # A NumPy float64 among the options would turn float32 parameters into float64.
+            options = _options(group)
+            for p in group["params"]:
+                memory = next(memories)
+                if p.grad is not None:
+                    self.update(p.data, p.grad.data, memory, options)
+                    mark_written(p.data)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient of every parameter (``.grad`` becomes None)."""
+        for p in self._parameters():
+            p.grad = None
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add a group ``{"params": [...], option: value, ...}``; options left out are defaults."""
+        if "params" not in group:
+            raise ValueError(f'a parameter group needs the key "params"; got {sorted(group)}')
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        options = _options(group)
+        unknown = sorted(options.keys() - self.defaults.keys())
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}; "
+                f"it has {', '.join(self.defaults)}"
+            )
+        options = _options(self.defaults) | options
+        self.check(options)
+        self._check_parameters(params)
+        self.param_groups.append({"params": params, **options})
+        self._memory += [{} for _ in params]
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError where a number among ``options`` is out of range."""
+        for name, value in options.items():
+            bound = 1 if name in self.below_one else math.inf
+            if not all(0 <= v < bound for v in (value if isinstance(value, tuple) else (value,))):
+                limit = "below 1" if bound == 1 else "finite"
+                raise ValueError(
+                    f"{type(self).__name__} expects {name} of at least 0 and {limit}; "
+                    f"got {name}={value!r}"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options and memory as plain numbers, lists and host arrays (copies).
+
+        The layout is PyTorch's: ``{"state": {index: {...}}, "param_groups": [...]}``, where
+        parameters are numbered through the groups from 0.
+        """
+        state = {
+            index: {name: _copy_out(value) for name, value in memory.items()}
+            for index, memory in enumerate(self._memory)
+            if memory
+        }
+        numbers = itertools.count()
+        groups = [
+            _options(group) | {"params": [next(numbers) for _ in group["params"]]}
+            for group in self.param_groups
+        ]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state made by :meth:`state_dict`: all of it, or on an error nothing.
+
+        Raises:
+            ValueError: It belongs to another optimizer, or to parameters of other shapes.
+        """
+        groups = self._checked_groups(state_dict)
+        parameters = list(self._parameters())
+        memories: list[dict[str, Any]] = [{} for _ in parameters]
+        for index, memory in state_dict["state"].items():
+            if not (isinstance(index, int) and 0 <= index < len(parameters)):
+                raise ValueError(
+                    f"the state names parameter {index!r}; "
+                    f"this optimizer has parameters 0 to {len(parameters) - 1}"
+                )
+            p = parameters[index]
+            memories[index] = {
+                name: _copy_in(value, p, f"{name!r} of parameter {index}")
+                for name, value in memory.items()
+            }
+        self._memory = memories
+        for group, options in zip(self.param_groups, groups, strict=True):
+            group.update(options)
+
+    def _checked_groups(self, state_dict: Mapping[str, Any]) -> list[Group]:
+        """The options in ``state_dict``, group by group, once they are known to fit."""
+        if not {"state", "param_groups"} <= state_dict.keys():
+            raise ValueError(
+                'expected a dict with "state" and "param_groups", as state_dict() makes it; '
+                f"got the keys {sorted(state_dict)}"
+            )
+        saved = state_dict["param_groups"]
+        if len(saved) != len(self.param_groups):
+            raise ValueError(
+                f"the state has {len(saved)} parameter groups; this optimizer has "
+                f"{len(self.param_groups)}"
+            )
+        loaded, first = [], 0
+        for number, (group, theirs) in enumerate(zip(self.param_groups, saved, strict=True)):
+            if theirs.keys() != group.keys():
+                odd = ", ".join(sorted(map(repr, theirs.keys() ^ group.keys())))
+                raise ValueError(
+                    f"the options of group {number} are not those of {type(self).__name__} "
+                    f"(only one of the two has {odd}): is the state of another optimizer?"
+                )
+            expected = list(range(first, first + len(group["params"])))
+            if list(theirs["params"]) != expected:
+                raise ValueError(
+                    f"group {number} has {len(expected)} parameters, numbered from {first}; "
+                    f"the state names {list(theirs['params'])} there"
+                )
+            first += len(expected)
+            options = _options(theirs)
+            self.check(options)
+            loaded.append(options)
+        return loaded
+
+    def _parameters(self) -> Iterable[Tensor]:
+        return (p for group in self.param_groups for p in group["params"])
+
+    def _check_parameters(self, params: Sequence[Any]) -> None:
+        if not params:
+            raise ValueError(f"a parameter group of {type(self).__name__} has no parameters")
+        known = {id(p) for p in self._parameters()}
+        for position, p in enumerate(params):
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    f"{type(self).__name__} optimizes Tensors; got {type(p).__name__} "
+                    f"as parameter {position}"
+                )
+            label = f"parameter {position} (shape {p.shape})"
+            if id(p) in known:
+                raise ValueError(f"{label} was given twice: it would be updated twice per step")
+            if not (p.requires_grad and p.is_leaf):
+                raise ValueError(
+                    f"{label} is not a leaf that requires grad, so no gradient would reach it: "
+                    "make it with requires_grad=True"
+                )
+            known.add(id(p))
+
+
+def slot(state: dict[str, Any], name: str, like: Array, fill: float = 0.0) -> Array:
+    """The array ``state[name]``, made at first use: the shape of ``like``, filled with ``fill``."""
+    if name not in state:
+        state[name] = xp(like).full_like(like, fill)
+    return state[name]
+
+
+def decayed(g: Array, p: Array, group: Group) -> Array:
+    """The gradient with the penalty λ/2 ‖p‖² added to the loss: g + λ p."""
+    return g + group["weight_decay"] * p if group["weight_decay"] else g
+
+
+def _as_groups(params: Any) -> list[Mapping[str, Any]]:
+    """``params`` as a list of groups, whichever of the two forms it has."""
+    if isinstance(params, Tensor):
+        raise TypeError("params must be a list of Tensors; got one Tensor: put it into a list")
+    if not isinstance(params, Iterable):
+        hint = ": pass its .parameters()" if hasattr(params, "parameters") else ""
+        raise TypeError(f"params must be an iterable of Tensors; got {type(params).__name__}{hint}")
+    given: list[Any] = list(params)
+    if given and all(isinstance(item, Mapping) for item in given):
+        return given
+    return [{"params": given}] if given else []
+
+
+def _options(group: Mapping[str, Any]) -> Group:
+    """The options of a group, without its parameters, as plain values."""
+    return {name: _plain(value) for name, value in group.items() if name != "params"}
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as a Python number, or a tuple of them, where it is of NumPy's."""
+    if isinstance(value, tuple | list):
+        return tuple(_plain(item) for item in value)
+    return value.item() if isinstance(value, numpy.generic) else value
+
+
+def _copy_out(value: Any) -> Any:
+    """A remembered value as a plain number or a host array of its own."""
+    if isinstance(value, int | float):
+        return value
+    return numpy.array(backend_of(value).to_host(value))
+
+
+def _copy_in(value: Any, p: Tensor, what: str) -> Any:
+    """A loaded value as the optimizer keeps it: a number, or an array like the parameter's."""
+    value = _plain(value)
+    if isinstance(value, int | float):
+        return value
+    array = numpy.array(value, dtype=p.dtype)
+    if array.shape != p.shape:
+        raise ValueError(f"{what} has shape {array.shape}; the parameter has shape {p.shape}")
+    return backend_of(p.data).from_host(array)
