@@ -1,6 +1,6 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
-from . import autograd, ops
+from . import autograd, data, io, nn, ops, optim
 from .autograd import (
     Interval,
     Primitive,
@@ -33,6 +33,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .io import Checkpoint, CheckpointError, load, save
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
 from .recompute import checkpoint
 from .tensor import Tensor
@@ -41,6 +42,8 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointError",
     "Interval",
     "Primitive",
     "Tensor",
@@ -48,6 +51,7 @@ __all__ = [
     "arange",
     "autograd",
     "checkpoint",
+    "data",
     "default_dtype",
     "enable_grad",
     "eye",
@@ -58,19 +62,24 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "io",
     "is_grad_enabled",
     "jacobian",
     "jvp",
     "linspace",
+    "load",
     "manual_seed",
     "mark_written",
+    "nn",
     "no_grad",
     "ones",
     "ones_like",
     "ops",
+    "optim",
     "primitive",
     "rand",
     "randn",
+    "save",
     "set_default_dtype",
     "set_rng_state",
     "tensor",

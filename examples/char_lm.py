@@ -1,0 +1,243 @@
+"""Train a character language model, compare it with n-grams, and let it write.
+
+    python examples/char_lm.py                          # an LSTM on Python's own documentation
+    python examples/char_lm.py --cell GRU --text my.txt
+    python examples/char_lm.py --resume                 # go on where Ctrl-C, or the end, stopped it
+
+The text is read as N parallel streams of T characters at a time. The state of the net is carried
+from window to window and detached there: truncated back-propagation through time (d2l 9.7). The
+loss is the mean cross-entropy of the next character; in bits it is what a perfect coder would need
+per character. The last tenth of the text is held out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import tinygrad_seq as ts
+from tinygrad_seq import data, nn, optim
+
+
+class CharModel(nn.Module):
+    """Characters in, scores of the next character out, one for each of the vocabulary."""
+
+    def __init__(self, cell: str, vocabulary: int, hidden: int, layers: int, dropout: float):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, 64)
+        self.recur = getattr(nn, cell)(64, hidden, num_layers=layers, dropout=dropout)
+        self.read = nn.Linear(hidden, vocabulary)
+
+    def forward(self, ids, state=None):
+        """ids (T, N) and the state before -> scores (T, N, V) and the state after."""
+        h, state = self.recur(self.embed(ids), state)
+        return self.read(h), state
+
+
+def each(f, state):
+    """f of every part of a state: h, or (h, c)."""
+    return tuple(each(f, part) for part in state) if isinstance(state, tuple) else f(state)
+
+
+def train_epoch(model, optimizer, batches, state, run):
+    """One pass over the text (or the rest of one): truncated BPTT. Returns (mean loss, state)."""
+    model.train()
+    total = count = 0
+    bar = tqdm(batches, initial=batches.position, unit="batch", disable=None, leave=False)
+    for inputs, targets in bar:
+        scores, state = model(inputs, state)
+        loss = nn.cross_entropy(scores, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        state = each(ts.Tensor.detach, state)  # the values go on, gradients stop here
+
+        total, count = total + loss.item() * targets.size, count + targets.size
+        bits, rate = data.bits_per_character(total / count), count / (time.time() - run.epoch_start)
+        bar.set_postfix_str(f"loss {total / count:.3f}, {bits:.3f} bits/char, {rate:,.0f} chars/s")
+        if run.stopped():
+            break
+    else:
+        state = None  # a new epoch starts the text afresh
+    bar.close()
+    return total / max(count, 1), state
+
+
+@ts.no_grad()
+def evaluate(model, ids):
+    """Mean cross-entropy of a text in nats, read in streams of its own."""
+    model.eval()
+    streams, state, total, count = data.Streams(ids, 128, min(16, len(ids) // 129)), None, 0.0, 0
+    for inputs, targets in streams:
+        scores, state = model(inputs, state)
+        total += nn.cross_entropy(scores, targets, reduction="sum").item()
+        count += targets.size
+    return total / count
+
+
+@ts.no_grad()
+def sample(model, tokenizer, start, length, temperature):
+    """Write on: each character is drawn from softmax(scores / temperature), then read back in."""
+    model.eval()
+    ids, state = list(tokenizer.encode(start)), None
+    scores, state = model(np.array(ids)[:, None], state)
+    for _ in range(length):
+        p = ts.softmax(scores[-1, 0].astype("f8") / temperature).numpy()
+        ids.append(ts.generator().choice(len(p), p=p))
+        scores, state = model(np.array(ids[-1:])[:, None], state)
+    return tokenizer.decode(np.array(ids))
+
+
+def draw(history, baselines, path):
+    """The loss curve beside the n-grams, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    epochs = range(1, len(history) + 1)
+    axes.plot(epochs, [h["train"] for h in history], "o-", label="training")
+    axes.plot(epochs, [h["valid"] for h in history], "o-", label="validation")
+    for (name, bits), style in zip(baselines.items(), (":", "-.", "--"), strict=True):
+        axes.axhline(bits, color="gray", linestyle=style, label=name)
+    axes.set(xlabel="epoch", ylabel="bits per character", title="Character language model")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+class Run:
+    """When to stop: at Ctrl-C (after the batch under way) or when the time is up."""
+
+    def __init__(self, minutes: float) -> None:
+        self.interrupted = False
+        self.deadline = time.time() + 60 * minutes
+        self.epoch_start = time.time()
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends at once
+        self.interrupted = True
+
+    def stopped(self) -> bool:
+        return self.interrupted or time.time() > self.deadline
+
+
+def read_text(path: str | None) -> str:
+    """A file, or by default a text that every Python carries: its documentation."""
+    if path is None:
+        from pydoc_data.topics import topics
+
+        return "\n\n".join(topics[name] for name in sorted(topics))
+    return Path(path).read_text(encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> float:
+    """Train, compare, sample; returns the bits per character of the validation text."""
+    options = parse(argv)
+    ts.manual_seed(options.seed)
+    text = read_text(options.text)
+    if options.quick:
+        text = text[:60_000]
+    tokenizer = data.CharTokenizer.from_text(text)
+    train, valid = data.split(tokenizer.encode(text), validation=0.1)
+    batches = data.Streams(train, options.steps, options.batch)
+
+    model = CharModel(options.cell, len(tokenizer), options.hidden, options.layers, options.dropout)
+    optimizer = optim.Adam(model.parameters(), lr=options.lr)
+    schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.01)
+    checkpoint = ts.Checkpoint(model=model, optimizer=optimizer, schedule=schedule, data=batches)
+    weights = sum(p.size for p in model.parameters())
+    print(f"{len(text):,} characters, {len(tokenizer)} kinds; {options.cell}, {weights:,} weights")
+
+    baselines = {}
+    for order, name in enumerate(("unigram", "bigram", "trigram"), start=1):
+        nats = data.NGram(order, len(tokenizer)).fit(train).cross_entropy(valid)
+        baselines[name] = data.bits_per_character(nats)
+        print(f"{name:>8}: {baselines[name]:.3f} bits per character on the validation text")
+
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    path, state = out / "char_lm.npz", None
+    kept = {"history": [], "best": np.inf, "weights": model.state_dict(), "state": None}
+    if options.resume:
+        kept = checkpoint.restore(path)
+        state = kept["state"] and each(ts.Tensor, kept["state"])
+        print(f"resumed {path} in epoch {batches.epoch + 1}, batch {batches.position}")
+
+    run, bad = Run(options.minutes), 0
+    while batches.epoch < options.epochs and bad < options.patience and not run.stopped():
+        epoch, run.epoch_start = batches.epoch + 1, time.time()
+        loss, state = train_epoch(model, optimizer, batches, state, run)
+        if state is None or not run.interrupted:
+            nats = evaluate(model, valid)
+            schedule.step(nats)
+            bits = [data.bits_per_character(n) for n in (loss, nats)]
+            kept["history"].append({"train": bits[0], "valid": bits[1]})
+            print(f"epoch {epoch:>2}: training {bits[0]:.3f}, validation {bits[1]:.3f} bits/char, "
+                  f"perplexity {data.perplexity(nats):.2f}, {time.time() - run.epoch_start:.0f} s")
+            bad = 0 if nats < kept["best"] else bad + 1
+            if not bad:
+                kept |= {"best": nats, "weights": model.state_dict()}
+        kept["state"] = state and each(ts.Tensor.numpy, state)
+        checkpoint.save(path, **kept)
+    if run.interrupted:
+        print(f"stopped by Ctrl-C; saved to {path}: --resume goes on")
+        if not kept["history"]:
+            return np.inf
+
+    model.load_state_dict(kept["weights"])
+    best = data.bits_per_character(kept["best"])
+    print(f"\n{options.cell}: {best:.3f} bits per character, trigram: {baselines['trigram']:.3f}")
+    draw(kept["history"], baselines, out / "char_lm.png")
+    print(f"loss curve: {out / 'char_lm.png'}; checkpoint: {path}")
+    for temperature in options.temperatures:
+        written = sample(model, tokenizer, options.start, options.length, temperature)
+        print(f"\n--- temperature {temperature} ---\n{written}")
+    if options.quick and best > baselines["unigram"] - 0.5:
+        raise SystemExit(f"it learned too little: {best:.3f} bits per character")
+    return best
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    add = parser.add_argument
+    add("--text", help="a UTF-8 file to learn (default: Python's documentation)")
+    add("--cell", choices=("RNN", "GRU", "LSTM"), default="LSTM")
+    add("--hidden", type=int, default=256, help="hidden units")
+    add("--layers", type=int, default=1)
+    add("--dropout", type=float, default=0.0, help="between layers")
+    add("--steps", type=int, default=64, help="T, the window of truncated BPTT")
+    add("--batch", type=int, default=32, help="N, parallel streams")
+    add("--lr", type=float, default=4e-3)
+    add("--epochs", type=int, default=12)
+    add("--minutes", type=float, default=2.3, help="stop training after this long")
+    add("--patience", type=int, default=3, help="stop after so many epochs without improvement")
+    add("--temperatures", type=float, nargs="*", default=[0.5, 0.8])
+    add("--length", type=int, default=400, help="characters per sample")
+    add("--start", default="The ", help="what samples begin with")
+    add("--seed", type=int, default=1)
+    add("--out", default="runs", help="folder for checkpoint and picture")
+    add("--resume", action="store_true", help="go on from the checkpoint")
+    add("--quick", action="store_true", help="seconds: a small net on a part of the text")
+    options = parser.parse_args(argv)
+    if options.quick:
+        parser.set_defaults(hidden=96, epochs=4, minutes=0.5, length=120, out="runs/quick")
+        options = parser.parse_args(argv)
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
