@@ -21,31 +21,25 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     return getitem(x, (*[slice(None)] * axis, xp().asarray(plain(indices))))
 
 
-def _along(shape: tuple[int, ...], indices: Any, axis: int) -> tuple[Any, ...]:
-    """The full index of ``take_along_axis``: positions in every other axis, indices in this."""
-    np = xp(indices)
-    axis %= len(shape)
-    full = [
-        np.arange(n).reshape([-1 if k == j else 1 for j in range(len(shape))])
-        for k, n in enumerate(shape)
-    ]
-    full[axis] = indices
-    return tuple(full)
-
-
 @composite
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
-    """y[.., i, ..] = x[.., indices[.., i, ..], ..] along an axis (PyTorch's ``gather``)."""
+    """y[.., i, ..] = x[.., indices[.., i, ..], ..] along an axis (PyTorch's ``gather``).
+
+    Along the other axes the two broadcast, or ``indices`` may be shorter.
+    """
     indices = plain(indices)
-    if indices.ndim != x.ndim:
+    np, axis = xp(indices), axis % x.ndim
+    if np.ndim(indices) != x.ndim:
         raise ValueError(
-            f"take_along_axis needs indices with as many axes as x ({x.ndim}); got {indices.ndim}"
+            f"take_along_axis needs indices with as many axes as x ({x.ndim}); "
+            f"got {np.ndim(indices)}"
         )
-    shape = tuple(
-        n if j == axis % x.ndim or indices.shape[j] == 1 else indices.shape[j]
-        for j, n in enumerate(x.shape)
-    )
-    return getitem(x, _along(shape, indices, axis))
+    index = []
+    for k, (n, m) in enumerate(zip(x.shape, indices.shape, strict=True)):
+        line = [-1 if k == j else 1 for j in range(x.ndim)]
+        index.append(np.arange(n if 1 in (n, m) else m).reshape(line))
+    index[axis] = indices
+    return getitem(x, tuple(index))
 
 
 @composite
@@ -78,12 +72,15 @@ def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
 
 
 @composite
-def roll(x: Any, shift: int, axis: int | None = None) -> Any:
-    """The elements moved on by ``shift`` along an axis; what falls off comes in at the start."""
+def roll(x: Any, shift: Any, axis: Any = None) -> Any:
+    """The elements moved on by ``shift`` along an axis (or several); what falls off comes first."""
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)
-    n = x.shape[axis]
-    return take(x, (xp().arange(n) - shift) % n if n else xp().arange(0), axis)
+    shifts, axes = xp().broadcast_arrays(shift, axis)
+    for step, k in zip(shifts.flat, axes.flat, strict=True):
+        n = x.shape[k]
+        x = take(x, (xp().arange(n) - step) % n if n else xp().arange(0), int(k))
+    return x
 
 
 @composite

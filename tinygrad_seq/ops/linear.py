@@ -22,7 +22,9 @@ def matmul(a: Array, b: Array, /) -> Array:
     """
     np = xp(a, b)
     if np.ndim(b) == 2 and np.ndim(a) > 2:  # one product over all leading axes, not one for each
-        return np.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        *leading, n = a.shape
+        flat = np.matmul(a.reshape(math.prod(leading), n), b)
+        return flat.reshape(*leading, b.shape[-1])
     return np.matmul(a, b)
 
 
@@ -44,7 +46,8 @@ def _matmul_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
     if len(b_shape) == 1:  # y_m = Σₙ a_mn b_n
         return (_swap(a) @ expand_dims(g, -1))[..., 0]
     if len(b_shape) == 2 and a.ndim > 2:  # b met every leading axis: one product sums over them
-        a, g = (reshape(x, (-1, x.shape[-1])) for x in (a, g))
+        rows = math.prod(a.shape[:-1])
+        a, g = reshape(a, (rows, a.shape[-1])), reshape(g, (rows, g.shape[-1]))
     return _swap(a) @ g
 
 
@@ -138,7 +141,7 @@ def outer(a: Any, b: Any) -> Any:
 
 def inner(a: Any, b: Any) -> Any:
     """Sum over the last axis of both: y = Σₖ a_..k b_..k, over every pair of the rest."""
-    return tensordot(a, b, ((-1,), (-1,)))
+    return tensordot(a, b, ((-1,), (-1,))) if a.ndim and b.ndim else a * b
 
 
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
@@ -150,7 +153,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     rest_a = [k for k in range(a.ndim) if k not in left]
     rest_b = [k for k in range(b.ndim) if k not in right]
     n = math.prod(a.shape[k] for k in left)
-    shape = tuple(a.shape[k] for k in rest_a) + tuple(b.shape[k] for k in rest_b)
-    a = reshape(transpose(a, (*rest_a, *left)), (-1, n))
-    b = reshape(transpose(b, (*right, *rest_b)), (n, -1))
-    return reshape(a @ b, shape)
+    rows, columns = [a.shape[k] for k in rest_a], [b.shape[k] for k in rest_b]
+    a = reshape(transpose(a, (*rest_a, *left)), (math.prod(rows), n))
+    b = reshape(transpose(b, (*right, *rest_b)), (n, math.prod(columns)))
+    return reshape(a @ b, (*rows, *columns))

@@ -15,7 +15,7 @@ from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sqrt, whe
 from .arrange import diagonal, flip
 from .compare import argmax, argmin
 from .index import getitem
-from .shape import broadcast_to, concatenate, moveaxis, reshape
+from .shape import astype, broadcast_to, concatenate, moveaxis, ravel, reshape
 
 Axis: TypeAlias = "int | tuple[int, ...] | None"
 
@@ -24,7 +24,7 @@ def axes_of(ndim: int, axis: Axis) -> set[int]:
     """The reduced axes as non-negative numbers."""
     if axis is None:
         return set(range(ndim))
-    return {k % ndim if ndim else k for k in (axis if isinstance(axis, tuple) else (axis,))}
+    return {k % ndim for k in (axis if isinstance(axis, tuple) else (axis,)) if ndim}
 
 
 def kept(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
@@ -86,7 +86,7 @@ def var(x: Array, /, axis: Axis = None, ddof: float = 0, keepdims: bool = False)
 
 def _var_rule(g: Any, x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
     centred = x - mean(x, axis=axis, keepdims=True)
-    return kept(g, x.shape, axis, keepdims) * (centred * (2 / (_count(x.shape, axis) - ddof)))
+    return kept(g, x.shape, axis, keepdims) * (centred * 2 / (_count(x.shape, axis) - ddof))
 
 
 var.defvjp(x=_var_rule)
@@ -137,18 +137,25 @@ min.domain(x=REALS, analytic=False)
 
 
 @primitive
-def cumsum(x: Array, /, axis: int) -> Array:
-    """Running sum.  y_t = Σ_{s ≤ t} x_s,  x̄_t = Σ_{s ≥ t} ȳ_s."""
+def cumsum(x: Array, /, axis: int | None = None) -> Array:
+    """Running sum (of all elements without an axis).  y_t = Σ_{s ≤ t} x_s,  x̄_t = Σ_{s ≥ t} ȳ_s."""
     return xp(x).cumsum(x, axis=axis)
 
 
-cumsum.defvjp(x=lambda g, axis: flip(cumsum(flip(g, axis), axis), axis))
+def _cumsum_rule(g: Any, x_shape: tuple[int, ...], axis: int | None) -> Any:
+    along = 0 if axis is None else axis
+    return reshape(flip(cumsum(flip(g, along), along), along), x_shape)
+
+
+cumsum.defvjp(x=_cumsum_rule)
 cumsum.domain(x=REALS)
 
 
 @composite
-def cumprod(x: Any, axis: int) -> Any:
+def cumprod(x: Any, axis: int | None = None) -> Any:
     """Running product.  y_t = Π_{s ≤ t} x_s, by doubling: log₂ T products, right also at zeros."""
+    if axis is None or not x.ndim:
+        x, axis = ravel(x), 0
     y, reach, lead = x, 1, (slice(None),) * (axis % x.ndim)
     while reach < x.shape[axis]:
         head = getitem(y, (*lead, slice(reach)))
@@ -205,7 +212,7 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> A
     if ord == 2:
         return euclidean_norm(x, axis=axis, keepdims=keepdims)
     if ord == 0:
-        return sum((x != 0) * 1.0, axis=axis, keepdims=keepdims)
+        return sum(astype(x != 0, x.dtype), axis=axis, keepdims=keepdims)
     size = absolute(x)
     if math.isinf(ord):
         return (max if ord > 0 else min)(size, axis=axis, keepdims=keepdims)
