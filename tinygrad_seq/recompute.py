@@ -11,7 +11,7 @@ from typing import Any
 
 from .autograd import Node, Variable, enable_grad, is_grad_enabled
 from .autograd.engine import pull, reachable
-from .autograd.variable import Source
+from .autograd.graph import Source
 from .autograd.writes import clock, written_since
 from .backend import get_rng_state, set_rng_state
 from .tensor import Tensor

@@ -1,9 +1,9 @@
 """Floor 1: record what was computed, and go back through it. It knows no operation by name."""
 
 from .engine import backward, grad
+from .graph import Node, Variable
 from .mode import anomaly_mode, enable_grad, is_grad_enabled, no_grad
 from .primitive import PRIMITIVES, Interval, Primitive, composite, elementwise, primitive
-from .variable import Node, Variable
 from .writes import mark_written
 
 __all__ = [

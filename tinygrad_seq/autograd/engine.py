@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..backend import is_array, xp
+from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
 from .operands import all_finite
-from .variable import Node, Source, Variable, source_of
 from .writes import last_write, written_since
 
 V = TypeVar("V", bound=Variable)

@@ -22,16 +22,14 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy
 
 from ..backend import is_array, xp
+from .graph import Node, Plan, Rule, Source, Variable
 from .mode import recording, watching
 from .operands import PLAIN, all_finite, as_operand, settle
-from .variable import Node, Source, Variable
-
-Rule: TypeAlias = Callable[..., Any]
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
@@ -51,20 +49,6 @@ class Interval:
     low: float
     high: float
     kinks: tuple[float, ...] = ()
-
-
-class Plan(NamedTuple):
-    """What a call saves when certain of its arguments need gradients.
-
-    Attributes:
-        names: Of the saved values.
-        reads: How to read each from (values, params, out).
-        uses: Per argument, its rule and which saved values (by number) the rule takes after g.
-    """
-
-    names: tuple[str, ...]
-    reads: tuple[Callable[[list[Any], dict[str, Any], Any], Any], ...]
-    uses: tuple[tuple[Rule, tuple[int, ...]] | None, ...]
 
 
 class Primitive:
@@ -110,7 +94,7 @@ class Primitive:
         needs_binding = self.variadic or inspect.Parameter.empty in self.parameters.values()
         self._arity = -1 if needs_binding else len(self.arguments)
         self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[tuple[int, int], Plan] = {}  # by wanted arguments, of how many
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}{self.__signature__}>"
@@ -177,7 +161,7 @@ class Primitive:
             out = settle(out, values)
         node = None
         if wanted and self.rules and out.dtype.kind == "f" and recording.get():
-            plan = self._plans.get(wanted) or self._plan(wanted, len(args))
+            plan = self._plans.get((wanted, len(args))) or self._plan(wanted, len(args))
             saved = [read(values, params, out) for read in plan.reads]
             node = Node(self, edges, saved, plan, out.shape, out.dtype)
         if watching.get():
@@ -197,7 +181,7 @@ class Primitive:
         out = tuple([settle(o, values) for o in out])
         node = None
         if wanted and self.rules and recording.get():
-            plan = self._plan(wanted, len(values))
+            plan = self._plans.get((wanted, len(values))) or self._plan(wanted, len(values))
             saved = [read(values, params, out) for read in plan.reads]
             shape, dtype = tuple([o.shape for o in out]), tuple([o.dtype for o in out])
             node = Node(self, edges, saved, plan, shape, dtype)
@@ -242,8 +226,7 @@ class Primitive:
             names = tuple(inspect.signature(rule).parameters)[1:]
             uses.append((rule, tuple(needs.setdefault(n, len(needs)) for n in names)))
         plan = Plan(tuple(needs), tuple(self._reader(n) for n in needs), tuple(uses))
-        if not self.variadic:
-            self._plans[wanted] = plan
+        self._plans[wanted, count] = plan
         return plan
 
     def _reader(self, name: str) -> Callable[[list[Any], dict[str, Any], Any], Any]:

@@ -8,12 +8,26 @@ graph, only what the rules asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from .writes import clock
 
-if TYPE_CHECKING:
-    from .primitive import Plan
+Rule: TypeAlias = Callable[..., Any]
+"""A vector-Jacobian product: takes g and what it names, gives the gradient of one argument."""
+
+
+class Plan(NamedTuple):
+    """What a call saves when certain of its arguments need gradients.
+
+    Attributes:
+        names: Of the saved values.
+        reads: How to read each from (values, params, out).
+        uses: Per argument, its rule and which saved values (by number) the rule takes after g.
+    """
+
+    names: tuple[str, ...]
+    reads: tuple[Callable[[list[Any], dict[str, Any], Any], Any], ...]
+    uses: tuple[tuple[Rule, tuple[int, ...]] | None, ...]
 
 
 class Operation(Protocol):

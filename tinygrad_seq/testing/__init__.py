@@ -1,0 +1,100 @@
+"""Check gradients: of this library's operations, and of your own.
+
+    @gradient_property(x=arrays((3, 4)), w=arrays((4, 2)))
+    def test_my_op(x, w):
+        return my_op(x, w)
+
+| need                                         | use                                           |
+|----------------------------------------------|-----------------------------------------------|
+| check one function at one point              | `gradcheck`, `gradgradcheck`, `check_float32` |
+| a gradient that knows nothing of the rules   | `central_differences`, `complex_step`         |
+| a property test over drawn inputs            | `gradient_property`                           |
+| draw arrays, shapes, axes, indices, lengths  | `arrays`, `shapes`, `axes`, `indices`, ...    |
+| see whether tests would notice a wrong rule  | `mutation_report`, `mutants`                  |
+
+What draws cases needs Hypothesis (`pip install 'tinygrad_seq[test]'`); the rest needs NumPy alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .gradcheck import gradcheck, gradgradcheck
+from .mutations import Case, Mutant, MutationReport, mutants, mutation_report
+from .oracles import central_differences, complex_step
+from .precision import check_float32
+from .report import GradientError
+
+if TYPE_CHECKING:
+    from .indexing import basic_indices, indices, integer_arrays, masks, mixed_indices, slices
+    from .property import gradient_property
+    from .strategies import (
+        arrays,
+        axes,
+        broadcastable_shapes,
+        floats,
+        lengths,
+        modules,
+        shapes,
+        views,
+    )
+
+__all__ = [
+    "Case",
+    "GradientError",
+    "Mutant",
+    "MutationReport",
+    "arrays",
+    "axes",
+    "basic_indices",
+    "broadcastable_shapes",
+    "central_differences",
+    "check_float32",
+    "complex_step",
+    "floats",
+    "gradcheck",
+    "gradgradcheck",
+    "gradient_property",
+    "indices",
+    "integer_arrays",
+    "lengths",
+    "masks",
+    "mixed_indices",
+    "modules",
+    "mutants",
+    "mutation_report",
+    "shapes",
+    "slices",
+    "views",
+]
+
+_DRAWN = {
+    "property": {"gradient_property"},
+    "indexing": {
+        "basic_indices",
+        "indices",
+        "integer_arrays",
+        "masks",
+        "mixed_indices",
+        "slices",
+    },
+    "strategies": {
+        "arrays",
+        "axes",
+        "broadcastable_shapes",
+        "floats",
+        "lengths",
+        "modules",
+        "shapes",
+        "views",
+    },
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs Hypothesis is imported when it is asked for."""
+    for module, names in _DRAWN.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

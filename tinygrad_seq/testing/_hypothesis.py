@@ -1,0 +1,15 @@
+"""Hypothesis, or a sentence that says how to get it; only what draws needs it."""
+
+from __future__ import annotations
+
+try:
+    from hypothesis import given
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as hnp
+except ImportError as error:
+    raise ImportError(
+        "The strategies and properties of tinygrad_seq.testing draw their cases with Hypothesis: "
+        "pip install 'tinygrad_seq[test]'. The oracles and gradcheck work without it."
+    ) from error
+
+__all__ = ["given", "hnp", "st"]

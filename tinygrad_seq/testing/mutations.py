@@ -1,0 +1,240 @@
+"""Test the tests: spoil a derivative rule on purpose, and see whether a gradient check notices.
+
+    report = mutation_report(my_op, [Case((x, w)), Case((x, w), {"axis": 0})])
+    print(report)                     # my_op: 31 of 31 mutants caught, 2 equivalent
+    assert not report.survived
+
+A mutant that survives is a case missing from the tests. A mutant that gives the same gradient as
+the rule itself in every case is called equivalent: shown by its numbers, not from a list.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Primitive
+from ..ops import reshape, swapaxes
+from .comparison import RTOL, compare, differentiate, draw_cotangents, numeric_gradients
+from .oracles import Array
+from .report import Situation
+from .source_mutations import Rule, renamed, source_mutations
+from .subject import Subject
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A primitive with spoilt rules: in a `with` block they are installed, after it restored."""
+
+    primitive: Primitive
+    name: str
+    rules: dict[str, Rule]
+    _originals: dict[str, Rule] = field(default_factory=dict, repr=False)
+
+    def __enter__(self) -> Mutant:
+        self._originals.update({a: self.primitive.rules[a] for a in self.rules})
+        self.primitive.defvjp(**self.rules)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.primitive.defvjp(**self._originals)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments to check a primitive at, and the right gradients where no oracle can look (kinks).
+
+    Attributes:
+        args, kwargs: what the primitive is called with.
+        upstream: an upstream gradient for each output; drawn where there are no expected gradients.
+        expected: the gradient of each floating argument for that upstream gradient.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    upstream: tuple[Array, ...] | None = None
+    expected: tuple[Array, ...] | None = None
+
+
+@dataclass
+class MutationReport:
+    """The names of a primitive's mutants by what became of them."""
+
+    primitive: str
+    caught: list[str] = field(default_factory=list)
+    equivalent: list[str] = field(default_factory=list)
+    survived: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        total = len(self.caught) + len(self.survived)
+        return (
+            f"{self.primitive}: {len(self.caught)} of {total} mutants caught, "
+            f"{len(self.equivalent)} equivalent"
+        )
+
+
+def mutants(primitive: Primitive) -> Iterator[Mutant]:
+    """Every mutant of every rule of a primitive.
+
+    Of what a rule returns: the sign, a factor 2 or ½, zeros, two axes exchanged. Of what it is
+    given: each saved value moved a little, or changed altogether. Of its source, where it can be
+    read: terms and factors dropped, operators exchanged, constants and comparisons changed,
+    arguments exchanged. Of its place: rules of two arguments exchanged.
+    """
+    for argument, rule in primitive.rules.items():
+        for name, mutated in _mutations(rule, primitive):
+            yield Mutant(primitive, f"{primitive.name}.{argument}: {name}", {argument: mutated})
+    for a, b in combinations(primitive.rules, 2):
+        swapped = {a: primitive.rules[b], b: primitive.rules[a]}
+        yield Mutant(primitive, f"{primitive.name}: rules of {a} and {b} exchanged", swapped)
+
+
+def mutation_report(
+    primitive: Primitive, cases: Iterable[Case], *, seed: int = 0
+) -> MutationReport:
+    """Check every mutant of a primitive against an oracle, up to the first case that catches it.
+
+    Args:
+        primitive: the primitive; its rules are restored afterwards.
+        cases: arguments to check it at, floating ones in float64.
+        seed: the upstream gradients are drawn from it.
+
+    Raises:
+        GradientError: the unspoilt rules fail the check.
+    """
+    trials = [_Trial(primitive, case, seed + k) for k, case in enumerate(cases)]
+    report = MutationReport(primitive.name)
+    for mutant in mutants(primitive):
+        with mutant, np.errstate(all="ignore"):
+            outcomes = set(_until("caught", (t.run() for t in trials)))
+        if "caught" in outcomes:
+            report.caught.append(mutant.name)
+        elif "different" in outcomes:
+            report.survived.append(mutant.name)
+        else:
+            report.equivalent.append(mutant.name)
+    return report
+
+
+class _Trial:
+    """One case with what the oracle and the unspoilt rules say, computed once for all mutants."""
+
+    def __init__(self, primitive: Primitive, case: Case, seed: int) -> None:
+        def f(*args: Any) -> Any:
+            return primitive(*([args] if primitive.variadic else args), **case.kwargs)
+
+        f.__name__ = primitive.name
+        self.subject = Subject(f, case.args)
+        self.situation = Situation(
+            primitive.name, "mutation_report", seed, [leaf.label for leaf in self.subject.leaves]
+        )
+        if case.expected is None or case.upstream is None:
+            self.cotangents = draw_cotangents(self.subject.call(self.subject.values), seed)
+            rtol = RTOL["central"]
+            self.numeric = numeric_gradients(self.subject, self.cotangents, "central", rtol)
+        else:
+            self.cotangents = list(case.upstream)
+            self.numeric = [(x, np.full(x.shape, 1e-12)) for x in case.expected]
+        self.right = self._gradients()
+        compare(self.subject, self.cotangents, self.right, self.numeric, self.situation, "central")
+
+    def run(self) -> str:
+        """With a mutant installed: `caught`, `different` but within tolerance, or `same`."""
+        try:
+            found = self._gradients()
+            compare(self.subject, self.cotangents, found, self.numeric, self.situation, "central")
+        except Exception:  # a mutant may fail in any way: it is caught
+            return "caught"
+        return "same" if all(map(_close, found, self.right)) else "different"
+
+    def _gradients(self) -> list[Array | None]:
+        return differentiate(self.subject, self.cotangents, self.situation)[1]
+
+
+def _mutations(rule: Rule, primitive: Primitive) -> Iterator[tuple[str, Rule]]:
+    """Names and mutated copies of one rule."""
+    results: dict[str, Callable[[Any], Any]] = {
+        "sign": lambda x: -x,
+        "doubled": lambda x: x * 2,
+        "halved": lambda x: x * 0.5,
+        "zeros": lambda x: x * 0,
+        "axes exchanged": _transposed,
+    }
+    for name, change in results.items():
+        yield name, _on_result(rule, change)
+    saved = {"y", *primitive.arguments}
+    for position, argument in enumerate(_names(rule)):
+        if argument in saved:
+            yield f"{argument} moved by 1%", _on_argument(rule, position, _moved)
+            yield f"{argument} changed", _on_argument(rule, position, _changed)
+    yield from source_mutations(rule)
+
+
+def _names(rule: Rule) -> Sequence[str]:
+    return tuple(inspect.signature(rule).parameters)
+
+
+def _on_result(rule: Rule, change: Callable[[Any], Any]) -> Rule:
+    def mutated(*needs: Any) -> Any:
+        result = rule(*needs)
+        return None if result is None else change(result)
+
+    return renamed(mutated, rule)
+
+
+def _on_argument(rule: Rule, position: int, change: Callable[[Any], Any]) -> Rule:
+    def mutated(*needs: Any) -> Any:
+        value = needs[position]
+        several = isinstance(value, tuple | list)
+        value = tuple(change(v) for v in value) if several else change(value)
+        return rule(*needs[:position], value, *needs[position + 1 :])
+
+    return renamed(mutated, rule)
+
+
+def _transposed(x: Any) -> Any:
+    if x.ndim < 2:
+        return x
+    return reshape(swapaxes(x, -1, -2), x.shape)
+
+
+def _moved(x: Any) -> Any:
+    return x * 1.01 if _kind(x) == "f" else x
+
+
+def _changed(x: Any) -> Any:
+    """Another value of the same kind: reflected, inverted, reordered."""
+    kind = _kind(x)
+    if kind == "f":
+        return 0.3 - x
+    if kind == "b":
+        return np.logical_not(x)
+    return np.roll(x, 1) if kind in "iu" else x
+
+
+def _kind(x: Any) -> str:
+    return str(x.dtype.kind) if hasattr(x, "dtype") else "f" if isinstance(x, float) else "O"
+
+
+def _close(x: Array | None, y: Array | None) -> bool:
+    if x is None or y is None:
+        return x is y
+    return bool(np.allclose(x, y, rtol=1e-12, atol=1e-14))
+
+
+def _until(end: str, outcomes: Iterator[str]) -> Iterator[str]:
+    for outcome in outcomes:
+        yield outcome
+        if outcome == end:
+            return

@@ -1,0 +1,106 @@
+"""One decorator that makes a gradient property test of a function, a primitive or a cell.
+
+    @gradient_property(x=arrays((3, 4)), w=arrays((4, 2)))
+    def test_my_op(x, w):
+        return my_op(x, w)
+
+    test_gru = gradient_property(x=arrays((3, 2)), h=arrays((3, 4)))(nn.GRUCell(2, 4, dtype="f8"))
+
+    @gradient_property(cell=modules(lambda: MyCell(2, 4)), x=arrays((3, 2)), h=arrays((3, 4)))
+    def test_my_cell(cell, x, h):
+        return cell(x, h)
+
+pytest runs it as it stands. A failure shows the drawn inputs, shrunk, and the seed of the upstream
+gradients; Hypothesis prints how to reproduce it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..nn import Module
+from ._hypothesis import given, st
+from .gradcheck import gradcheck, gradgradcheck
+from .oracles import name_of
+from .precision import check_float32
+from .subject import own_names
+
+Test = Callable[..., None]
+
+
+def gradient_property(
+    *,
+    complex_step: bool = False,
+    second_order: bool = True,
+    float32: bool = True,
+    **inputs: Any,
+) -> Callable[[Callable[..., Any]], Test]:
+    """Turn a function of named inputs into a property test of its gradients.
+
+    For every drawn example it checks the first order against central differences; the second order;
+    that float32 stays float32 and close to float64; that nothing is mutated, shared or random; all
+    with upstream gradients from a drawn seed. `@settings(max_examples=...)` may stand above it.
+
+    Args:
+        complex_step: also the first order by the complex step, for a function that is analytic and
+            written with functions of tinygrad_seq and operators (it is given complex arrays).
+        second_order: False for a function that can be differentiated once only.
+        float32: False for a function that computes in float64 whatever it is given.
+        inputs: for each argument of the function, a strategy (`arrays(...)`, `lengths(...)`,
+            `modules(...)`, ...) or a value that stays the same: an array, a Module, a number.
+            Parameters of Modules are checked as inputs.
+
+    Returns:
+        A decorator for a function of these arguments, or for a Module, that returns a Tensor or a
+        nested tuple of them. The result is a test without arguments.
+
+    Raises:
+        GradientError: when the test runs and a check fails.
+    """
+    strategies = {
+        name: value if isinstance(value, st.SearchStrategy) else st.just(value)
+        for name, value in inputs.items()
+    }
+
+    def decorate(f: Callable[..., Any]) -> Test:
+        def test(seed: int, **values: Any) -> None:
+            call, names, arguments = _arranged(f, values)
+            gradcheck(call, *arguments, names=names, seed=seed)
+            if complex_step:
+                gradcheck(call, *arguments, names=names, seed=seed, oracle="complex")
+            if second_order:
+                gradgradcheck(call, *arguments, names=names, seed=seed)
+            if float32:
+                check_float32(call, *arguments, names=names, seed=seed)
+
+        name = name_of(f)
+        test.__name__ = name if name.startswith("test") else f"test_{name}"
+        test.__qualname__, test.__module__ = test.__name__, getattr(f, "__module__", __name__)
+        test.__doc__ = f.__doc__
+        drawn: Test = given(seed=st.integers(0, 2**16), **strategies)(test)
+        return drawn
+
+    return decorate
+
+
+def _arranged(
+    f: Callable[..., Any], values: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[str, ...], tuple[Any, ...]]:
+    """The function of positional arguments, their names and values.
+
+    Arguments are given by name, except to what has none for them (`*args`, positional-only) and to
+    a Module, which is kept as it is, because its parameters are inputs too.
+    """
+    own = own_names(f)
+    if set(values) <= set(own):
+        values = {name: values[name] for name in own if name in values}
+    names = tuple(values)
+    if isinstance(f, Module) or tuple(own[: len(names)]) == names:
+        return f, names, tuple(values.values())
+
+    def call(*arguments: Any) -> Any:
+        return f(**dict(zip(names, arguments, strict=True)))
+
+    call.__name__ = name_of(f)
+    return call, names, tuple(values.values())

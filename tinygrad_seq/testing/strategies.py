@@ -1,0 +1,223 @@
+"""Hypothesis strategies for what an array library is called with.
+
+Values come from an `Interval` and keep a margin from its ends and kinks, wider than the oracles'
+step. Every entry is drawn by itself (`fill=st.nothing()`): Hypothesis' default repeats one value
+over most of an array, and an array of equal entries cannot tell W from Wᵀ.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import backend
+from ..autograd import Interval
+from ..nn import Module
+from ._hypothesis import hnp, st
+from .oracles import Array
+
+Shape = tuple[int, ...]
+
+BOUND = 3.0  # where an interval is unbounded, values stay in [-3, 3]: steep functions stay finite
+MARGIN = 0.05
+GRAIN = 1 / 256
+
+
+def arrays(
+    shape: int | Shape | st.SearchStrategy[Shape],
+    interval: Interval | None = None,
+    *,
+    dtype: npt.DTypeLike = np.float64,
+    distinct: bool = False,
+    layouts: bool = False,
+) -> st.SearchStrategy[Array]:
+    """Floating arrays with entries drawn one by one.
+
+    Args:
+        shape: a shape, or a strategy for shapes.
+        interval: where entries lie, away from its ends and kinks; by default [-3, 3].
+        dtype: float64 or float32.
+        distinct: no two entries are closer than 0.05, for functions that compare entries (max,
+            sort). They lie on a jittered grid within the interval's widest smooth piece.
+        layouts: also transposed, strided and reversed views of the same values.
+    """
+    return _arrays(shape, interval, np.dtype(dtype), distinct, layouts)
+
+
+def floats(interval: Interval | None = None) -> st.SearchStrategy[float]:
+    """Floats in an interval, away from its ends and kinks: evenly spread multiples of 1/256.
+
+    `st.floats` prefers 0, 1 and the ends, of which gradients say little. These are exact in float32
+    too, none is subnormal or so small that its square vanishes, and they shrink towards 0.
+    """
+    grid = [st.integers(low, high) for low, high in _grid(interval)]
+    return st.one_of(grid).map(lambda k: k * GRAIN)
+
+
+def smooth_pieces(interval: Interval | None) -> list[tuple[float, float]]:
+    """The parts of an interval between its kinks, each shrunk by a margin."""
+    if interval is None:
+        return [(-BOUND, BOUND)]
+    low = interval.low if np.isfinite(interval.low) else min(-BOUND, interval.high - 2 * BOUND)
+    high = interval.high if np.isfinite(interval.high) else max(BOUND, interval.low + 2 * BOUND)
+    inner = [float(k) for k in interval.kinks if low < k < high]
+    ends = [low, *sorted(inner), high]
+    pieces = []
+    for position, (left, right) in enumerate(itertools.pairwise(ends)):
+        margin = min(MARGIN, (right - left) / 8)
+        open_left = position > 0 or np.isfinite(interval.low)
+        open_right = position < len(ends) - 2 or np.isfinite(interval.high)
+        pieces.append((left + margin * open_left, right - margin * open_right))
+    return pieces
+
+
+@st.composite
+def shapes(
+    draw: st.DrawFn, min_dims: int = 0, max_dims: int = 3, min_side: int = 1, max_side: int = 4
+) -> Shape:
+    """Shapes; `min_side=0` also draws empty arrays.
+
+    Matrices are drawn as often as all others together: a vector cannot show a transposed gradient.
+    """
+    ranks = [*range(min_dims, max_dims + 1)]
+    ndim = draw(st.sampled_from(ranks + [2] * (len(ranks) - 1) * (2 in ranks)))
+    return tuple(draw(st.integers(min_side, max_side)) for _ in range(ndim))
+
+
+@st.composite
+def broadcastable_shapes(
+    draw: st.DrawFn, count: int = 2, max_dims: int = 3, min_side: int = 1, max_side: int = 3
+) -> tuple[Shape, ...]:
+    """As many shapes as `count` that broadcast together.
+
+    Each is a common shape that lost some leading axes, and some of whose lengths became 1; often
+    one is whole.
+    """
+    common = draw(shapes(0, max_dims, min_side, max_side))
+    return tuple(
+        tuple(
+            side if draw(st.integers(0, 3)) else 1
+            for side in common[draw(st.sampled_from([0, 0, *range(len(common) + 1)])) :]
+        )
+        for _ in range(count)
+    )
+
+
+def axes(ndim: int) -> st.SearchStrategy[int | tuple[int, ...] | None]:
+    """What a reduction takes as `axis`: None, an axis from either end, several axes, no axis."""
+    if ndim == 0:
+        return st.sampled_from([None, ()])
+    one = st.integers(-ndim, ndim - 1)
+    several = st.lists(one, max_size=ndim, unique_by=lambda axis: axis % ndim).map(tuple)
+    return st.one_of(st.none(), one, several)
+
+
+def lengths(n: int, t: int) -> st.SearchStrategy[Array]:
+    """The lengths of `n` sequences padded to `t` steps: int64 `(n,)`, each in 1..t."""
+    return st.lists(st.integers(1, t), min_size=n, max_size=n).map(
+        lambda drawn: np.array(drawn, dtype=np.int64)
+    )
+
+
+@st.composite
+def views(draw: st.DrawFn, x: Array) -> Array:
+    """The same values in other memory layouts: as they are, transposed, strided, reversed."""
+    layouts: list[Callable[[Array], Array]] = [np.asarray, _transposed, _strided, _reversed]
+    return draw(st.sampled_from(layouts))(x)
+
+
+def modules(factory: Callable[[], Module]) -> st.SearchStrategy[Module]:
+    """Modules built anew for each example, with weights drawn from a drawn seed.
+
+    Args:
+        factory: builds the module in float64, for example `lambda: nn.GRUCell(2, 3,
+            dtype="float64")`.
+    """
+    return st.integers(0, 2**16).map(lambda seed: _seeded(factory, seed))
+
+
+def _seeded(factory: Callable[[], Module], seed: int) -> Module:
+    state = backend.get_rng_state()
+    try:
+        backend.manual_seed(seed)
+        return factory()
+    finally:
+        backend.set_rng_state(state)
+
+
+@st.composite
+def _arrays(
+    draw: st.DrawFn,
+    shape: int | Shape | st.SearchStrategy[Shape],
+    interval: Interval | None,
+    dtype: np.dtype[Any],
+    distinct: bool,
+    layouts: bool,
+) -> Array:
+    """A composite, so that a failing example shows the array and not how it was made."""
+    chosen = draw(shape) if isinstance(shape, st.SearchStrategy) else shape
+    x = draw((_distinct if distinct else _independent)(chosen, interval)).astype(dtype)
+    return draw(views(x)) if layouts else x
+
+
+@st.composite
+def _independent(draw: st.DrawFn, shape: int | Shape, interval: Interval | None) -> Array:
+    """Entries one by one, which shrinks well; or, twice as often, all from one seed.
+
+    Hypothesis varies its examples by copying one drawn value over others, until entries are equal.
+    """
+    if draw(st.sampled_from(["one by one", "seed", "seed"])) == "one by one":
+        return draw(hnp.arrays(np.float64, shape, elements=floats(interval), fill=st.nothing()))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pieces = _grid(interval)
+    values = [rng.integers(low, high + 1, shape) for low, high in pieces]
+    return np.asarray(np.choose(rng.integers(0, len(pieces), shape), values) * GRAIN)
+
+
+@st.composite
+def _distinct(draw: st.DrawFn, shape: int | Shape, interval: Interval | None) -> Array:
+    """The points of a grid in any order, all moved by the same jitter."""
+    low, high = max(smooth_pieces(interval), key=lambda piece: piece[1] - piece[0])
+    size = int(np.prod(shape))
+    gap = min((high - low) / max(size, 1), 1.0)
+    if gap < 2 * MARGIN:
+        raise ValueError(
+            f"arrays(distinct=True) cannot keep {size} entries {MARGIN} apart within "
+            f"[{low}, {high}]; draw a smaller shape or a wider interval."
+        )
+    order = np.array(draw(st.permutations(range(size))), dtype=np.float64)
+    jitter = draw(st.floats(0.0, gap / 2, allow_subnormal=False))
+    return np.asarray(low + gap * order + jitter).reshape(shape)
+
+
+def _grid(interval: Interval | None) -> list[tuple[int, int]]:
+    """The first and last multiple of the grain in each smooth piece."""
+    return [
+        (math.ceil(low / GRAIN), math.floor(high / GRAIN)) for low, high in smooth_pieces(interval)
+    ]
+
+
+def _transposed(x: Array) -> Array:
+    return np.array(x.T, order="C").T
+
+
+def _strided(x: Array) -> Array:
+    wide = np.zeros([2 * side for side in x.shape], dtype=x.dtype)
+    window: Array = wide[_every(2, x)]
+    window[...] = x
+    return window
+
+
+def _reversed(x: Array) -> Array:
+    backwards: Array = x[_every(-1, x)].copy()
+    return np.asarray(backwards[_every(-1, x)])
+
+
+def _every(step: int, x: Array) -> tuple[Any, ...]:
+    """The index that steps along each axis; it gives an array, not a number, of a 0-d array."""
+    return (..., *(slice(None, None, step) for _ in x.shape))

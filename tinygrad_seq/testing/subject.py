@@ -1,0 +1,251 @@
+"""What is differentiated: a function, and every floating array that it reads.
+
+A checker sees one flat list of leaves, whatever the user's function takes: arrays, Tensors, nested
+states such as `(h, c)`, and Modules, whose parameters are inputs like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..autograd import enable_grad, grad, no_grad
+from ..nn import Module
+from ..tensor import Tensor
+from .oracles import Array, name_of
+from .report import GRADIENT_OF
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One floating input: its name in messages, its values, and the parameter that holds it."""
+
+    label: str
+    value: Array
+    parameter: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a leaf in the arguments."""
+
+    number: int
+
+
+class Subject:
+    """A function with its inputs taken apart into leaves.
+
+    Args:
+        f: a function of Tensors, or a Module.
+        inputs: arrays, Tensors, Modules, nested tuples, lists and dicts of them; anything that is
+            not floating (indices, masks, plain numbers) is passed on as it is.
+        names: the names of the inputs; by default those that the function itself gives them.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], inputs: Sequence[Any], names: Sequence[str] | None = None
+    ) -> None:
+        self.f = f
+        self.name = name_of(f)
+        self.inputs = tuple(inputs)
+        self.names = tuple(own_names(f) if names is None else names)[: len(self.inputs)]
+        self.leaves: list[Leaf] = []
+        if isinstance(f, Module):
+            self._take_module(f, "")
+        names = self.names + ("",) * (len(self.inputs) - len(self.names))
+        self.arguments = [
+            self._take(value, f"input {position}", name)
+            for position, (value, name) in enumerate(zip(self.inputs, names, strict=True))
+        ]
+
+    @property
+    def values(self) -> list[Array]:
+        """The value of each leaf."""
+        return [leaf.value for leaf in self.leaves]
+
+    def apply(self, values: Sequence[Any]) -> list[Any]:
+        """The floating outputs of f with these values in the places of the leaves."""
+        return _floating_outputs(self.f(*(_fill(argument, values) for argument in self.arguments)))
+
+    def call(self, values: Sequence[Array]) -> list[Array]:
+        """The outputs at other values, as arrays; nothing is recorded, parameters are restored."""
+        with no_grad(), self.parameters_at(values):
+            return [_array(y) for y in self.apply([Tensor(value) for value in values])]
+
+    def record(self) -> tuple[list[Tensor], list[Any]]:
+        """The leaves as Tensors that require gradients, and the recorded outputs."""
+        leaves = self.tensors(self.values)
+        with enable_grad():
+            return leaves, self.apply(leaves)
+
+    def tensors(self, values: Sequence[Array]) -> list[Tensor]:
+        """A Tensor that requires gradients for each leaf; a parameter stands for itself."""
+        return [
+            Tensor(value, requires_grad=True) if leaf.parameter is None else leaf.parameter
+            for leaf, value in zip(self.leaves, values, strict=False)
+        ]
+
+    @contextmanager
+    def parameters_at(self, values: Sequence[Array]) -> Iterator[None]:
+        """The parameters hold these values for the time of a `with` block."""
+        held = [
+            (leaf.parameter, leaf.parameter.data.copy(), value)
+            for leaf, value in zip(self.leaves, values, strict=False)
+            if leaf.parameter is not None and leaf.value is not value
+        ]
+        try:
+            with no_grad():
+                for parameter, _, value in held:
+                    parameter.copy_(value)
+            yield
+        finally:
+            with no_grad():
+                for parameter, original, _ in held:
+                    parameter.copy_(original)
+
+    def astype(self, dtype: Any) -> Subject:
+        """The same function and inputs in another precision; Modules are copied."""
+        f = _astype(self.f, dtype) if isinstance(self.f, Module) else self.f
+        return Subject(f, [_astype(value, dtype) for value in self.inputs], self.names)
+
+    def _take(self, value: Any, label: str, path: str) -> Any:
+        """The argument, with a `Slot` in the place of each floating leaf."""
+        if isinstance(value, Module):
+            self._take_module(value, path)
+            return value
+        if isinstance(value, tuple | list | dict):
+            return _map_parts(
+                value,
+                lambda part, key: self._take(
+                    part, f"{label}[{key!r}]", path and f"{path}[{key!r}]"
+                ),
+            )
+        data = value.data if isinstance(value, Tensor) else value
+        if not _is_floating(data):
+            return value
+        self.leaves.append(Leaf(f"{label} ({path})" if path else label, np.asarray(data)))
+        return Slot(len(self.leaves) - 1)
+
+    def _take_module(self, module: Module, path: str) -> None:
+        known = {id(leaf.parameter) for leaf in self.leaves}
+        for name, parameter in module.named_parameters():
+            if id(parameter) not in known:
+                label = f"parameter {path}.{name}" if path else f"parameter {name}"
+                self.leaves.append(Leaf(label, parameter.data, parameter))
+
+
+class GradientSubject:
+    """The vector-Jacobian product of a subject, itself a function of its leaves and cotangents.
+
+    Checking its gradient is checking the second order.
+    """
+
+    def __init__(self, subject: Subject, cotangents: Sequence[Array]) -> None:
+        self.name = GRADIENT_OF + subject.name
+        self.subject = subject
+        self.leaves = [
+            *subject.leaves,
+            *(Leaf(f"upstream gradient {k}", g) for k, g in enumerate(cotangents)),
+        ]
+
+    @property
+    def values(self) -> list[Array]:
+        """The value of each leaf."""
+        return [leaf.value for leaf in self.leaves]
+
+    def call(self, values: Sequence[Array]) -> list[Array]:
+        """The gradients at other values and cotangents, as arrays."""
+        count = len(self.subject.leaves)
+        with self.subject.parameters_at(values[:count]), enable_grad():
+            leaves = self.subject.tensors(values[:count])
+            upstream = [Tensor(value) for value in values[count:]]
+            return [y.data for y in self._gradients(leaves, upstream, create_graph=False)]
+
+    def record(self) -> tuple[list[Tensor], list[Any]]:
+        """The leaves as Tensors that require gradients, and the recorded gradients."""
+        count = len(self.subject.leaves)
+        leaves = self.subject.tensors(self.values[:count])
+        upstream = [Tensor(value, requires_grad=True) for value in self.values[count:]]
+        with enable_grad():
+            return leaves + upstream, self._gradients(leaves, upstream, create_graph=True)
+
+    def _gradients(
+        self, leaves: list[Tensor], upstream: list[Tensor], *, create_graph: bool
+    ) -> list[Tensor]:
+        outputs = self.subject.apply(leaves)
+        pairs = [
+            (y, g)
+            for y, g in zip(outputs, upstream, strict=True)
+            if isinstance(y, Tensor) and y.requires_grad
+        ]
+        if not pairs:
+            return []
+        gradients = grad(
+            [y for y, _ in pairs],
+            leaves,
+            grad_outputs=[g for _, g in pairs],
+            create_graph=create_graph,
+            allow_unused=True,
+        )
+        return [g for g in gradients if g is not None]
+
+
+def _array(y: Any) -> Array:
+    return np.asarray(y.data if isinstance(y, Tensor) else y)
+
+
+def _is_floating(data: Any) -> bool:
+    return isinstance(data, np.ndarray | np.generic) and data.dtype.kind == "f"
+
+
+def _map_parts(value: Any, f: Callable[[Any, Any], Any]) -> Any:
+    """The same tuple, list or dict with f(part, key) in the place of each part."""
+    if isinstance(value, dict):
+        return {key: f(part, key) for key, part in value.items()}
+    parts = [f(part, key) for key, part in enumerate(value)]
+    if hasattr(value, "_fields"):
+        return type(value)(*parts)
+    return tuple(parts) if isinstance(value, tuple) else parts
+
+
+def _fill(argument: Any, values: Sequence[Any]) -> Any:
+    if isinstance(argument, Slot):
+        return values[argument.number]
+    if isinstance(argument, tuple | list | dict):
+        return _map_parts(argument, lambda part, _: _fill(part, values))
+    return argument
+
+
+def _floating_outputs(result: Any) -> list[Any]:
+    """The floating outputs in order; indices, masks and None are no matter of derivatives."""
+    if isinstance(result, dict):
+        result = tuple(result.values())
+    if isinstance(result, tuple | list):
+        return [y for part in result for y in _floating_outputs(part)]
+    data = result.data if isinstance(result, Tensor) else np.asarray(result)
+    return [result] if data.dtype.kind in "fc" else []
+
+
+def _astype(value: Any, dtype: Any) -> Any:
+    if isinstance(value, Module):
+        return copy.deepcopy(value).astype(dtype)
+    if isinstance(value, tuple | list | dict):
+        return _map_parts(value, lambda part, _: _astype(part, dtype))
+    data = value.data if isinstance(value, Tensor) else value
+    return np.asarray(data).astype(dtype) if _is_floating(data) else value
+
+
+def own_names(f: Callable[..., Any]) -> list[str]:
+    """The names that a function gives its positional arguments."""
+    try:
+        parameters = inspect.signature(f.forward if isinstance(f, Module) else f).parameters
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, parameter in parameters.items() if parameter.kind in kinds]
