@@ -1,8 +1,8 @@
 """Check the gradients of a function of Tensors against an oracle.
 
-    >>> gradcheck(ts.tanh, x)                       # first order
-    >>> gradgradcheck(ts.tanh, x)                   # second order
-    >>> gradcheck(cell, x, (h, c))                  # a Module: its parameters are checked as well
+    gradcheck(ts.tanh, x)                       # first order
+    gradgradcheck(ts.tanh, x)                   # second order
+    gradcheck(cell, x, (h, c))                  # a Module: its parameters are checked as well
 
 The upstream gradients ȳ are drawn from `seed`, none of them near zero: a check with ȳ = 1 cannot
 see a rule that forgets ȳ, or that puts it at another index.

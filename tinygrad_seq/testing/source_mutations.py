@@ -30,7 +30,7 @@ EXCHANGED: dict[type[ast.AST], ast.AST] = {
 def source_mutations(rule: Rule) -> Iterator[tuple[str, Rule]]:
     """Names and functions for each single change of a rule's source.
 
-    Nothing is yielded for a rule whose source cannot be read, or that closes over local variables.
+    Nothing is yielded for a rule whose source cannot be read.
     """
     tree = _tree_of(rule)
     if tree is None:
@@ -94,7 +94,7 @@ class _Replace(ast.NodeTransformer):
 
 def _tree_of(rule: Rule) -> ast.Lambda | ast.FunctionDef | None:
     """The syntax of a rule: found in its file by its line, told from neighbours by its code."""
-    if not isinstance(rule, FunctionType) or rule.__closure__:
+    if not isinstance(rule, FunctionType):
         return None
     path = inspect.getsourcefile(rule)
     if path is None or not Path(path).exists():
@@ -102,9 +102,11 @@ def _tree_of(rule: Rule) -> ast.Lambda | ast.FunctionDef | None:
     line = rule.__code__.co_firstlineno
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Lambda | ast.FunctionDef) and node.lineno == line:
-            code = _compile(node, rule).__code__
-            if code.co_code == rule.__code__.co_code and code.co_consts == rule.__code__.co_consts:
-                return node
+            code, own = _compile(node, rule).__code__, rule.__code__
+            # What the rule closes over is global in the copy, and reached by other instructions.
+            if code.co_varnames == own.co_varnames and code.co_consts == own.co_consts:
+                if rule.__closure__ or code.co_code == own.co_code:
+                    return node
     return None
 
 
@@ -115,7 +117,7 @@ def _parse(path: str) -> ast.Module:
 
 def _compile(tree: ast.Lambda | ast.FunctionDef, rule: Rule) -> FunctionType:
     """A function of this syntax, in the namespace of the rule."""
-    scope = rule.__globals__
+    scope = {**rule.__globals__, **inspect.getclosurevars(rule).nonlocals}
     if isinstance(tree, ast.Lambda):
         expression = ast.fix_missing_locations(ast.Expression(copy.deepcopy(tree)))
         made: FunctionType = eval(compile(expression, "<mutant>", "eval"), scope)
