@@ -41,12 +41,14 @@ def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False)
 
 def zeros_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape and dtype of ``like``."""
-    return _made(numpy.zeros(numpy.shape(like), dtype or like.dtype), requires_grad)
+    like = Tensor(like)
+    return _made(numpy.zeros(like.shape, dtype or like.dtype), requires_grad)
 
 
 def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape and dtype of ``like``."""
-    return _made(numpy.ones(numpy.shape(like), dtype or like.dtype), requires_grad)
+    like = Tensor(like)
+    return _made(numpy.ones(like.shape, dtype or like.dtype), requires_grad)
 
 
 def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -27,11 +27,15 @@ _OTHER_NAME = {
 }
 _TABLE: dict[Any, Any] = {**_SAME_NAME, **_OTHER_NAME}
 
-# Questions about shape and equality: the values are enough, and no gradient is lost.
+# Questions about shape and equality, and constants: the values are enough, no gradient is lost.
 _ON_VALUES = frozenset(
     getattr(numpy, name)
     for name in (
         "allclose",
+        "empty_like",
+        "full_like",
+        "ones_like",
+        "zeros_like",
         "array_equal",
         "array_equiv",
         "isclose",

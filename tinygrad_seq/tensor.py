@@ -180,8 +180,11 @@ class Tensor(Variable):
         return int(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.kind not in "iu":
-            raise TypeError(f"only an integer tensor can be an index; this one is {self.dtype}")
+        if self.dtype.kind not in "iu" or self.ndim:
+            raise TypeError(
+                f"only an integer tensor without axes can be an index; this one is {self.dtype} of "
+                f"shape {self.shape}"
+            )
         return int(self.item())
 
     def __len__(self) -> int:
@@ -363,6 +366,10 @@ class Tensor(Variable):
     __rpow__ = _reflected(ops.power)
     __rmatmul__ = _reflected(ops.matmul)
     __neg__ = ops.negative
+
+    def __pos__(self) -> Tensor:
+        return self
+
     __abs__ = ops.absolute
     __and__ = ops.bitwise_and
     __or__ = ops.bitwise_or

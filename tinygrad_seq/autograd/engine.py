@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..backend import is_array, xp
+from ..backend import backend_of, is_array, xp
 from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
 from .operands import all_finite
@@ -138,7 +138,8 @@ def _accumulate(
 
     mode: Mode = enable_grad() if create_graph else no_grad()
     watched = watching.get()
-    with mode:
+    # A warning from inside a rule would not say where: that is what anomaly mode is for.
+    with mode, backend_of(outputs[0]._data).quiet():
         for node in reversed(nodes):
             g = totals.take(node, keep=node in ends)
             if g is None:

@@ -198,15 +198,36 @@ class Primitive:
         """Split a call into array arguments and a full set of parameters."""
         count = len(self.arguments)
         named = dict(zip(self.parameters, args[count:], strict=False))
-        twice = named.keys() & params.keys()
-        params = {**self.parameters, **named, **params}
-        extra = len(args) > count + len(self.parameters)
-        if twice or extra or len(args) < count or len(params) > len(self.parameters):
-            raise TypeError(f"{self.name}{self.__signature__} does not take {args!r:.80}, {params}")
-        missing = [n for n, v in params.items() if v is inspect.Parameter.empty]
-        if missing:
-            raise TypeError(f"{self.name}{self.__signature__} also needs {', '.join(missing)}")
-        return tuple(args[0]) if self.variadic else args[:count], params
+        bound = {**self.parameters, **named, **params}
+        if (
+            len(args) < count
+            or len(args) - count > len(named)
+            or len(bound) > len(self.parameters)
+            or named.keys() & params.keys()
+            or any(v is inspect.Parameter.empty for v in bound.values())
+        ):
+            self._refuse(args, params)
+        for name, value in bound.items():
+            if isinstance(value, Variable) and value._requires_grad:
+                raise TypeError(
+                    f"{self.name}: no gradient passes through {name}; give its values alone, with "
+                    "detach()"
+                )
+        return tuple(args[0]) if self.variadic else args[:count], bound
+
+    def _refuse(self, args: tuple[Any, ...], params: dict[str, Any]) -> None:
+        """Say in Python's own words what is wrong with a call."""
+        arrays = f"[{self.arguments[0]}, ...]" if self.variadic else ", ".join(self.arguments)
+        static = [
+            n if v is inspect.Parameter.empty else f"{n}={v!r}" for n, v in self.parameters.items()
+        ]
+        usage = f"{self.name}({', '.join([arrays, *static])})"
+        words = "it takes other arguments"
+        try:
+            self.__signature__.bind(*args, **params)
+        except TypeError as error:
+            words = str(error)
+        raise TypeError(f"{words}: {usage}")
 
     def _plan(self, wanted: int, count: int) -> Plan:
         """What to save when these of ``count`` arguments need gradients."""

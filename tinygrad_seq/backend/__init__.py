@@ -1,11 +1,12 @@
 """Floor 0: which array library computes. Every difference between libraries lives here."""
 
-from .base import Array, Backend, backend_of, is_array, xp
+from .base import Array, AxisError, Backend, backend_of, is_array, xp
 from .dtypes import default_dtype, result_dtype, set_default_dtype
 from .random import generator, get_rng_state, manual_seed, set_rng_state
 
 __all__ = [
     "Array",
+    "AxisError",
     "Backend",
     "backend_of",
     "default_dtype",

@@ -8,11 +8,15 @@ registering its array type; no primitive changes.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import numpy
+from numpy.exceptions import AxisError
 
 from .erf import erf
+
+__all__ = ["Array", "AxisError", "Backend", "backend_of", "is_array", "xp"]
 
 Array: TypeAlias = Any
 """An array of whichever library computes; ``numpy.ndarray`` by default."""
@@ -41,6 +45,10 @@ class Backend:
     def from_host(self, array: numpy.ndarray) -> Array:
         """The same values as an array of this library."""
         return array
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """No floating-point warnings inside."""
+        return numpy.errstate(all="ignore")
 
     def erf(self, x: Array) -> Array:
         """Error function, 2/√π ∫₀ˣ e^(-t²) dt, to about 1e-16."""

@@ -13,6 +13,7 @@ from .arithmetic import (
     clip,
     divide,
     floor,
+    limit,
     log,
     maximum,
     minimum,
@@ -93,7 +94,7 @@ from .functions import (
 )
 from .index import add_at, getitem, index_add, index_set, one_hot, scatter_add, set_at
 from .linear import contract, dot, einsum, inner, matmul, outer, tensordot
-from .reduce import cumprod, cumsum, max, mean, min, norm, prod, std, sum, trace, var
+from .reduce import cumprod, cumsum, max, mean, min, norm, prod, std, sum, trace, var, vector_norm
 from .shape import (
     astype,
     broadcast_to,
@@ -173,6 +174,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "limit",
     "log",
     "log1p",
     "log2",
@@ -239,6 +241,7 @@ __all__ = [
     "triu",
     "unstack",
     "var",
+    "vector_norm",
     "vstack",
     "where",
 ]

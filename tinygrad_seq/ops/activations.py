@@ -6,7 +6,7 @@ from typing import Any
 
 from ..autograd import composite, elementwise
 from ..backend import Array, backend_of, xp
-from .arithmetic import AWAY_FROM_0, REALS, maximum, where
+from .arithmetic import AWAY_FROM_0, REALS, clamp, maximum, where
 from .functions import exp, tanh
 
 SQRT_2 = 2.0**0.5
@@ -109,4 +109,5 @@ gelu.domain(x=REALS, analytic=False)
 @composite
 def gelu_tanh(x: Any) -> Any:
     """The usual approximation of :func:`gelu`: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))."""
-    return 0.5 * x * (1 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)))
+    u = clamp(x, -10, 10)  # beyond it tanh is ±1 to the last bit
+    return 0.5 * x * (1 + tanh(SQRT_2_OVER_PI * (u + 0.044715 * u * u * u)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd import Interval, elementwise
+from ..autograd import Interval, composite, elementwise
 from ..backend import Array, xp
 
 REALS = Interval(-3.0, 3.0)
@@ -203,22 +203,37 @@ minimum.domain(a=REALS, b=REALS, analytic=False)
 
 
 @elementwise
-def clamp(x: Array, /, min: Any = None, max: Any = None) -> Array:
-    """x kept within [min, max]; either may be None.  x̄ = ȳ where min ≤ x ≤ max, else 0."""
-    return xp(x).clip(x, min, max)
+def limit(x: Array, low: Array, high: Array, /) -> Array:
+    """x kept within [low, high]; either may be None.  ȳ goes to x where low ≤ x ≤ high, else to
+    the bound that holds."""
+    return xp(x, low, high).clip(x, low, high)
 
 
-def _clamp_rule(g: Any, x: Any, min: Any, max: Any) -> Any:
-    inside: Any = True
-    if min is not None:
-        inside = x >= min
-    if max is not None:
-        inside = inside & (x <= max)
-    return g * inside
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    return (True if low is None else x >= low) & (True if high is None else x <= high)
 
 
-clamp.defvjp(x=_clamp_rule)
-clamp.domain(x=Interval(-3.0, 3.0, kinks=(-1.0, 1.0)), analytic=False)
+limit.defvjp(
+    x=lambda g, x, low, high: g * _inside(x, low, high),
+    low=lambda g, x, low, high: g * ((x < low) & (True if high is None else low < high)),
+    high=lambda g, x, low, high: g * ((x > high) | (False if low is None else low >= high)),
+)
+limit.domain(
+    x=Interval(-3.0, 3.0, kinks=(-1.0, 1.0)),
+    low=Interval(-1.1, -0.9),
+    high=Interval(0.9, 1.1),
+    analytic=False,
+)
+
+
+@composite
+def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+    """x kept within [min, max], numbers or arrays; either may be None.  ȳ passes at the bounds."""
+    if min is None and max is None:
+        raise ValueError("clamp needs min, max or both")
+    return limit(x, min, max)
+
+
 clip = clamp
 
 
@@ -253,9 +268,9 @@ ceil.domain(x=Interval(0.1, 0.9), analytic=False)
 
 
 @elementwise
-def round(x: Array, /) -> Array:
-    """Nearest integer, halves to even.  Its derivative is 0."""
-    return xp(x).round(x)
+def round(x: Array, /, decimals: int = 0) -> Array:
+    """Nearest number of so many decimals, halves to even.  Its derivative is 0."""
+    return xp(x).round(x, decimals)
 
 
 round.defvjp(x=lambda g: g * 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from ..autograd import composite
 from ..backend import xp
 from .arithmetic import where
+from .axes import Axis, many_axes, one_axis
 from .compare import argsort
 from .index import getitem, index_set, plain, scatter_add
 from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape
@@ -17,8 +19,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """Slices of x along an axis, chosen by integers (of the flattened x without an axis)."""
     if axis is None:
         return getitem(ravel(x), xp().asarray(plain(indices)))
-    axis %= x.ndim
-    return getitem(x, (*[slice(None)] * axis, xp().asarray(plain(indices))))
+    return getitem(x, (*[slice(None)] * one_axis(axis, x.ndim), xp().asarray(plain(indices))))
 
 
 @composite
@@ -28,7 +29,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     Along the other axes the two broadcast, or ``indices`` may be shorter.
     """
     indices = plain(indices)
-    np, axis = xp(indices), axis % x.ndim
+    np, axis = xp(indices), one_axis(axis, x.ndim)
     if np.ndim(indices) != x.ndim:
         raise ValueError(
             f"take_along_axis needs indices with as many axes as x ({x.ndim}); "
@@ -43,8 +44,10 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
 
 
 @composite
-def sort(x: Any, axis: int = -1) -> Any:
+def sort(x: Any, axis: int | None = -1) -> Any:
     """The values in ascending order along an axis; ȳ goes back to where each came from."""
+    if axis is None:
+        x, axis = ravel(x), 0
     return take_along_axis(x, argsort(x, axis=axis), axis)
 
 
@@ -64,10 +67,9 @@ def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
 
 
 @composite
-def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+def flip(x: Any, axis: Axis = None) -> Any:
     """The elements in reverse order along an axis, several, or all; a view."""
-    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    flipped = {k % x.ndim for k in axes}
+    flipped = many_axes(axis, x.ndim)
     return getitem(x, tuple(slice(None, None, -1 if k in flipped else 1) for k in range(x.ndim)))
 
 
@@ -78,7 +80,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Any:
         return reshape(roll(ravel(x), shift, 0), x.shape)
     shifts, axes = xp().broadcast_arrays(shift, axis)
     for step, k in zip(shifts.flat, axes.flat, strict=True):
-        n = x.shape[k]
+        n = x.shape[one_axis(k, x.ndim)]
         x = take(x, (xp().arange(n) - step) % n if n else xp().arange(0), int(k))
     return x
 
@@ -88,13 +90,14 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element (or slice along an axis) ``repeats`` times in a row."""
     if axis is None:
         x, axis = ravel(x), 0
-    return take(x, xp().repeat(xp().arange(x.shape[axis]), plain(repeats)), axis)
+    positions = xp().arange(x.shape[one_axis(axis, x.ndim)])
+    return take(x, xp().repeat(positions, plain(repeats)), axis)
 
 
 @composite
-def tile(x: Any, reps: int | tuple[int, ...]) -> Any:
+def tile(x: Any, reps: Any) -> Any:
     """x laid out ``reps`` times along each axis."""
-    counts = (reps,) if isinstance(reps, int) else tuple(reps)
+    counts = tuple(reps) if isinstance(reps, (tuple, list)) else (operator.index(reps),)
     ndim = max(x.ndim, len(counts))
     counts = (1,) * (ndim - len(counts)) + counts
     shape = (1,) * (ndim - x.ndim) + tuple(x.shape)
@@ -114,6 +117,10 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
         mode: ``constant``, or a mode of ``numpy.pad`` that repeats elements.
         constant_values: The constant.
     """
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(
+            f"pad mode must be constant, edge, reflect, symmetric or wrap; got {mode!r}"
+        )
     if mode != "constant":
         return getitem(ravel(x), xp().pad(xp().arange(x.size).reshape(x.shape), pad_width, mode))
     widths = xp().broadcast_to(pad_width, (x.ndim, 2)).tolist()
@@ -161,9 +168,11 @@ def diag(x: Any, k: int = 0) -> Any:
 
 def vstack(xs: Any) -> Any:
     """Rows below one another: vectors become rows."""
-    return concatenate([reshape(x, (1, -1)) if x.ndim == 1 else x for x in xs], axis=0)
+    rows = [reshape(x, (1, -1)) if xp().ndim(plain(x)) < 2 else x for x in xs]
+    return concatenate(rows, axis=0)
 
 
 def hstack(xs: Any) -> Any:
     """Side by side: along axis 1, or axis 0 for vectors."""
-    return concatenate(list(xs), axis=0 if xs[0].ndim == 1 else 1)
+    parts = [reshape(x, (1,)) if xp().ndim(plain(x)) == 0 else x for x in xs]
+    return concatenate(parts, axis=0 if xp().ndim(plain(parts[0])) == 1 else 1)

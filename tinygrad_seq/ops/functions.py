@@ -133,13 +133,13 @@ arctan.domain(x=REALS)
 
 @elementwise
 def arctan2(a: Array, b: Array, /) -> Array:
-    """Angle of the point (b, a).  ā = ȳ b / (a² + b²),  b̄ = -ȳ a / (a² + b²)."""
+    """Angle of the point (b, a).  ā = ȳ b / (a² + b²),  b̄ = -ȳ a / (a² + b²), 0 at the origin."""
     return xp(a, b).arctan2(a, b)
 
 
 arctan2.defvjp(
-    a=lambda g, a, b: g * b / (square(a) + square(b)),
-    b=lambda g, a, b: -g * a / (square(a) + square(b)),
+    a=lambda g, a, b: quotient(g * b, square(a) + square(b)),
+    b=lambda g, a, b: -quotient(g * a, square(a) + square(b)),
 )
 arctan2.domain(a=POSITIVE, b=POSITIVE, analytic=False)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 import string
 from collections import Counter
 from typing import Any
 
-from ..autograd import primitive
+from ..autograd import Variable, composite, primitive
 from ..backend import Array, xp
-from .arithmetic import REALS
+from .arithmetic import REALS, multiply
+from .axes import many_axes
 from .shape import expand_dims, reshape, swapaxes, transpose
 
 
@@ -94,10 +96,15 @@ contract.defvjp(xs=_contract_rule)
 contract.domain(xs=REALS)
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
     """Einstein summation in NumPy's notation, with ``...`` and without ``->`` as there.
 
     Example: ``einsum("tni,hi->tnh", x, w)``.
+
+    Args:
+        subscripts: The axes of each operand, and after ``->`` those of the result.
+        *operands: Arrays or tensors.
+        optimize: Taken for NumPy's sake; the order of the products is always chosen well.
 
     Raises:
         ValueError: the subscripts do not fit the operands.
@@ -112,6 +119,8 @@ def einsum(subscripts: str, *operands: Any) -> Any:
         (n - len(w) + 3 for w, n in zip(inputs, ranks, strict=True) if "..." in w), default=0
     )
     dots = "".join(free[:depth])
+    if arrow and "..." in words and "..." not in output:
+        raise ValueError(f"einsum {subscripts!r}: the dots of the operands must stand after -> too")
     if not arrow:
         counts = Counter(words.replace(",", "").replace(".", ""))
         output = ("..." if "..." in words else "") + "".join(
@@ -129,27 +138,45 @@ def einsum(subscripts: str, *operands: Any) -> Any:
     return contract(operands, inputs=tuple(named), output=output.replace("...", dots))
 
 
+@composite
 def dot(a: Any, b: Any) -> Any:
-    """Product of vectors or matrices, as :func:`matmul`; with a number, plain multiplication."""
-    return a * b if not (a.ndim and b.ndim) else a @ b
+    """NumPy's dot: the last axis of a with the second to last (or only) axis of b."""
+    b = _operand(b)
+    if not (a.ndim and b.ndim):
+        return multiply(a, b)
+    return tensordot(a, b, (-1, max(-2, -b.ndim))) if b.ndim > 2 else matmul(a, b)
 
 
+@composite
 def outer(a: Any, b: Any) -> Any:
     """y_ij = aᵢ bⱼ, of the flattened arguments."""
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
 
 
+@composite
 def inner(a: Any, b: Any) -> Any:
     """Sum over the last axis of both: y = Σₖ a_..k b_..k, over every pair of the rest."""
-    return tensordot(a, b, ((-1,), (-1,))) if a.ndim and b.ndim else a * b
+    b = _operand(b)
+    return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else multiply(a, b)
 
 
+@composite
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    """Sum of products over the given axes of each (or the last n of a and first n of b)."""
-    if isinstance(axes, int):
-        axes = (tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes)))
-    left = [k % a.ndim for k in ((axes[0],) if isinstance(axes[0], int) else axes[0])]
-    right = [k % b.ndim for k in ((axes[1],) if isinstance(axes[1], int) else axes[1])]
+    """Sum of products over the given axes of each (or the last n of a and first n of b).
+
+    Raises:
+        ValueError: the axes summed over do not have the same lengths.
+    """
+    b = _operand(b)
+    if not isinstance(axes, (tuple, list)):
+        n = operator.index(axes)
+        axes = (tuple(range(-n, 0)), tuple(range(n)))
+    left, right = many_axes(axes[0], a.ndim), many_axes(axes[1], b.ndim)
+    if [a.shape[k] for k in left] != [b.shape[k] for k in right]:
+        raise ValueError(
+            f"tensordot of shapes {a.shape} and {b.shape} over axes {left} and {right}: the axes "
+            "summed over must have the same lengths"
+        )
     rest_a = [k for k in range(a.ndim) if k not in left]
     rest_b = [k for k in range(b.ndim) if k not in right]
     n = math.prod(a.shape[k] for k in left)
@@ -157,3 +184,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a = reshape(transpose(a, (*rest_a, *left)), (math.prod(rows), n))
     b = reshape(transpose(b, (*right, *rest_b)), (n, math.prod(columns)))
     return reshape(a @ b, (*rows, *columns))
+
+
+def _operand(x: Any) -> Any:
+    """A second argument as an array or tensor, whatever it was given as."""
+    return x if isinstance(x, Variable) else xp(x).asarray(x)

@@ -7,24 +7,21 @@ the rest.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..autograd import composite, primitive
 from ..backend import Array, xp
-from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sqrt, where
+from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sign, where
 from .arrange import diagonal, flip
+from .axes import Axis, many_axes, one_axis
 from .compare import argmax, argmin
 from .index import getitem
 from .shape import astype, broadcast_to, concatenate, moveaxis, ravel, reshape
 
-Axis: TypeAlias = "int | tuple[int, ...] | None"
 
-
-def axes_of(ndim: int, axis: Axis) -> set[int]:
-    """The reduced axes as non-negative numbers."""
-    if axis is None:
-        return set(range(ndim))
-    return {k % ndim for k in (axis if isinstance(axis, tuple) else (axis,)) if ndim}
+def axes_of(ndim: int, axis: Axis) -> tuple[int, ...]:
+    """The reduced axes as numbers from 0; a number has none."""
+    return many_axes(axis, ndim) if ndim else ()
 
 
 def kept(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
@@ -93,10 +90,20 @@ var.defvjp(x=_var_rule)
 var.domain(x=REALS)
 
 
-@composite
-def std(x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """Standard deviation, the square root of :func:`var`."""
-    return sqrt(var(x, axis=axis, ddof=ddof, keepdims=keepdims))
+@primitive
+def std(x: Array, /, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
+    """Standard deviation.  y = √var x,  x̄ᵢ = ȳ (xᵢ - m) / ((n - ddof) y), 0 where all xᵢ agree."""
+    return xp(x).sqrt(var.forward(x, axis, ddof, keepdims))
+
+
+def _std_rule(g: Any, x: Any, y: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
+    g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
+    centred = x - mean(x, axis=axis, keepdims=True)
+    return g * quotient(centred / (_count(x.shape, axis) - ddof), y)
+
+
+std.defvjp(x=_std_rule)
+std.domain(x=REALS)
 
 
 @primitive
@@ -121,7 +128,7 @@ def _extreme_rule(arg: Any) -> Any:
     def rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
         g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
         if isinstance(axis, int) and x.ndim:
-            along = [-1 if k == axis % x.ndim else 1 for k in range(x.ndim)]
+            along = [-1 if k == one_axis(axis, x.ndim) else 1 for k in range(x.ndim)]
             places = reshape(xp().arange(x.shape[axis]), tuple(along))
             return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
         chosen = x == y
@@ -156,7 +163,7 @@ def cumprod(x: Any, axis: int | None = None) -> Any:
     """Running product.  y_t = Π_{s ≤ t} x_s, by doubling: log₂ T products, right also at zeros."""
     if axis is None or not x.ndim:
         x, axis = ravel(x), 0
-    y, reach, lead = x, 1, (slice(None),) * (axis % x.ndim)
+    y, reach, lead = x, 1, (slice(None),) * one_axis(axis, x.ndim)
     while reach < x.shape[axis]:
         head = getitem(y, (*lead, slice(reach)))
         tail = getitem(y, (*lead, slice(reach, None))) * getitem(y, (*lead, slice(-reach)))
@@ -168,9 +175,9 @@ def cumprod(x: Any, axis: int | None = None) -> Any:
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Product, by halves: log₂ n elementwise products, whose gradient is right also at zeros."""
     shape = x.shape
-    axes = sorted(axes_of(len(shape), axis))
+    axes = axes_of(len(shape), axis)
     flat = (_count(shape, axis), *dropped(shape, axis))
-    y = reshape(moveaxis(x, axes, list(range(len(axes)))), flat)
+    y = reshape(moveaxis(x, axes, tuple(range(len(axes)))), flat)
     while y.shape[0] > 1:
         half = y.shape[0] // 2
         odd = [y[2 * half :]] if y.shape[0] % 2 else []
@@ -181,22 +188,26 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @primitive
-def euclidean_norm(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Length.  y = √Σ xᵢ²,  x̄ᵢ = ȳ xᵢ / y, and 0 at the origin."""
+def vector_norm(x: Array, /, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Array:
+    """p-norm, 1 ≤ p < ∞.  y = (Σ |xᵢ|ᵖ)^(1/p),  x̄ᵢ = ȳ sign xᵢ (|xᵢ| / y)ᵖ⁻¹, 0 at the origin."""
     np = xp(x)
     size = np.abs(x)
     scale = size.max(axis=axis, keepdims=True, initial=0)
-    scale = np.where((scale == 0) | ~np.isfinite(scale), 1, scale)  # no overflow in the squares
-    y = np.sqrt(np.sum(np.square(x / scale), axis=axis, keepdims=True)) * scale
+    scale = np.where((scale == 0) | ~np.isfinite(scale), 1, scale)  # powers do not overflow
+    total = np.sum((size / scale) ** ord, axis=axis, keepdims=True)
+    y = total ** (1 / ord) * scale
     return y if keepdims else y.reshape(dropped(x.shape, axis))
 
 
-euclidean_norm.defvjp(
-    x=lambda g, x, y, axis, keepdims: (
-        kept(g, x.shape, axis, keepdims) * quotient(x, kept(y, x.shape, axis, keepdims))
-    )
-)
-euclidean_norm.domain(x=AWAY_FROM_0, analytic=False)
+def _vector_norm_rule(g: Any, x: Any, y: Any, ord: float, axis: Axis, keepdims: bool) -> Any:
+    g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
+    if ord == 2:
+        return g * quotient(x, y)
+    return g * sign(x) * power(quotient(absolute(x), y), ord - 1)
+
+
+vector_norm.defvjp(x=_vector_norm_rule)
+vector_norm.domain(x=AWAY_FROM_0, analytic=False)
 
 
 @composite
@@ -209,19 +220,16 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> A
         axis: Reduced axes.
         keepdims: Keep them at length 1.
     """
-    if ord == 2:
-        return euclidean_norm(x, axis=axis, keepdims=keepdims)
     if ord == 0:
         return sum(astype(x != 0, x.dtype), axis=axis, keepdims=keepdims)
-    size = absolute(x)
     if math.isinf(ord):
-        return (max if ord > 0 else min)(size, axis=axis, keepdims=keepdims)
-    if ord == 1:
-        return sum(size, axis=axis, keepdims=keepdims)
-    return power(sum(power(size, ord), axis=axis, keepdims=keepdims), 1 / ord)
+        return (max if ord > 0 else min)(absolute(x), axis=axis, keepdims=keepdims)
+    if ord >= 1:
+        return vector_norm(x, ord=ord, axis=axis, keepdims=keepdims)
+    return power(sum(power(absolute(x), ord), axis=axis, keepdims=keepdims), 1 / ord)
 
 
 @composite
-def trace(x: Any, offset: int = 0) -> Any:
-    """The sum of a diagonal of the first two axes."""
-    return sum(diagonal(x, offset), axis=-1)
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The sum of a diagonal of two axes."""
+    return sum(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -8,6 +8,7 @@ from typing import Any
 from ..autograd import composite, primitive
 from ..backend import Array, xp
 from .arithmetic import REALS
+from .axes import Axis, many_axes, one_axis
 from .index import getitem
 
 
@@ -105,26 +106,24 @@ split.domain(x=REALS)
 
 def _narrow(x: Any, axis: int, part: int | slice) -> Any:
     """One slice, or a range of slices, along an axis."""
-    axis %= x.ndim
-    return getitem(x, (*[slice(None)] * axis, part))
+    return getitem(x, (*[slice(None)] * one_axis(axis, x.ndim), part))
 
 
 @composite
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged, a view."""
+    j, k = one_axis(axis1, x.ndim), one_axis(axis2, x.ndim)
     axes = list(range(x.ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    axes[j], axes[k] = k, j
     return transpose(x, tuple(axes))
 
 
 @composite
 def moveaxis(x: Any, source: Any, destination: Any) -> Any:
     """Axes moved to other positions, the rest in their order, a view."""
-    sources = [source] if isinstance(source, int) else list(source)
-    targets = [destination] if isinstance(destination, int) else list(destination)
+    sources, targets = many_axes(source, x.ndim), many_axes(destination, x.ndim)
     if len(sources) != len(targets):
-        raise ValueError(f"moveaxis needs as many sources as destinations: {sources}, {targets}")
-    sources, targets = [k % x.ndim for k in sources], [k % x.ndim for k in targets]
+        raise ValueError(f"moveaxis needs as many sources as destinations: {source}, {destination}")
     axes = [k for k in range(x.ndim) if k not in sources]
     for target, k in sorted(zip(targets, sources, strict=True)):
         axes.insert(target, k)
@@ -132,30 +131,21 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Any:
 
 
 @composite
-def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Any:
+def expand_dims(x: Any, axis: Any) -> Any:
     """New axes of length 1 at the given positions of the result."""
-    axes = (axis,) if isinstance(axis, int) else axis
-    ndim = x.ndim + len(axes)
-    for k in axes:
-        if not -ndim <= k < ndim:
-            raise ValueError(f"axis {k} is out of bounds for a result of {ndim} dimensions")
-    new = {k % ndim for k in axes}
-    if len(new) != len(axes):
-        raise ValueError(f"repeated axis in expand_dims: {axes}")
-    old = iter(x.shape)
+    ndim = x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1)
+    new, old = many_axes(axis, ndim), iter(x.shape)
     return reshape(x, tuple(1 if k in new else next(old) for k in range(ndim)))
 
 
 @composite
-def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+def squeeze(x: Any, axis: Axis = None) -> Any:
     """Without axes of length 1: the given ones, or all.
 
     Raises:
         ValueError: a given axis has another length.
     """
-    if axis is None:
-        return reshape(x, tuple(n for n in x.shape if n != 1))
-    axes = {k % x.ndim for k in ((axis,) if isinstance(axis, int) else axis)}
+    axes = [k for k, n in enumerate(x.shape) if n == 1] if axis is None else many_axes(axis, x.ndim)
     for k in axes:
         if x.shape[k] != 1:
             raise ValueError(f"cannot squeeze axis {k} of length {x.shape[k]} (shape {x.shape})")

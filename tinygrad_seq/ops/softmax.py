@@ -7,9 +7,10 @@ from typing import Any
 from ..autograd import primitive
 from ..backend import Array, xp
 from .arithmetic import REALS, where
+from .axes import Axis
 from .compare import isfinite
 from .functions import exp
-from .reduce import Axis, dropped, kept, sum
+from .reduce import dropped, kept, sum
 
 
 def _shifted(x: Array, axis: Axis) -> tuple[Array, Array]:

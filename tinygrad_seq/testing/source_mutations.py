@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 Rule = Callable[..., Any]
@@ -46,7 +46,8 @@ def source_mutations(rule: Rule) -> Iterator[tuple[str, Rule]]:
             if ast.dump(mutated) in seen:
                 continue
             seen.add(ast.dump(mutated))
-            name = f"`{ast.unparse(part)}` became `{ast.unparse(changed)}`"
+            place = f"line {getattr(part, 'lineno', 0)}, column {getattr(part, 'col_offset', 0)}"
+            name = f"`{ast.unparse(part)}` became `{ast.unparse(changed)}` in {place}"
             yield name, renamed(_compile(mutated, rule), rule)
 
 
@@ -93,7 +94,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def _tree_of(rule: Rule) -> ast.Lambda | ast.FunctionDef | None:
-    """The syntax of a rule: found in its file by its line, told from neighbours by its code."""
+    """The syntax of a rule: found in its file by its line, told from neighbours by its column."""
     if not isinstance(rule, FunctionType):
         return None
     path = inspect.getsourcefile(rule)
@@ -101,13 +102,17 @@ def _tree_of(rule: Rule) -> ast.Lambda | ast.FunctionDef | None:
         return None
     line = rule.__code__.co_firstlineno
     for node in ast.walk(_parse(path)):
-        if isinstance(node, ast.Lambda | ast.FunctionDef) and node.lineno == line:
-            code, own = _compile(node, rule).__code__, rule.__code__
-            # What the rule closes over is global in the copy, and reached by other instructions.
-            if code.co_varnames == own.co_varnames and code.co_consts == own.co_consts:
-                if rule.__closure__ or code.co_code == own.co_code:
-                    return node
+        if not isinstance(node, ast.Lambda | ast.FunctionDef) or node.lineno != line:
+            continue
+        if _start(_compile(node, rule).__code__) == _start(rule.__code__):
+            return node
     return None
+
+
+def _start(code: CodeType) -> tuple[int, int]:
+    """Line and column of the first expression of a function."""
+    places = ((line or 0, column) for line, _, column, _ in code.co_positions() if column)
+    return min(places, default=(0, 0))
 
 
 @functools.cache

@@ -24,7 +24,8 @@ from .oracles import Array
 Shape = tuple[int, ...]
 
 BOUND = 3.0  # where an interval is unbounded, values stay in [-3, 3]: steep functions stay finite
-MARGIN = 0.05
+MARGIN = 0.1  # from kinks and ends: near 1/0 the oracles' own error grows as (step / distance)²
+SPACING = 0.01  # between distinct entries, many times the oracles' step
 GRAIN = 1 / 256
 
 
@@ -42,7 +43,7 @@ def arrays(
         shape: a shape, or a strategy for shapes.
         interval: where entries lie, away from its ends and kinks; by default [-3, 3].
         dtype: float64 or float32.
-        distinct: no two entries are closer than 0.05, for functions that compare entries (max,
+        distinct: no two entries are closer than 0.01, for functions that compare entries (max,
             sort). They lie on a jittered grid within the interval's widest smooth piece.
         layouts: also transposed, strided and reversed views of the same values.
     """
@@ -185,9 +186,9 @@ def _distinct(draw: st.DrawFn, shape: int | Shape, interval: Interval | None) ->
     low, high = max(smooth_pieces(interval), key=lambda piece: piece[1] - piece[0])
     size = int(np.prod(shape))
     gap = min((high - low) / max(size, 1), 1.0)
-    if gap < 2 * MARGIN:
+    if gap < SPACING:
         raise ValueError(
-            f"arrays(distinct=True) cannot keep {size} entries {MARGIN} apart within "
+            f"arrays(distinct=True) cannot keep {size} entries {SPACING} apart within "
             f"[{low}, {high}]; draw a smaller shape or a wider interval."
         )
     order = np.array(draw(st.permutations(range(size))), dtype=np.float64)
