@@ -13,10 +13,15 @@ per character. The last tenth of the text is held out.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
 from pathlib import Path
+
+# The products of one time step are too small to share between cores; waiting for one another,
+# two threads can take several times as long as one. Has to be said before NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from tqdm import tqdm
@@ -45,11 +50,13 @@ def each(f, state):
     return tuple(each(f, part) for part in state) if isinstance(state, tuple) else f(state)
 
 
-def train_epoch(model, optimizer, batches, state, run):
-    """One pass over the text (or the rest of one): truncated BPTT. Returns (mean loss, state)."""
+def train_epoch(model, optimizer, batches, kept, run):
+    """One pass over the text (or the rest of one) by truncated BPTT; updates what is ``kept``."""
     model.train()
-    total = count = 0
-    bar = tqdm(batches, initial=batches.position, unit="batch", disable=None, leave=False)
+    state = None if kept["state"] is None else each(ts.Tensor, kept["state"])
+    total, count = kept["sums"]
+    start, before = time.time(), count
+    bar = tqdm(batches, total=len(batches), initial=batches.position, unit="batch", disable=None)
     for inputs, targets in bar:
         scores, state = model(inputs, state)
         loss = nn.cross_entropy(scores, targets)
@@ -60,14 +67,15 @@ def train_epoch(model, optimizer, batches, state, run):
         state = each(ts.Tensor.detach, state)  # the values go on, gradients stop here
 
         total, count = total + loss.item() * targets.size, count + targets.size
-        bits, rate = data.bits_per_character(total / count), count / (time.time() - run.epoch_start)
+        bits, rate = (
+            data.bits_per_character(total / count),
+            (count - before) / (time.time() - start),
+        )
         bar.set_postfix_str(f"loss {total / count:.3f}, {bits:.3f} bits/char, {rate:,.0f} chars/s")
         if run.stopped():
             break
-    else:
-        state = None  # a new epoch starts the text afresh
     bar.close()
-    return total / max(count, 1), state
+    kept |= {"state": each(ts.Tensor.numpy, state), "sums": [total, count]}
 
 
 @ts.no_grad()
@@ -83,16 +91,16 @@ def evaluate(model, ids):
 
 
 @ts.no_grad()
-def sample(model, tokenizer, start, length, temperature):
+def sample(model, ids, length, temperature):
     """Write on: each character is drawn from softmax(scores / temperature), then read back in."""
     model.eval()
-    ids, state = list(tokenizer.encode(start)), None
-    scores, state = model(np.array(ids)[:, None], state)
+    written = list(ids)
+    scores, state = model(ids[:, None])
     for _ in range(length):
         p = ts.softmax(scores[-1, 0].astype("f8") / temperature).numpy()
-        ids.append(ts.generator().choice(len(p), p=p))
-        scores, state = model(np.array(ids[-1:])[:, None], state)
-    return tokenizer.decode(np.array(ids))
+        written.append(ts.generator().choice(len(p), p=p))
+        scores, state = model(np.array([written[-1:]]), state)
+    return np.array(written)
 
 
 def draw(history, baselines, path):
@@ -104,8 +112,8 @@ def draw(history, baselines, path):
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     epochs = range(1, len(history) + 1)
-    axes.plot(epochs, [h["train"] for h in history], "o-", label="training")
-    axes.plot(epochs, [h["valid"] for h in history], "o-", label="validation")
+    for line, name in zip(np.transpose(history), ("training", "validation"), strict=True):
+        axes.plot(epochs, line, "o-", label=name)
     for (name, bits), style in zip(baselines.items(), (":", "-.", "--"), strict=True):
         axes.axhline(bits, color="gray", linestyle=style, label=name)
     axes.set(xlabel="epoch", ylabel="bits per character", title="Character language model")
@@ -121,7 +129,6 @@ class Run:
     def __init__(self, minutes: float) -> None:
         self.interrupted = False
         self.deadline = time.time() + 60 * minutes
-        self.epoch_start = time.time()
         signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, *_: object) -> None:
@@ -150,6 +157,7 @@ def main(argv: list[str] | None = None) -> float:
         text = text[:60_000]
     tokenizer = data.CharTokenizer.from_text(text)
     train, valid = data.split(tokenizer.encode(text), validation=0.1)
+    start = tokenizer.encode(options.start) if options.start else valid[:20]
     batches = data.Streams(train, options.steps, options.batch)
 
     model = CharModel(options.cell, len(tokenizer), options.hidden, options.layers, options.dropout)
@@ -167,33 +175,35 @@ def main(argv: list[str] | None = None) -> float:
 
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    path, state = out / "char_lm.npz", None
-    kept = {"history": [], "best": np.inf, "weights": model.state_dict(), "state": None}
+    path = out / "char_lm.npz"
+    kept = {"history": [], "best": np.inf, "bad": 0, "weights": model.state_dict()}
+    kept |= {"state": None, "sums": [0.0, 0]}  # of the epoch under way
     if options.resume:
         kept = checkpoint.restore(path)
-        state = kept["state"] and each(ts.Tensor, kept["state"])
-        print(f"resumed {path} in epoch {batches.epoch + 1}, batch {batches.position}")
+        print(f"resumed {path} in epoch {batches.epoch + 1}, after batch {batches.position}")
 
-    run, bad = Run(options.minutes), 0
-    while batches.epoch < options.epochs and bad < options.patience and not run.stopped():
-        epoch, run.epoch_start = batches.epoch + 1, time.time()
-        loss, state = train_epoch(model, optimizer, batches, state, run)
-        if state is None or not run.interrupted:
-            nats = evaluate(model, valid)
+    run = Run(options.minutes)
+    while batches.epoch < options.epochs and kept["bad"] < options.patience and not run.stopped():
+        epoch, began = batches.epoch + 1, time.time()
+        train_epoch(model, optimizer, batches, kept, run)
+        nats, complete = evaluate(model, valid), batches.position == 0
+        point = [data.bits_per_character(n) for n in (kept["sums"][0] / kept["sums"][1], nats)]
+        part = "" if complete else f" to batch {batches.position} of {len(batches)}"
+        print(
+            f"epoch {epoch}{part}: training {point[0]:.3f}, validation {point[1]:.3f} bits/char, "
+            f"perplexity {data.perplexity(nats):.2f}, {time.time() - began:.0f} s"
+        )
+        better = {"best": nats, "weights": model.state_dict()} if nats < kept["best"] else {}
+        if complete:  # the next epoch starts the text afresh
             schedule.step(nats)
-            bits = [data.bits_per_character(n) for n in (loss, nats)]
-            kept["history"].append({"train": bits[0], "valid": bits[1]})
-            print(f"epoch {epoch:>2}: training {bits[0]:.3f}, validation {bits[1]:.3f} bits/char, "
-                  f"perplexity {data.perplexity(nats):.2f}, {time.time() - run.epoch_start:.0f} s")
-            bad = 0 if nats < kept["best"] else bad + 1
-            if not bad:
-                kept |= {"best": nats, "weights": model.state_dict()}
-        kept["state"] = state and each(ts.Tensor.numpy, state)
+            kept |= better | {"history": [*kept["history"], point], "state": None, "sums": [0.0, 0]}
+            kept["bad"] = 0 if better else kept["bad"] + 1
         checkpoint.save(path, **kept)
+        if not complete:  # for this report alone: a resumed run goes on as if it had never stopped
+            kept |= better | {"history": [*kept["history"], point]}
     if run.interrupted:
         print(f"stopped by Ctrl-C; saved to {path}: --resume goes on")
-        if not kept["history"]:
-            return np.inf
+        return data.bits_per_character(kept["best"])
 
     model.load_state_dict(kept["weights"])
     best = data.bits_per_character(kept["best"])
@@ -201,7 +211,7 @@ def main(argv: list[str] | None = None) -> float:
     draw(kept["history"], baselines, out / "char_lm.png")
     print(f"loss curve: {out / 'char_lm.png'}; checkpoint: {path}")
     for temperature in options.temperatures:
-        written = sample(model, tokenizer, options.start, options.length, temperature)
+        written = tokenizer.decode(sample(model, start, options.length, temperature))
         print(f"\n--- temperature {temperature} ---\n{written}")
     if options.quick and best > baselines["unigram"] - 0.5:
         raise SystemExit(f"it learned too little: {best:.3f} bits per character")
@@ -224,14 +234,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--patience", type=int, default=3, help="stop after so many epochs without improvement")
     add("--temperatures", type=float, nargs="*", default=[0.5, 0.8])
     add("--length", type=int, default=400, help="characters per sample")
-    add("--start", default="The ", help="what samples begin with")
+    add("--start", help="what samples begin with (default: as the validation text does)")
     add("--seed", type=int, default=1)
     add("--out", default="runs", help="folder for checkpoint and picture")
     add("--resume", action="store_true", help="go on from the checkpoint")
     add("--quick", action="store_true", help="seconds: a small net on a part of the text")
     options = parser.parse_args(argv)
     if options.quick:
-        parser.set_defaults(hidden=96, epochs=4, minutes=0.5, length=120, out="runs/quick")
+        parser.set_defaults(hidden=96, epochs=8, minutes=0.5, length=120, out="runs/quick")
         options = parser.parse_args(argv)
     return options
 
