@@ -51,6 +51,12 @@ def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tens
     return _made(numpy.ones(like.shape, dtype or like.dtype), requires_grad)
 
 
+def full_like(like: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """One value everywhere, with the shape and dtype of ``like``."""
+    like = Tensor(like)
+    return _made(numpy.full(like.shape, value, dtype or like.dtype), requires_grad)
+
+
 def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """start, start + step, ... up to but not stop: ``arange(stop)``, ``arange(start, stop, step)``.
 

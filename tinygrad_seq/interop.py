@@ -1,7 +1,8 @@
 """NumPy's own functions on tensors: ``np.tanh(t)`` is ``ts.tanh(t)``, on the graph.
 
 The table pairs each NumPy function with the function of ``ops`` of the same name. What is not in
-it raises a sentence; no NumPy function ever sees a tensor as an object.
+it gets the arrays where nothing requires grad, and raises a sentence elsewhere; no NumPy function
+ever sees a tensor as an object.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _OTHER_NAME = {
         x, 2 if ord is None else ord, axis, keepdims
     ),
     numpy.amax: ops.max,
+    numpy.copy: lambda x: x * 1,
     numpy.amin: ops.min,
     numpy.positive: lambda x: x,
     numpy.split: lambda x, parts, axis=0: list(ops.split(x, parts, axis)),
@@ -68,8 +70,10 @@ def from_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
 def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
     """What ``Tensor.__array_function__`` does: the op of the function's name."""
     if function in _ON_VALUES:
-        return function(*_values(args), **{k: _values(v) for k, v in kwargs.items()})
+        return function(*_values(args), **_values(kwargs))
     op = _TABLE.get(function)
+    if op is None and not _requires_grad((args, kwargs)):
+        return function(*_values(args), **_values(kwargs))  # the values are enough
     if op is None:
         raise TypeError(_unsupported(function.__name__))
     if kwargs.get("out", None) is not None:
@@ -89,4 +93,14 @@ def _values(value: Any) -> Any:
         return value._data
     if isinstance(value, (list, tuple)):
         return type(value)(_values(v) for v in value)
+    if isinstance(value, dict):
+        return {name: _values(v) for name, v in value.items()}
     return value
+
+
+def _requires_grad(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_requires_grad, value))
+    if isinstance(value, dict):
+        return any(map(_requires_grad, value.values()))
+    return isinstance(value, Variable) and value._requires_grad

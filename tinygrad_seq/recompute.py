@@ -6,12 +6,12 @@ forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .autograd import Node, Variable, enable_grad, is_grad_enabled
 from .autograd.engine import pull, reachable
-from .autograd.graph import Source
+from .autograd.graph import Source, source_of
 from .autograd.writes import clock, written_since
 from .backend import get_rng_state, set_rng_state
 from .tensor import Tensor
@@ -24,7 +24,7 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Random numbers that f draws from the library's generator are the same both times.
 
     Args:
-        f: A function of tensors that gives a tensor, or a tuple of them.
+        f: A function that gives a tensor, or a tuple of them (other values pass through).
         *args, **kwargs: Its arguments.
 
     Raises (in backward):
@@ -32,44 +32,47 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     if not is_grad_enabled():
         return f(*args, **kwargs)
-    segment = _Segment(f, args, kwargs)
-    result = segment.run()
-    outputs = result if isinstance(result, tuple) else (result,)
+    segment = _Segment()
+    saved = [f, args, kwargs]
+    result = segment.run(saved)
+    outputs = [y for y in _parts(result) if isinstance(y, Tensor) and y.requires_grad]
     sources = segment.sources(outputs)
     if not sources:
         return result
     shape, dtype = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
-    node = Node(segment, sources, [], None, shape, dtype)
-    parts = zip(outputs, node.outputs(), strict=True)
-    made = tuple(Tensor._wrap(y.data, n) if y.requires_grad else y for y, n in parts)
-    return made if isinstance(result, tuple) else made[0]
+    node = Node(segment, sources, saved, None, shape, dtype)
+    made = {id(y): Tensor._wrap(y.data, n) for y, n in zip(outputs, node.outputs(), strict=True)}
+    parts = tuple(made.get(id(y), y) for y in _parts(result))
+    return parts if isinstance(result, tuple) else parts[0]
+
+
+def _parts(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
 class _Segment:
-    """A function and its arguments, as the operation of one node."""
+    """A stretch of computation as the operation of one node; the node saves how to run it again."""
 
     name = "checkpoint"
 
-    def __init__(
-        self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self._call = f, args, kwargs
+    def __init__(self) -> None:
         self._random = get_rng_state()
         self._start = next(clock)
 
-    def run(self) -> Any:
-        f, args, kwargs = self._call
+    def run(self, saved: list[Any]) -> Any:
+        f, args, kwargs = saved
         with enable_grad():
             return f(*args, **kwargs)
 
-    def sources(self, outputs: Iterable[Any]) -> tuple[Source, ...]:
+    def sources(self, outputs: Sequence[Tensor]) -> tuple[Source, ...]:
         """What the segment's graph depends on from outside: older nodes, and leaves."""
         ends: dict[Source, None] = {}
 
         def outside(source: Source) -> bool:
             return isinstance(source, Variable) or source.time < self._start
 
-        tops = [y.node for y in outputs if isinstance(y, Tensor) and y.node is not None]
+        tops = [source_of(y) for y in outputs]
+        ends.update(dict.fromkeys(top for top in tops if outside(top)))
         for node in reachable(tops, outside):
             ends.update(dict.fromkeys(e for e in node.edges if e is not None and outside(e)))
         return tuple(ends)
@@ -78,23 +81,27 @@ class _Segment:
         self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterable[tuple[Source, Any]]:
         """Run the segment again, this time to the gradients of its sources."""
-        _, args, kwargs = self._call
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, Tensor) and written_since(value.data, node.time):
+        assert node.saved is not None  # the engine has checked
+        _, args, kwargs = node.saved
+        for value in (*args, *kwargs.values(), *node.edges):
+            if isinstance(value, Variable) and written_since(value._data, node.time):
                 raise RuntimeError(
-                    f"an argument of a checkpoint, of shape {value.shape}, was written in place "
-                    "since: call backward before the write"
+                    f"what a checkpoint was computed from, of shape {value.shape}, was written in "
+                    "place since: call backward before the write"
                 )
         random = get_rng_state()
         set_rng_state(self._random)
         try:
-            result = self.run()
+            result = self.run(node.saved)
         finally:
             set_rng_state(random)
-        outputs = result if isinstance(result, tuple) else (result,)
-        pairs = [(y, part) for y, part in zip(outputs, g, strict=True) if y.requires_grad]
-        seeds = [part if live else Tensor(part) for _, part in pairs]
+        outputs = [y for y in _parts(result) if isinstance(y, Tensor) and y.requires_grad]
+        if [y.shape for y in outputs] != list(node.shape):
+            raise RuntimeError(
+                f"a checkpoint gave outputs of shapes {list(node.shape)}, and run again "
+                f"{[y.shape for y in outputs]}: its function must give the same each time"
+            )
         targets = [e for e in node.edges if e is not None and (wanted is None or wanted(e))]
-        found = pull([y for y, _ in pairs], seeds, targets, create_graph=live)
+        found = pull(outputs, [part if live else Tensor._wrap(part) for part in g], targets, live)
         for source, gradient in found.items():
             yield source, gradient if live else gradient.data

@@ -90,10 +90,17 @@ class Tensor(Variable):
     @data.setter
     def data(self, value: Any) -> None:
         array = _as_array(value._data if isinstance(value, Variable) else value, None)
-        if self._requires_grad and array.dtype.kind != "f":
-            raise TypeError(f"a tensor that requires grad holds floats; got {array.dtype}")
+        if array is self._data:
+            mark_written(array)  # ``t.data -= step`` wrote in place before it came here
+            return
+        if self.node is not None:
+            raise RuntimeError("the data of a result cannot be replaced: its node would not agree")
+        if self._requires_grad and (array.shape != self.shape or array.dtype.kind != "f"):
+            raise ValueError(
+                f"new data of a tensor that requires grad must be floats of its shape {self.shape};"
+                f" got {array.dtype} of shape {array.shape}"
+            )
         self._data = array
-        mark_written(array)  # ``t.data -= step`` wrote in place before it came here
 
     @property
     def ndim(self) -> int:
@@ -309,7 +316,7 @@ class Tensor(Variable):
                 "copy_ writes into leaves only, and under no_grad() if they require grad: a "
                 "tracked tensor is a value; make a new one instead"
             )
-        new = value._data if isinstance(value, Variable) else as_operand(value, (self._data,))
+        new = _as_array(value._data if isinstance(value, Variable) else value, None)
         if numpy.shape(new) != self.shape:
             raise ValueError(f"copy_ needs shape {self.shape}; got {numpy.shape(new)}")
         self._data[...] = new
@@ -321,14 +328,7 @@ class Tensor(Variable):
         if not self._requires_grad:
             raise RuntimeError("retain_grad() on a tensor that does not require grad")
         if self.node is not None:
-            this = weakref.ref(self)  # the graph does not keep its tensors alive
-
-            def keep(g: Tensor) -> None:
-                tensor = this()
-                if tensor is not None:
-                    tensor._grad = g * 1 if tensor._grad is None else tensor._grad + g
-
-            self.register_hook(keep)
+            self.node.retained = weakref.ref(self)  # weak: the graph keeps no tensor alive
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` when the gradient of this tensor is complete.
@@ -340,6 +340,8 @@ class Tensor(Variable):
         """
         if not self._requires_grad:
             raise RuntimeError("register_hook() on a tensor that does not require grad")
+        if not callable(hook):
+            raise TypeError(f"a hook is called with the gradient; got {hook!r:.60}")
         holder: Any = self if self.node is None else self.node
         if holder.hooks is None:
             holder.hooks = {}
@@ -371,6 +373,7 @@ class Tensor(Variable):
         return self
 
     __abs__ = ops.absolute
+    __round__ = ops.round
     __and__ = ops.bitwise_and
     __or__ = ops.bitwise_or
     __xor__ = ops.bitwise_xor
@@ -378,14 +381,24 @@ class Tensor(Variable):
     __ror__ = _reflected(ops.bitwise_or)
     __rxor__ = _reflected(ops.bitwise_xor)
     __invert__ = ops.invert
-    __eq__ = ops.equal
-    __ne__ = ops.not_equal
     __lt__ = ops.less
     __le__ = ops.less_equal
     __gt__ = ops.greater
     __ge__ = ops.greater_equal
     __hash__ = object.__hash__
     __getitem__ = ops.getitem
+
+    def __eq__(self, other: object) -> Any:
+        try:
+            return ops.equal(self, other)  # elementwise, as in NumPy
+        except TypeError:
+            return NotImplemented  # equal to nothing that is no number
+
+    def __ne__(self, other: object) -> Any:
+        try:
+            return ops.not_equal(self, other)
+        except TypeError:
+            return NotImplemented
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self._requires_grad:
@@ -398,7 +411,8 @@ class Tensor(Variable):
                 "x[i] = v with a v that requires grad would lose its gradient: use "
                 "x = ts.index_set(x, i, v)"
             )
-        self._data[ops.index.plain(index)] = getattr(value, "_data", value)
+        new = _as_array(value._data if isinstance(value, Variable) else value, None)
+        self._data[ops.index.plain(index)] = new
         mark_written(self._data)
 
     def reshape(self, *shape: Any) -> Any:
@@ -525,7 +539,7 @@ _NUMPY_NAMES = {
 def _as_array(data: Any, dtype: Any) -> Array:
     """Data given by a user as an array: arrays keep their dtype, Python numbers are weak."""
     if is_array(data):
-        array = data
+        array = numpy.asarray(data) if isinstance(data, numpy.ndarray) else data  # no subclass
     elif isinstance(data, numpy.generic) and not isinstance(data, float):
         array = numpy.asarray(data)
     else:
@@ -537,18 +551,19 @@ def _as_array(data: Any, dtype: Any) -> Array:
             raise ValueError(f"the rows of a tensor must have equal lengths ({error})") from None
         if dtype is None and array.dtype.kind == "f" and not _holds_arrays(data):
             array = array.astype(default_dtype())
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"a tensor holds real numbers (floats, integers, booleans); got {array.dtype} from "
-            f"{type(data).__name__}"
-        )
+    for kind in (array.dtype, array.dtype if dtype is None else numpy.dtype(dtype)):
+        if kind.kind not in "fiub":
+            raise TypeError(
+                f"a tensor holds real numbers (floats, integers, booleans); got {kind} for a "
+                f"{type(data).__name__}"
+            )
     return array if dtype is None else array.astype(dtype, copy=False)
 
 
 def _holds_tensors(data: Any) -> bool:
-    return isinstance(data, (list, tuple)) and any(
-        isinstance(d, Variable) and d._requires_grad for d in data
-    )
+    if isinstance(data, Variable):
+        return data._requires_grad
+    return isinstance(data, (list, tuple)) and any(_holds_tensors(d) for d in data)
 
 
 def _holds_arrays(data: Any) -> bool:

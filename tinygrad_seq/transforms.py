@@ -2,7 +2,8 @@
 
 Each takes a function of tensors. The arguments to differentiate may be given as tensors, arrays or
 Python numbers; the function gets tensors. What it closes over (a model's weights) is left alone.
-Where an argument is on a graph already, the result stays on it, so transforms nest to any order.
+Where an argument, or what the function closes over, is on a graph already, the result stays on it:
+transforms nest to any order, and a gradient can be a part of a loss.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import ops
-from .autograd import enable_grad, is_grad_enabled
+from .autograd import Node, enable_grad, is_grad_enabled
 from .autograd import grad as _pull_back
-from .creation import zeros_like
+from .autograd.engine import reachable
+from .autograd.graph import source_of
+from .creation import eye, zeros_like
 from .tensor import Tensor
 
 Function = Callable[..., Any]
 
 
-def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """The gradient of a function with one number as its result.  grad(f)(x) = ∂f/∂x.
 
     Args:
@@ -45,22 +48,22 @@ def grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
     return gradient
 
 
-def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """A function that gives (f(x), ∂f/∂x); see :func:`grad`."""
 
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        args, chosen, live = _prepare(args, argnums)
+        args, chosen = _prepare(args, argnums)
         with enable_grad():
             y = _one_tensor(f(*args, **kwargs), f)
-            if y.size != 1:
-                raise ValueError(
-                    f"grad needs a function with one number as its result; got shape {y.shape}: "
-                    "reduce it with sum() or mean(), or use jacobian"
-                )
-            gradients = _gradients([y], chosen, None, live)
-        y = y if live else y.detach()
-        return y, gradients if isinstance(argnums, tuple) else gradients[0]
+        if y.size != 1:
+            raise ValueError(
+                f"grad needs a function with one number as its result; got shape {y.shape}: "
+                "reduce it with sum() or mean(), or use jacobian"
+            )
+        live = _is_live([y], chosen)
+        gradients = _gradients([y], chosen, None, live)
+        return _off_graph(y, live), _as_asked(gradients, argnums)
 
     return value_and_gradient
 
@@ -72,17 +75,16 @@ def vjp(f: Function, *args: Any) -> tuple[Any, Function]:
         (y, pullback): ``pullback(v)`` takes a gradient for each output and gives a tuple with one
         for each argument; it may be called again.
     """
-    args, chosen, live = _prepare(args, tuple(range(len(args))))
+    args, chosen = _prepare(args, tuple(range(len(args))))
     with enable_grad():
         result = f(*args)
     outputs = _tensors(result, f)
+    live = _is_live(outputs, chosen)
 
     def pullback(*vs: Any) -> tuple[Tensor, ...]:
-        wanted = live or any(isinstance(v, Tensor) and v.requires_grad for v in vs)
-        return _gradients(outputs, chosen, vs, wanted, retain=True)
+        return _gradients(outputs, chosen, vs, live or _any_live(vs), retain=True)
 
-    y = result if live else _like(result, [o.detach() for o in outputs])
-    return y, pullback
+    return _like(result, [_off_graph(y, live) for y in outputs]), pullback
 
 
 def jvp(f: Function, xs: Any, vs: Any) -> tuple[Any, Any]:
@@ -97,21 +99,21 @@ def jvp(f: Function, xs: Any, vs: Any) -> tuple[Any, Any]:
     """
     xs = xs if isinstance(xs, tuple) else (xs,)
     vs = vs if isinstance(vs, tuple) else (vs,)
-    args, chosen, live = _prepare(xs, tuple(range(len(xs))))
+    args, chosen = _prepare(xs, tuple(range(len(xs))))
     if len(vs) != len(chosen):
         raise ValueError(f"jvp of {len(chosen)} arguments needs as many directions; got {len(vs)}")
+    directions = [_direction(v, x) for v, x in zip(vs, chosen, strict=True)]
     with enable_grad():
         result = f(*args)
         outputs = _tensors(result, f)
         us = [zeros_like(y, requires_grad=True) for y in outputs]
         pulled = _gradients(outputs, chosen, us, live=True)
-        directions = [_direction(v, x) for v, x in zip(vs, chosen, strict=True)]
-        changes = _gradients(pulled, us, directions, live)
-    y = result if live else _like(result, [o.detach() for o in outputs])
-    return y, _like(result, list(changes))
+    live = _is_live(outputs, chosen)
+    changes = _gradients(pulled, us, directions, live or _any_live(vs))
+    return _like(result, [_off_graph(y, live) for y in outputs]), _like(result, list(changes))
 
 
-def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """The matrix of partial derivatives.  J[i, j] = ∂yᵢ/∂xⱼ, of shape ``y.shape + x.shape``.
 
     One backward pass per element of y.
@@ -119,21 +121,19 @@ def jacobian(f: Function, argnums: int | tuple[int, ...] = 0) -> Function:
 
     @functools.wraps(f)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        args, chosen, live = _prepare(args, argnums)
+        args, chosen = _prepare(args, argnums)
         with enable_grad():
             y = _one_tensor(f(*args, **kwargs), f)
-            rows = []
-            for k in range(y.size):
-                unit = zeros_like(y)
-                unit.data.reshape(-1)[k] = 1
-                rows.append(_gradients([y], chosen, [unit], live, retain=True))
-            blocks = [
-                ops.reshape(ops.stack([row[a] for row in rows]), y.shape + x.shape)
-                if rows
-                else Tensor(x.data[:0].reshape(y.shape + x.shape))
-                for a, x in enumerate(chosen)
-            ]
-        return tuple(blocks) if isinstance(argnums, tuple) else blocks[0]
+        live = _is_live([y], chosen)
+        units = ops.reshape(eye(y.size, dtype=y.dtype), (y.size, *y.shape))
+        rows = [_gradients([y], chosen, [unit], live, retain=True) for unit in units]
+        blocks = [
+            ops.reshape(ops.stack([row[k] for row in rows]), y.shape + x.shape)
+            if rows
+            else Tensor(x.data[:0].reshape(y.shape + x.shape))
+            for k, x in enumerate(chosen)
+        ]
+        return _as_asked(tuple(blocks), argnums)
 
     return jacobian_of
 
@@ -153,23 +153,49 @@ def hvp(f: Function, x: Any, v: Any) -> Tensor:
 
 
 def _prepare(
-    args: Sequence[Any], argnums: int | tuple[int, ...]
-) -> tuple[tuple[Any, ...], list[Tensor], bool]:
-    """The arguments, the chosen ones made fresh inputs; these; and whether to stay on a graph."""
-    numbers = argnums if isinstance(argnums, tuple) else (argnums,)
+    args: Sequence[Any], argnums: int | Sequence[int]
+) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """The arguments with the chosen ones made inputs of their own, and these."""
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     made = list(args)
-    live = False
     for k in numbers:
         if not -len(made) <= k < len(made):
             raise ValueError(f"argnums={k}, but the function was called with {len(made)} arguments")
+    if len({k % len(made) for k in numbers}) != len(numbers):
+        raise ValueError(f"argnums names an argument twice: {tuple(numbers)}")
+    for k in numbers:
         x = made[k]
         x = x if isinstance(x, Tensor) else Tensor(float(x) if type(x) is int else x)
-        if x.requires_grad and is_grad_enabled():
-            live = True
-            made[k] = x * 1  # an input of its own, still joined to the outer graph
-        else:
-            made[k] = x.detach().requires_grad_()
-    return tuple(made), [made[k] for k in numbers], live
+        joined = x.requires_grad and is_grad_enabled()  # to an outer graph, on which to stay
+        made[k] = x * 1 if joined else x.detach().requires_grad_()
+    return tuple(made), [made[k] for k in numbers]
+
+
+def _is_live(outputs: Sequence[Tensor], chosen: Sequence[Tensor]) -> bool:
+    """Whether results are to stay on a graph: they depend on more that requires grad.
+
+    That is a chosen argument that was on a graph already, or something that f closes over.
+    """
+    if not is_grad_enabled():
+        return False
+    inputs = {source_of(x) for x in chosen}
+    if any(isinstance(source, Node) for source in inputs):
+        return True
+    tops = [source_of(y) for y in outputs if y.requires_grad]
+    ends = [e for node in reachable(tops, inputs.__contains__) for e in node.edges]
+    return any(isinstance(e, Tensor) and e not in inputs for e in [*tops, *ends])
+
+
+def _any_live(vs: Sequence[Any]) -> bool:
+    return is_grad_enabled() and any(isinstance(v, Tensor) and v.requires_grad for v in vs)
+
+
+def _off_graph(y: Tensor, live: bool) -> Tensor:
+    return y if live else y.detach()
+
+
+def _as_asked(results: tuple[Tensor, ...], argnums: int | Sequence[int]) -> Any:
+    return results[0] if isinstance(argnums, int) else results
 
 
 def _gradients(
@@ -180,13 +206,13 @@ def _gradients(
     retain: bool | None = None,
 ) -> tuple[Tensor, ...]:
     """Gradients of the outputs, zeros where they do not depend on an input."""
+    if upstream is not None and len(upstream) != len(outputs):
+        raise ValueError(f"{len(outputs)} outputs need as many gradients; got {len(upstream)}")
     pairs = [
         (y, None if upstream is None else upstream[k])
         for k, y in enumerate(outputs)
         if y.requires_grad
     ]
-    if upstream is not None and len(upstream) != len(outputs):
-        raise ValueError(f"{len(outputs)} outputs need as many gradients; got {len(upstream)}")
     if not pairs:
         return tuple(zeros_like(x) for x in inputs)
     found = _pull_back(

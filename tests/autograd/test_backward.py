@@ -1,6 +1,7 @@
 """The engine: order, accumulation, ownership, freeing, several outputs (design points 1 to 4)."""
 
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -131,8 +132,6 @@ def test_second_backward_through_a_shared_part_raises_and_changes_nothing():
         z.backward()
     assert w.grad is None
     assert x.grad.item() == 6.0
-    with pytest.raises(RuntimeError, match="retain_graph=True"):
-        ts.autograd.grad(z, [w, x])  # never a part of the gradient in silence
 
 
 def test_retain_graph_allows_another_pass():
@@ -268,6 +267,111 @@ def test_functional_grad_skips_rules_that_nobody_asked_for():
     x, y = leaf(2.0), leaf(3.0)
     ts.autograd.grad(product(x, y), y)
     assert calls == ["b"]
+
+
+def test_functional_grad_needs_only_the_part_between():
+    x, w = leaf(3.0), leaf(2.0)
+    h = x * x
+    h.backward()
+    z = h * w
+    (gw,) = ts.autograd.grad(z, w, retain_graph=True)
+    assert gw.item() == 9.0
+    for inputs in (x, [w, x]):
+        with pytest.raises(RuntimeError, match="retain_graph=True"):
+            ts.autograd.grad(z, inputs, allow_unused=True)  # never a part of it in silence
+
+
+def test_functional_grad_leaves_what_lies_beyond_its_inputs():
+    x = leaf(3.0)
+    y = x * x
+    (gy,) = ts.autograd.grad(y * y, y)
+    y.backward(gy)
+    assert x.grad.item() == 108.0
+
+
+def test_an_unused_input_is_found_before_anything_is_freed():
+    x, y = leaf(2.0), leaf(3.0)
+    z = x * x
+    with pytest.raises(RuntimeError, match="input 1"):
+        ts.autograd.grad(z, [x, y])
+    assert ts.autograd.grad(z, [x, x])[1].item() == 4.0
+
+
+def test_a_leaf_that_no_longer_requires_grad_gets_none():
+    x, w = leaf(2.0), leaf(3.0)
+    y = x * w
+    x.requires_grad = False
+    y.backward()
+    assert x.grad is None
+    assert w.grad.item() == 2.0
+
+
+def test_backward_from_a_hook_through_the_same_graph_says_so():
+    x = leaf(2.0)
+    h = x * x
+    y = h * h
+    y.register_hook(lambda g: h.backward())
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        y.backward()
+
+
+def test_rules_may_give_arrays_that_they_keep():
+    kept = np.array([1.0, 2.0, 3.0])
+
+    @ts.primitive
+    def constant_slope(a, b, /):
+        return (a + b) * kept
+
+    constant_slope.defvjp(a=lambda g: kept, b=lambda g: kept)
+    a, b = leaf(np.ones(3)), leaf(np.ones(3))
+    (constant_slope(a, b) + constant_slope(a, b) + constant_slope(a, b)).sum().backward()
+    np.testing.assert_array_equal(kept, [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(a.grad.numpy(), 3 * kept)
+    for one, other in ((a.grad.data, b.grad.data), (a.grad.data, kept)):
+        assert not np.shares_memory(one, other)
+
+
+def test_rules_may_mix_arrays_and_tensors_at_any_order():
+    @ts.primitive
+    def odd(x, /):
+        return 2.0 * x
+
+    odd.defvjp(x=lambda g: np.full(3, 2.0))
+    x = leaf(np.ones(3))
+    odd(x).sum().backward(create_graph=True)
+    assert type(x.grad) is ts.Tensor
+    weight = ts.tensor(2.0, dtype="f8")
+    odd.defvjp(x=lambda g: g * weight)
+    x.grad = None
+    odd(x).sum().backward()
+    assert type(x.grad.data) is np.ndarray
+
+
+def test_threads_deposit_into_one_leaf_without_loss():
+    x = leaf(np.zeros(100))
+
+    def work():
+        for _ in range(25):
+            (x * 1).sum().backward()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full(100, 100.0))
+
+
+def test_grad_refuses_what_is_no_tensor():
+    x = leaf(2.0)
+    with pytest.raises(TypeError, match="takes tensors"):
+        ts.autograd.grad(x * x, [3.0])
+    with pytest.raises(TypeError, match="takes tensors"):
+        ts.autograd.grad(3.0, x)
+    with pytest.raises(ValueError, match="at least one input"):
+        ts.autograd.grad(x * x, [])
+    with pytest.raises(TypeError, match="upstream gradient"):
+        (x * x).backward("abc")
 
 
 def test_any_order_of_derivative():

@@ -85,7 +85,43 @@ def test_gradients_keep_the_dtype_of_each_argument(x):
     assert w.grad.dtype == np.float64
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x**0.5,
+        lambda x: x**-1,
+        lambda x: 2.0**x,
+        lambda x: x.max(),
+        lambda x: x.min(axis=(0,)),
+        lambda x: np.int64(2) * x,
+        lambda x: np.dot(2.0, x),
+    ],
+)
+def test_rules_compute_in_float32_too(x, f, monkeypatch):
+    from tinygrad_seq.autograd import sums
+
+    dtypes, fit = set(), sums.fit
+
+    def seen(value, source, node, sums):
+        dtypes.add(value.dtype)
+        return fit(value, source, node, sums)
+
+    monkeypatch.setattr("tinygrad_seq.autograd.engine.fit", seen)
+    f(x).sum().backward(create_graph=True)
+    assert dtypes == {np.dtype("f4")}
+
+
 def test_what_is_not_a_real_number_is_refused(x):
+    with pytest.raises(TypeError, match="complex"):
+        x * np.array([1j, 1j])
+    with pytest.raises(TypeError, match="astype"):
+        x.astype(complex)
+    with pytest.raises(TypeError, match="real numbers"):
+        ts.tensor([1.0], dtype=object)
+    with pytest.raises(TypeError, match="add takes"):
+        x + np.array([None, 1.0])
+    with pytest.raises(TypeError, match="stack"):
+        ts.tensor([[x], [x]])
     with pytest.raises(TypeError, match="real numbers"):
         ts.tensor(["a"])
     with pytest.raises(TypeError, match="real numbers"):

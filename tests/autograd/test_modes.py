@@ -63,6 +63,48 @@ def test_modes_decorate_generators_without_leaking():
     assert stop.value.value == 7
 
 
+def test_modes_are_bare_decorators_too():
+    @ts.no_grad
+    def f():
+        return ts.is_grad_enabled()
+
+    assert not f()
+    assert ts.is_grad_enabled()
+
+
+def test_decorated_generators_pass_on_throw_and_close():
+    seen = []
+
+    @ts.no_grad()
+    def steps():
+        try:
+            yield 1
+        except KeyError:
+            seen.append(("caught", ts.is_grad_enabled()))
+        try:
+            yield 2
+        finally:
+            seen.append(("closed", ts.is_grad_enabled()))
+
+    run = steps()
+    next(run)
+    assert run.throw(KeyError()) == 2
+    run.close()
+    assert seen == [("caught", False), ("closed", False)]
+
+
+def test_decorated_async_generators():
+    @ts.no_grad()
+    async def steps():
+        for _ in range(2):
+            yield ts.is_grad_enabled()
+
+    async def main():
+        return [(inside, ts.is_grad_enabled()) async for inside in steps()]
+
+    assert asyncio.run(main()) == [(False, True), (False, True)]
+
+
 def test_modes_are_local_to_async_tasks():
     seen = {}
 

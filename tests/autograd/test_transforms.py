@@ -55,8 +55,34 @@ def test_argnums():
 def test_grad_leaves_closed_over_tensors_alone():
     w = ts.tensor([1.0, 2.0, 3.0], dtype="f8", requires_grad=True)
     g = ts.grad(lambda x: (w * x).sum())(X)
-    np.testing.assert_array_equal(g.numpy(), [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(g.detach().numpy(), [1.0, 2.0, 3.0])
     assert w.grad is None
+
+
+def test_what_is_closed_over_stays_on_its_graph():
+    outer = ts.grad(lambda w: ts.grad(lambda x: w * x * x)(ts.tensor(2.0)))
+    assert outer(3.0).item() == 4.0
+    perturbation = ts.grad(lambda x: x * ts.grad(lambda y: x * y)(1.0))
+    assert perturbation(3.0).item() == 6.0  # d/dx x², not x
+    w = ts.tensor([1.0, 2.0, 3.0], dtype="f8", requires_grad=True)
+    penalty = (ts.grad(lambda x: (w * x * x).sum())(X) ** 2).sum()
+    penalty.backward()
+    np.testing.assert_allclose(w.grad.numpy(), 8 * w.data * X * X)
+    with ts.no_grad():
+        assert not ts.grad(lambda x: (w * x).sum())(X).requires_grad
+
+
+def test_directions_stay_on_their_graph():
+    assert ts.grad(lambda v: ts.jvp(lambda x: x * x, 2.0, v)[1])(1.0).item() == 4.0
+    assert ts.grad(lambda v: ts.hvp(lambda x: x * x * x, 2.0, v))(1.0).item() == 12.0
+
+
+def test_argnums_are_checked():
+    assert [g.item() for g in ts.grad(lambda a, b: a * b, argnums=[0, 1])(2.0, 5.0)] == [5.0, 2.0]
+    with pytest.raises(ValueError, match="twice"):
+        ts.grad(lambda a, b: a * b, argnums=(0, -2))(2.0, 5.0)
+    with pytest.raises(ValueError, match="2 outputs"):
+        ts.vjp(lambda x: (x, x), 1.0)[1](1.0)
 
 
 def test_grad_refuses_what_it_cannot_do():
@@ -188,6 +214,52 @@ def test_checkpoint_notices_a_write_to_its_argument():
         x.copy_([5.0, 5.0])
     with pytest.raises(RuntimeError, match="written in place"):
         y.backward()
+
+
+def test_checkpoint_of_an_output_that_is_an_argument():
+    x, w = (ts.tensor(v, requires_grad=True) for v in (2.0, 3.0))
+    a, b = ts.checkpoint(lambda x, w: (x, w * 2), x, w)
+    (a + b).backward()
+    assert (x.grad.item(), w.grad.item()) == (1.0, 2.0)
+
+
+def test_checkpoint_runs_hooks_once():
+    x = ts.tensor(3.0, requires_grad=True)
+    x.register_hook(lambda g: g * 2)
+    ts.checkpoint(lambda x: x * x, x).backward()
+    assert x.grad.item() == 12.0
+
+
+def test_checkpoint_notices_a_write_to_what_it_closes_over():
+    x, w = (ts.tensor(v, requires_grad=True) for v in (2.0, 3.0))
+    y = ts.checkpoint(lambda x: x * w * w, x)
+    with ts.no_grad():
+        w.copy_(10.0)
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+def test_checkpoint_passes_other_values_through_and_frees_its_arguments():
+    import weakref
+
+    x = ts.tensor(np.ones(3), requires_grad=True)
+    h = x * 2
+    y, nothing, seven = ts.checkpoint(lambda h: (h * h, None, 7), h)
+    assert (nothing, seven) == (None, 7)
+    alive = weakref.ref(h)
+    del h
+    assert alive() is not None
+    y.sum().backward()
+    assert alive() is None
+    np.testing.assert_array_equal(x.grad.numpy(), [8.0, 8.0, 8.0])
+
+
+def test_checkpoint_of_a_function_that_changes_its_mind():
+    shapes = iter([(3,), (2,)])
+    x = ts.tensor(1.0, requires_grad=True)
+    y = ts.checkpoint(lambda x: x * np.ones(next(shapes)), x)
+    with pytest.raises(RuntimeError, match="same each time"):
+        y.sum().backward()
 
 
 def test_checkpoint_without_grad_is_a_plain_call():

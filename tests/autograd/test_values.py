@@ -85,6 +85,42 @@ def test_in_place_arithmetic_on_data_is_noticed():
         y.backward()
 
 
+def test_replacing_data():
+    w, t = leaf([1.0, 2.0]), leaf([5.0, 5.0])
+    loss = (w * w).sum()
+    t.data = w.data  # nothing was written
+    loss.backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [2.0, 4.0])
+    with pytest.raises(ValueError, match=r"shape \(2,\)"):
+        w.data = np.ones(3)
+    with pytest.raises(RuntimeError, match="result"):
+        (w * 1).data = np.ones(2)
+
+
+def test_an_index_is_what_it_was_when_it_was_used():
+    w = leaf([1.0, 2.0, 3.0])
+    i, listed = ts.tensor([0, 1]), [0, 1]
+    y, z = w[i].sum(), w[listed].sum()
+    listed[0] = 2
+    z.backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [1.0, 1.0, 0.0])
+    i[0] = 2
+    with pytest.raises(RuntimeError, match="index"):
+        y.backward()
+
+
+def test_writes_of_what_is_no_real_number_are_refused():
+    t = ts.tensor([1.0, 2.0])
+    for value in (None, 1j, "a"):
+        with pytest.raises(TypeError, match="real numbers"):
+            t[0] = value
+        with pytest.raises(TypeError, match="real numbers"):
+            t.copy_([value, value])
+    assert t.tolist() == [1.0, 2.0]
+    with pytest.raises(TypeError, match=r"t\.data"):
+        ts.mark_written(t)
+
+
 def test_copy_refuses_results_and_other_shapes():
     x = leaf([1.0, 2.0])
     with pytest.raises(RuntimeError, match="no_grad"):
@@ -123,6 +159,23 @@ def test_retain_grad_keeps_the_gradient_of_a_result():
     np.testing.assert_array_equal(y.grad.numpy(), [6.0, 12.0])
     with pytest.raises(RuntimeError, match="retain_grad"):
         ts.tensor(1.0).retain_grad()
+
+
+def test_retain_grad_is_idempotent_and_sees_the_gradient_after_all_hooks():
+    x = leaf([1.0, 2.0])
+    y = x * 3
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    y.retain_grad()
+    y.sum().backward()
+    np.testing.assert_array_equal(y.grad.numpy(), [10.0, 10.0])
+
+
+def test_hooks_keep_the_dtype():
+    x = leaf([1.0, 2.0], "f4")
+    x.register_hook(lambda g: g * np.ones(2))
+    (x * 2).sum().backward()
+    assert x.grad.dtype == np.float32
 
 
 def test_a_retained_tensor_is_freed_without_the_garbage_collector():
@@ -169,8 +222,10 @@ def test_a_hook_of_another_shape_raises():
     x = leaf([1.0, 2.0])
     y = x * 2
     y.register_hook(lambda g: g.sum())
-    with pytest.raises(ValueError, match="hook"):
+    with pytest.raises(TypeError, match="hook"):
         y.sum().backward()
+    with pytest.raises(TypeError, match="hook"):
+        y.register_hook(3)
 
 
 def test_tensors_are_freed_by_reference_counting_alone():

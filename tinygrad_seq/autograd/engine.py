@@ -7,16 +7,20 @@ contribution to its gradient has arrived. Nothing recurses, and each node is vis
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..backend import backend_of, is_array, xp
+from ..backend import backend_of, xp
 from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
-from .operands import all_finite
+from .operands import all_finite, as_operand
+from .sums import Sums, fit, is_fresh
 from .writes import last_write, written_since
 
 V = TypeVar("V", bound=Variable)
+
+_depositing = threading.Lock()
 
 
 def backward(
@@ -37,11 +41,12 @@ def backward(
         RuntimeError: nothing requires grad, the graph was freed, or a saved value was overwritten.
         ValueError: a gradient is missing or has another shape than its output.
     """
-    found = _accumulate(outputs, gradients, None, retain_graph, create_graph)
-    for leaf, gradient in found.items():
-        if isinstance(leaf, Variable):
-            old: Any = leaf._grad
-            leaf._grad = gradient if old is None else old + gradient
+    found = _walk(outputs, gradients, retain_graph, create_graph)
+    with _mode(create_graph), _depositing:  # threads may share leaves
+        for leaf, gradient in found.items():
+            if isinstance(leaf, Variable) and leaf._requires_grad:
+                old: Any = leaf._grad
+                leaf._grad = gradient if old is None else old + gradient
 
 
 def grad(
@@ -72,21 +77,21 @@ def grad(
             value was overwritten.
         ValueError: a gradient is missing or has another shape than its output.
     """
-    outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    outputs, inputs = _listed(outputs), _listed(inputs)
     if grad_outputs is not None and not isinstance(grad_outputs, (list, tuple)):
         grad_outputs = [grad_outputs]
+    if not inputs:
+        raise ValueError("grad needs at least one input")
+    for x in (*outputs, *inputs):
+        if not isinstance(x, Variable):
+            raise TypeError(f"grad takes tensors as outputs and inputs; got {x!r:.60}")
     for k, x in enumerate(inputs):
         if not x._requires_grad:
             raise RuntimeError(f"input {k} of grad (shape {x.shape}) does not require grad")
     targets = [source_of(x) for x in inputs]
-    found = _accumulate(outputs, grad_outputs, targets, retain_graph, create_graph)
-    missing = [k for k, t in enumerate(targets) if t not in found]
-    if missing and not allow_unused:
-        raise RuntimeError(
-            f"the outputs do not depend on input {missing[0]} (shape {inputs[missing[0]].shape}); "
-            "pass allow_unused=True to get None for it"
-        )
+    found = _walk(
+        outputs, grad_outputs, retain_graph, create_graph, targets, demand=not allow_unused
+    )
     return tuple(found.get(t) for t in targets)
 
 
@@ -97,7 +102,7 @@ def pull(
     create_graph: bool,
 ) -> dict[Source, Any]:
     """Gradients at ``targets``, which the walk does not pass: what a segment contributes."""
-    return _accumulate(outputs, gradients, targets, None, create_graph, stop=True)
+    return _walk(outputs, gradients, None, create_graph, targets, segment=True)
 
 
 def reachable(sources: Sequence[Source], stop: Callable[[Source], bool]) -> list[Node]:
@@ -112,130 +117,73 @@ def reachable(sources: Sequence[Source], stop: Callable[[Source], bool]) -> list
     return sorted(seen, key=lambda node: node.time)
 
 
-def _accumulate(
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _mode(create_graph: bool) -> Mode:
+    mode: Mode = enable_grad() if create_graph else no_grad()
+    return mode
+
+
+def _walk(
     outputs: Sequence[V],
     gradients: Sequence[Any] | None,
-    targets: Sequence[Source] | None,
     retain_graph: bool | None,
     create_graph: bool,
-    stop: bool = False,
+    targets: Sequence[Source] | None = None,
+    demand: bool = False,
+    segment: bool = False,
 ) -> dict[Source, Any]:
-    """Walk back from ``outputs``; return the gradient of each target, or else of each leaf."""
+    """Walk back from ``outputs``: the gradient of each target, or else of each leaf.
+
+    Args:
+        outputs, gradients, retain_graph, create_graph: As for :func:`backward`.
+        targets: Where gradients are wanted; None for every leaf.
+        demand: Raise if a target is not reached.
+        segment: Neither go beyond targets nor run their hooks: this is a part of another walk.
+    """
     if not outputs:
         raise ValueError("there is no output to differentiate")
     retain = create_graph if retain_graph is None else retain_graph
-    totals = _Totals(outputs[0]._wrap, live=create_graph)
+    sums = Sums(outputs[0]._wrap, live=create_graph)
     for output, seed in zip(outputs, _seeds(outputs, gradients), strict=True):
-        totals.add(source_of(output), seed if create_graph else seed._data, fresh=False)
-    ends = frozenset(targets or ())
-    nodes = reachable(list(totals.values), lambda source: stop and source in ends)
-    for node in nodes:
-        _check(node)  # before anything is changed
+        sums.add(source_of(output), seed if create_graph else seed._data, fresh=False)
+
+    ends = dict.fromkeys(targets or ())
+    nodes = reachable(list(sums.values), lambda source: segment and source in ends)
     wanted = None
+    passed = set(nodes)  # the others are targets with nothing behind them that is wanted
     if targets is not None:
         wanted = _leading_to(ends, nodes)
         nodes = [node for node in nodes if wanted(node)]
+        passed = {node for node in nodes if any(map(wanted, node.edges))}
+        if demand:
+            _demand(ends, {*sums.values, *(e for node in passed for e in node.edges)})
+    for node in passed:
+        _check(node)  # before anything is changed
 
-    mode: Mode = enable_grad() if create_graph else no_grad()
     watched = watching.get()
     # A warning from inside a rule would not say where: that is what anomaly mode is for.
-    with mode, backend_of(outputs[0]._data).quiet():
+    with _mode(create_graph), backend_of(outputs[0]._data).quiet():
         for node in reversed(nodes):
-            g = totals.take(node, keep=node in ends)
-            if g is None:
+            g = sums.take(node, keep=node in ends)
+            if g is None or node not in passed:
                 continue
             if node.slot is not None:
-                totals.add_part(node, g)
+                sums.add_part(node, g)
                 continue
+            if node.saved is None:
+                _check(node)  # a hook went backward through this graph
             for source, value in node.op.pullback(node, g, wanted, create_graph):
-                value = _fit(value, source, node)
+                value = fit(value, source, node, sums)
                 if watched:
-                    _watch(node, g, value)
-                totals.add(source, value, fresh=_is_fresh(value, g, node))
+                    _watch(node, value)
+                sums.add(source, value, is_fresh(value, g, node))
             if not retain:
-                node.saved, node.edges = None, ()
-        return {s: totals.final(s) for s in (targets or list(totals.values)) if s in totals}
-
-
-class _Totals:
-    """The gradients so far, each summed in a buffer of its own from the second contribution on."""
-
-    def __init__(self, wrap: Callable[..., Any], live: bool) -> None:
-        self.values: dict[Source, Any] = {}
-        self._wrap = wrap  # makes a tensor of an array
-        self._live = live  # gradients are tensors, recorded; otherwise arrays
-        self._owned: set[Source] = set()  # whose array nobody else holds
-
-    def __contains__(self, source: Source) -> bool:
-        return source in self.values
-
-    def add(self, source: Source, value: Any, fresh: bool) -> None:
-        """Add a contribution; ``fresh`` when nobody else holds its array."""
-        total = self.values.get(source)
-        if total is None:
-            self.values[source] = value
-            if fresh:
-                self._owned.add(source)
-        elif source in self._owned and not self._live:
-            total += value  # in place, but for 0-d sums, which NumPy gives as new scalars
-            self.values[source] = total
-        else:
-            self.values[source] = total + value
-            self._owned.add(source)
-
-    def add_part(self, node: Node, value: Any) -> None:
-        """The gradient of one output of several: collect it for the whole operation."""
-        (whole,) = node.edges
-        assert isinstance(whole, Node)
-        assert node.slot is not None
-        parts = self.values.setdefault(whole, [None] * len(whole.shape))
-        part = parts[node.slot]
-        parts[node.slot] = value if part is None else part + value
-
-    def take(self, node: Node, keep: bool) -> Any:
-        """The complete gradient of ``node``, after its hooks; forgotten here unless ``keep``."""
-        g = self.values.get(node)
-        if type(g) is list:
-            g = self._whole(g, node)
-        if node.hooks and g is not None:
-            g = self._hooked(g, node, node.hooks)
-        if keep:
-            self.values[node] = g
-        else:
-            self.values.pop(node, None)
-            self._owned.discard(node)
-        return g
-
-    def final(self, source: Source) -> Any:
-        """The gradient of a leaf or target, as a tensor that shares memory with nothing."""
-        g = self.values[source]
-        if isinstance(source, Variable) and source.hooks:
-            g = self._hooked(g, source, source.hooks)
-        if self._live:
-            return g * 1  # a tensor of its own, still on the graph
-        return self._wrap(g if source in self._owned else g.copy())
-
-    def _whole(self, parts: list[Any], node: Node) -> tuple[Any, ...]:
-        """The gradients of all outputs of an operation, zeros for those that went unused."""
-        like = next(part for part in parts if part is not None)
-        zeros = xp(like._data if self._live else like).zeros
-        return tuple(
-            part if part is not None else self._wrap(zeros(*of)) if self._live else zeros(*of)
-            for part, of in zip(parts, zip(node.shape, node.dtype, strict=True), strict=True)
-        )
-
-    def _hooked(self, g: Any, source: Source, hooks: dict[int, Callable[[Any], Any]]) -> Any:
-        """The gradient after the hooks, each of which may replace it."""
-        self._owned.discard(source)
-        for hook in list(hooks.values()):
-            replaced = hook(g if self._live else self._wrap(g))
-            if replaced is not None:
-                if replaced.shape != g.shape:
-                    raise ValueError(
-                        f"a gradient hook gave shape {replaced.shape} for a gradient of {g.shape}"
-                    )
-                g = replaced if self._live else replaced._data
-        return g
+                node.saved = None
+        found = ends if targets is not None else list(sums.values)
+        return {s: sums.final(s, hooks=not segment) for s in found if s in sums.values}
 
 
 def _seeds(outputs: Sequence[Any], gradients: Sequence[Any] | None) -> list[Any]:
@@ -260,7 +208,8 @@ def _seeds(outputs: Sequence[Any], gradients: Sequence[Any] | None) -> list[Any]
                 )
             gradient = output._wrap(np.ones_like(output._data))
         elif not isinstance(gradient, Variable):
-            gradient = output._wrap(np.asarray(gradient, output.dtype))
+            given = as_operand(gradient, (output._data,), "the upstream gradient")
+            gradient = output._wrap(np.asarray(given, output.dtype))
         if gradient.shape != output.shape:
             raise ValueError(
                 f"the gradient of an output of shape {output.shape} must have that shape; "
@@ -270,13 +219,22 @@ def _seeds(outputs: Sequence[Any], gradients: Sequence[Any] | None) -> list[Any]
     return seeds
 
 
-def _leading_to(ends: frozenset[Source], nodes: Sequence[Node]) -> Callable[[Source], bool]:
+def _leading_to(ends: dict[Source, None], nodes: Sequence[Node]) -> Callable[[Source | None], bool]:
     """Which sources are, or depend on, one of ``ends``."""
-    found: set[Source] = set(ends)
+    found: set[Source | None] = set(ends)
     for node in nodes:  # oldest first: what a node depends on has been decided
         if any(edge in found for edge in node.edges):
             found.add(node)
     return found.__contains__
+
+
+def _demand(ends: dict[Source, None], reached: set[Source | None]) -> None:
+    for k, end in enumerate(ends):
+        if end not in reached:
+            raise RuntimeError(
+                f"the outputs do not depend on input {k} (shape {end.shape}); "
+                "pass allow_unused=True to get None for it"
+            )
 
 
 def _check(node: Node) -> None:
@@ -286,8 +244,8 @@ def _check(node: Node) -> None:
             f"the graph behind {node.op.name} was freed by an earlier backward: pass "
             "retain_graph=True to that one to go through it again"
         )
-    if node.time < last_write():
-        for name, value in zip(node.plan.names if node.plan else (), node.saved, strict=True):
+    if node.time < last_write() and node.plan is not None:
+        for name, value in zip(node.plan.names, node.saved, strict=True):
             for array in value if type(value) is tuple else (value,):
                 if hasattr(array, "base") and written_since(array, node.time):
                     raise RuntimeError(_overwritten(node, name, array))
@@ -303,35 +261,7 @@ def _overwritten(node: Node, name: str, array: Any) -> str:
     )
 
 
-def _fit(value: Any, source: Source, node: Node) -> Any:
-    """A rule's result in the shape and dtype of its argument: broadcasting is undone here."""
-    shape = source.shape
-    if not is_array(value) and not isinstance(value, Variable):
-        value = xp(value).asarray(value)
-    if value.shape != shape:
-        extra = value.ndim - len(shape)
-        stretched = tuple(
-            k for k, n in enumerate(value.shape) if k < extra or (n != 1 and shape[k - extra] == 1)
-        )
-        if extra < 0 or any(
-            n not in (1, m) for n, m in zip(shape, value.shape[extra:], strict=True)
-        ):
-            raise RuntimeError(
-                f"a rule of {node.op.name} gave a gradient of shape {value.shape} for an argument "
-                f"of shape {shape}"
-            )
-        value = value.sum(axis=stretched, keepdims=True).reshape(shape)
-    return value if value.dtype == source.dtype else value.astype(source.dtype)
-
-
-def _is_fresh(value: Any, g: Any, node: Node) -> bool:
-    """Whether a rule made this array itself: no view, not what came in, not what was saved."""
-    if value is g or getattr(value, "base", g) is not None:
-        return False
-    return all(value is not saved for saved in node.saved or ())
-
-
-def _watch(node: Node, g: Any, value: Any) -> None:
+def _watch(node: Node, value: Any) -> None:
     """In anomaly mode: raise at the first NaN or Inf that a rule makes."""
     if not all_finite(getattr(value, "_data", value)):
         raise FloatingPointError(

@@ -7,6 +7,7 @@ graph, only what the rules asked for.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
@@ -23,11 +24,13 @@ class Plan(NamedTuple):
         names: Of the saved values.
         reads: How to read each from (values, params, out).
         uses: Per argument, its rule and which saved values (by number) the rule takes after g.
+        pure: Whether the rules are the library's own, which keep no array that they give.
     """
 
     names: tuple[str, ...]
     reads: tuple[Callable[[list[Any], dict[str, Any], Any], Any], ...]
     uses: tuple[tuple[Rule, tuple[int, ...]] | None, ...]
+    pure: bool
 
 
 class Operation(Protocol):
@@ -55,6 +58,7 @@ class Node:
             topological order.
         slot: For one output of several, which; the only edge then is the whole operation.
         hooks: Called with the gradient of the output, in order, and may replace it.
+        retained: A weak reference to the tensor that is to keep this gradient in ``.grad``.
         origin: The user's line that recorded it (in anomaly mode), for error messages.
     """
 
@@ -66,6 +70,7 @@ class Node:
         "op",
         "origin",
         "plan",
+        "retained",
         "saved",
         "shape",
         "slot",
@@ -91,6 +96,7 @@ class Node:
         self.time = next(clock)
         self.slot = slot
         self.hooks: dict[int, Callable[[Any], Any]] | None = None
+        self.retained: weakref.ref[Variable] | None = None
         self.origin: str | None = None
 
     def outputs(self) -> Iterator[Node]:

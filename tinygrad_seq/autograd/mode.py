@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -24,11 +24,16 @@ class Mode:
     variable: ContextVar[bool]
     value: bool
 
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
+    def __new__(cls, function: Any = None) -> Any:
+        mode = super().__new__(cls)
+        mode._before = []
+        return mode if function is None else mode(function)  # also as a bare decorator
+
+    _before: list[bool]  # the values to put back
 
     def __enter__(self) -> None:
-        self._tokens.append(self.variable.set(self.value))
+        self._before.append(self.variable.get())
+        self.variable.set(self.value)
 
     def __exit__(
         self,
@@ -36,11 +41,13 @@ class Mode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.variable.reset(self._tokens.pop())
+        self.variable.set(self._before.pop())
 
     def __call__(self, function: F) -> F:
         """Run every call of ``function`` (plain, generator or coroutine) in this mode."""
         mode = type(self)
+        if not callable(function):
+            raise TypeError(f"{mode.__name__} decorates functions; got {function!r:.60}")
 
         if inspect.iscoroutinefunction(function):
 
@@ -55,14 +62,36 @@ class Mode:
             def in_mode(*args: Any, **kwargs: Any) -> Any:
                 # The mode holds while the generator runs, not while its consumer does.
                 steps = function(*args, **kwargs)
-                sent = None
+                resume, given = steps.send, None
+                try:
+                    while True:
+                        with mode():
+                            try:
+                                item = resume(given)
+                            except StopIteration as stop:
+                                return stop.value
+                        try:
+                            resume, given = steps.send, (yield item)
+                        except GeneratorExit:
+                            raise
+                        except BaseException as thrown:
+                            resume, given = steps.throw, thrown
+                finally:
+                    with mode():
+                        steps.close()
+
+        elif inspect.isasyncgenfunction(function):
+
+            @functools.wraps(function)
+            async def in_mode(*args: Any, **kwargs: Any) -> Any:
+                steps = function(*args, **kwargs)
                 while True:
                     with mode():
                         try:
-                            item = steps.send(sent)
-                        except StopIteration as stop:
-                            return stop.value
-                    sent = yield item
+                            item = await anext(steps)
+                        except StopAsyncIteration:
+                            return
+                    yield item
 
         else:
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy
 
 from ..backend import is_array, result_dtype, xp
+from .graph import Variable
 
-# What a forward takes as it is. np.float64 is a Python float: weak, as Python numbers are.
-PLAIN = frozenset((numpy.ndarray, float, int, bool, type(None)))
+# What a forward takes as it is. NumPy's integer scalars and np.float64 become Python numbers: weak.
+PLAIN = frozenset((float, int, bool, type(None)))
 
 _FLOAT64 = numpy.dtype(numpy.float64)
 
@@ -25,8 +26,8 @@ def as_operand(value: Any, beside: Iterable[Any] = (), name: str = "an operation
     """
     if is_array(value) and value.dtype.kind in "fiubc":
         return value
-    if isinstance(value, float):
-        return float(value)
+    if isinstance(value, (float, numpy.integer)):
+        return value.item() if isinstance(value, numpy.generic) else value
     array = numpy.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(
@@ -35,6 +36,24 @@ def as_operand(value: Any, beside: Iterable[Any] = (), name: str = "an operation
         )
     weak = isinstance(value, (list, tuple)) and array.dtype.kind == "f"
     return array.astype(result_dtype(*beside)) if weak else array
+
+
+def as_static(name: str, value: Any) -> Any:
+    """A static parameter (an index, a shape) with its tensors as arrays and its lists copied.
+
+    Raises:
+        TypeError: a tensor in it requires grad: no gradient would pass.
+    """
+    if isinstance(value, Variable):
+        if value._requires_grad:
+            raise TypeError(
+                f"no gradient passes through {name}: give its values alone, with detach()"
+            )
+        return value._data
+    if isinstance(value, (tuple, list)):
+        parts = [as_static(name, part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    return value
 
 
 def settle(out: Any, values: Iterable[Any]) -> Any:

@@ -26,14 +26,15 @@ from typing import Any
 
 import numpy
 
-from ..backend import is_array, xp
+from ..backend import is_array, result_dtype, xp
 from .graph import Node, Plan, Rule, Source, Variable
 from .mode import recording, watching
-from .operands import PLAIN, all_finite, as_operand, settle
+from .operands import PLAIN, all_finite, as_operand, as_static, settle
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
 
+_LIBRARY = f"{__name__.partition('.')[0]}."
 _PACKAGE = str(Path(__file__).parent.parent)
 
 
@@ -160,7 +161,9 @@ class Primitive:
         if not self._says_dtype:
             out = settle(out, values)
         node = None
-        if wanted and self.rules and out.dtype.kind == "f" and recording.get():
+        if wanted and self.rules and out.dtype.kind in "fc" and recording.get():
+            if out.dtype.kind == "c":
+                raise TypeError(f"{self.name} of a tensor and complex numbers: tensors are real")
             plan = self._plans.get((wanted, len(args))) or self._plan(wanted, len(args))
             saved = [read(values, params, out) for read in plan.reads]
             node = Node(self, edges, saved, plan, out.shape, out.dtype)
@@ -197,6 +200,8 @@ class Primitive:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Split a call into array arguments and a full set of parameters."""
         count = len(self.arguments)
+        if self.variadic and any(isinstance(a, Variable) or is_array(a) for a in args[1:]):
+            raise TypeError(f"{self.name} takes its arrays as one list: {self.name}([a, b, ...])")
         named = dict(zip(self.parameters, args[count:], strict=False))
         bound = {**self.parameters, **named, **params}
         if (
@@ -208,11 +213,8 @@ class Primitive:
         ):
             self._refuse(args, params)
         for name, value in bound.items():
-            if isinstance(value, Variable) and value._requires_grad:
-                raise TypeError(
-                    f"{self.name}: no gradient passes through {name}; give its values alone, with "
-                    "detach()"
-                )
+            if isinstance(value, (Variable, tuple, list)):
+                bound[name] = as_static(name, value)
         return tuple(args[0]) if self.variadic else args[:count], bound
 
     def _refuse(self, args: tuple[Any, ...], params: dict[str, Any]) -> None:
@@ -246,7 +248,8 @@ class Primitive:
                 )
             names = tuple(inspect.signature(rule).parameters)[1:]
             uses.append((rule, tuple(needs.setdefault(n, len(needs)) for n in names)))
-        plan = Plan(tuple(needs), tuple(self._reader(n) for n in needs), tuple(uses))
+        pure = all(use is None or use[0].__module__.startswith(_LIBRARY) for use in uses)
+        plan = Plan(tuple(needs), tuple(self._reader(n) for n in needs), tuple(uses), pure)
         self._plans[wanted, count] = plan
         return plan
 
@@ -279,6 +282,8 @@ class Primitive:
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
         position = plan.names.index("i") if self.variadic and "i" in plan.names else None
+        if position is not None:
+            saved = list(saved)  # i is written into it, and another thread may be here too
         for i, (edge, use) in enumerate(zip(node.edges, plan.uses, strict=True)):
             if edge is None or use is None or (wanted is not None and not wanted(edge)):
                 continue
@@ -359,7 +364,9 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Variable) and not is_array(x):
-            x = xp().asarray(as_operand(x, name=function.__name__))
+            operand = xp().asarray(as_operand(x, args, function.__name__))
+            weak = not hasattr(x, "dtype") and operand.dtype.kind == "f"
+            x = operand.astype(result_dtype(*args)) if weak else operand
         return function(x, *args, **kwargs)
 
     return call

@@ -11,6 +11,8 @@ import itertools
 import weakref
 from typing import Any
 
+from ..backend import is_array
+
 clock = itertools.count(1)
 _writes: dict[int, tuple[weakref.ref[Any], int, int]] = {}  # id(owner): owner, time, how often
 _last = 0
@@ -18,7 +20,7 @@ _last = 0
 
 def _owner(array: Any) -> Any:
     """The array that owns the memory of ``array``."""
-    while isinstance(array.base, type(array)):
+    while is_array(array.base):
         array = array.base
     return array
 
@@ -28,8 +30,13 @@ def mark_written(array: Any) -> None:
 
     Whatever writes into a tensor's ``.data`` calls this afterwards (optimizers and
     ``load_state_dict`` do). A later backward that needs the old values raises.
+
+    Raises:
+        TypeError: it is no array.
     """
     global _last
+    if not is_array(array):
+        raise TypeError(f"mark_written takes the array, t.data; got {type(array).__name__}")
     owner = _owner(array)
     key = id(owner)
     _last = next(clock)

@@ -74,7 +74,10 @@ class Backend:
             # add.at reads past the end of values that it has to broadcast itself (NumPy 2.4)
             np.add.at(target, index, np.broadcast_to(values, target[index].shape))
             return
-        ids = rows.reshape(-1) % target.shape[0]  # a negative id counts from the end
+        ids, n = rows.reshape(-1), target.shape[0]
+        if ids.min() < -n or ids.max() >= n:
+            raise IndexError(f"index {ids.min()}..{ids.max()} is out of bounds for {n} rows")
+        ids = ids % n  # a negative id counts from the end
         values = np.broadcast_to(values, rows.shape + target.shape[1:])
         values = values.reshape((ids.size, *target.shape[1:]))
         order = np.argsort(ids, kind="stable")

@@ -6,10 +6,11 @@ broadcasting applies, and is undone by the engine.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd import Interval, composite, elementwise
-from ..backend import Array, xp
+from ..backend import Array, is_array, xp
 
 REALS = Interval(-3.0, 3.0)
 POSITIVE = Interval(0.2, 4.0)
@@ -53,8 +54,8 @@ def quotient(a: Array, b: Array, /) -> Array:
     y = a / b,  ā = ȳ / b,  b̄ = -ȳ y / b, and 0 where a = 0 and b = 0.
     """
     np = xp(a, b)
-    if isinstance(b, (int, float)) or np.all(b):
-        return a / b
+    if b if isinstance(b, (int, float)) else np.all(b):
+        return np.true_divide(a, b)
     return a / np.where((a == 0) & (b == 0), np.ones_like(b), b)
 
 
@@ -115,18 +116,22 @@ def power(a: Array, b: Array, /) -> Array:
 
     As in PyTorch, ā = 0 where b = 0, and b̄ = 0 where a = 0 and b ≥ 0.
     """
-    return a**b
+    return a**b if is_array(a) else xp(a, b).power(a, b)  # ** knows squares and roots
 
 
 def _power_base(g: Any, a: Any, b: Any) -> Any:
-    if isinstance(b, (int, float)) and (b >= 1 or b == 0):
+    number = isinstance(b, (int, float))
+    if not (number and b >= 1):  # aᵇ⁻¹ may be ∞, and 0 · ∞ is 0 here
+        a = where((a == 0) & (g == 0), 1.0, a)
+    if number:
         return g * (b * power(a, b - 1)) if b else g * 0
-    a = where((a == 0) & (g == 0), 1.0, a)  # aᵇ⁻¹ may be ∞, and 0 · ∞ is 0 here
     zero = b == 0
     return where(zero, 0.0, g * b * power(a, where(zero, 1.0, b - 1)))
 
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if isinstance(a, (int, float)):
+        return g * (y * math.log(a)) if a > 0 else where(b >= 0, 0.0, g * y * math.nan)
     zero = (a == 0) & (b >= 0)
     return where(zero, 0.0, g * y * log(where(zero, 1.0, a)))
 
@@ -216,7 +221,7 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
 limit.defvjp(
     x=lambda g, x, low, high: g * _inside(x, low, high),
     low=lambda g, x, low, high: g * ((x < low) & (True if high is None else low < high)),
-    high=lambda g, x, low, high: g * ((x > high) | (False if low is None else low >= high)),
+    high=lambda g, x, low, high: g * ((x > high) | (False if low is None else low > high)),
 )
 limit.domain(
     x=Interval(-3.0, 3.0, kinks=(-1.0, 1.0)),

@@ -58,7 +58,7 @@ def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
     Raises:
         ValueError: k is negative or larger than the axis.
     """
-    n = x.shape[axis]
+    n = x.shape[one_axis(axis, x.ndim)]
     if not 0 <= k <= n:
         raise ValueError(f"topk needs 0 <= k <= {n}, the length of axis {axis}; got {k}")
     positions = moveaxis(argsort(-x, axis=axis), axis, -1)[..., :k]

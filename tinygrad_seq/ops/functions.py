@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from ..autograd import Interval, elementwise
 from ..backend import Array, xp
-from .arithmetic import POSITIVE, REALS, quotient, sqrt, square
+from .arithmetic import POSITIVE, REALS, quotient, sqrt, square, where
 
 LN2 = 0.6931471805599453
 LN10 = 2.302585092994046
@@ -129,6 +131,19 @@ def arctan(x: Array, /) -> Array:
 
 arctan.defvjp(x=lambda g, x: g / (1 + x * x))
 arctan.domain(x=REALS)
+
+
+@elementwise
+def logaddexp(a: Array, b: Array, /) -> Array:
+    """y = ln(eᵃ + eᵇ),  ā = ȳ e^(a - y),  b̄ = ȳ e^(b - y).  Two of -∞ give -∞, with gradient 0."""
+    return xp(a, b).logaddexp(a, b)
+
+
+logaddexp.defvjp(
+    a=lambda g, y, a: g * exp(a - where(y == -math.inf, 0.0, y)),
+    b=lambda g, y, b: g * exp(b - where(y == -math.inf, 0.0, y)),
+)
+logaddexp.domain(a=REALS, b=REALS, analytic=False)
 
 
 @elementwise

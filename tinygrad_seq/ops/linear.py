@@ -119,8 +119,6 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
         (n - len(w) + 3 for w, n in zip(inputs, ranks, strict=True) if "..." in w), default=0
     )
     dots = "".join(free[:depth])
-    if arrow and "..." in words and "..." not in output:
-        raise ValueError(f"einsum {subscripts!r}: the dots of the operands must stand after -> too")
     if not arrow:
         counts = Counter(words.replace(",", "").replace(".", ""))
         output = ("..." if "..." in words else "") + "".join(

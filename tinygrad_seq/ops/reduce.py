@@ -127,12 +127,13 @@ def _extreme_rule(arg: Any) -> Any:
 
     def rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
         g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
-        if isinstance(axis, int) and x.ndim:
+        if axis is not None and not isinstance(axis, tuple) and x.ndim:
             along = [-1 if k == one_axis(axis, x.ndim) else 1 for k in range(x.ndim)]
             places = reshape(xp().arange(x.shape[axis]), tuple(along))
             return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
         chosen = x == y
-        return where(chosen, g / sum(chosen, axis=axis, keepdims=True), 0.0)
+        shares = sum(astype(chosen, g.dtype), axis=axis, keepdims=True)
+        return where(chosen, g / shares, 0.0)
 
     return rule
 
@@ -223,7 +224,8 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> A
     if ord == 0:
         return sum(astype(x != 0, x.dtype), axis=axis, keepdims=keepdims)
     if math.isinf(ord):
-        return (max if ord > 0 else min)(absolute(x), axis=axis, keepdims=keepdims)
+        axes = axes_of(x.ndim, axis)  # several: equal ones share the gradient
+        return (max if ord > 0 else min)(absolute(x), axis=axes, keepdims=keepdims)
     if ord >= 1:
         return vector_norm(x, ord=ord, axis=axis, keepdims=keepdims)
     return power(sum(power(absolute(x), ord), axis=axis, keepdims=keepdims), 1 / ord)

@@ -52,6 +52,8 @@ broadcast_to.domain(x=REALS)
 @primitive
 def astype(x: Array, /, dtype: Any) -> Array:
     """The values in another dtype.  x̄ comes back in that of x; an integer result has none."""
+    if xp(x).dtype(dtype).kind not in "fiub":
+        raise TypeError(f"astype takes a float, integer or boolean dtype; got {dtype!r}")
     return xp(x).asarray(x).astype(dtype)
 
 
@@ -62,6 +64,8 @@ astype.domain(x=REALS, analytic=False)
 @primitive
 def concatenate(*xs: Array, axis: int = 0) -> Array:
     """Arrays one after another along an axis: ``concatenate([a, b], axis=0)``."""
+    if axis is None:
+        raise ValueError("concatenate needs an axis: ravel() the arrays first to join them flat")
     return xp(*xs).concatenate(xs, axis=axis)
 
 
@@ -97,6 +101,8 @@ unstack.domain(x=REALS)
 @primitive
 def split(x: Array, /, indices_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
     """Consecutive pieces along an axis, equal ones or cut at the given indices, as a tuple."""
+    if isinstance(indices_or_sections, int) and indices_or_sections < 1:
+        raise ValueError("split needs at least one section")
     return tuple(xp(x).split(x, indices_or_sections, axis=axis))
 
 

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd import primitive
 from ..backend import Array, xp
 from .arithmetic import REALS, where
 from .axes import Axis
-from .compare import isfinite
 from .functions import exp
 from .reduce import dropped, kept, sum
 
 
-def _shifted(x: Array, axis: Axis) -> tuple[Array, Array]:
-    """x less its largest element along ``axis``, and that element (0 where it is infinite)."""
+def _top(x: Array, axis: Axis, limits: tuple[float, ...]) -> Array:
+    """The largest element along ``axis``, 0 instead of the infinite ``limits``."""
     np = xp(x)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, 0)
-    return x - top, top
+    for limit in limits:
+        top = np.where(top == limit, 0, top)
+    return top
 
 
 @primitive
 def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """y = ln Σ e^xᵢ,  x̄ᵢ = ȳ e^(xᵢ - y).  Where every xᵢ is -∞, so is y, with gradient 0."""
     np = xp(x)
-    shifted, top = _shifted(x, axis)
-    total = np.sum(np.exp(shifted), axis=axis, keepdims=True)
+    top = _top(x, axis, (-np.inf, np.inf))
+    total = np.sum(np.exp(x - top), axis=axis, keepdims=True)
     empty = total == 0
     y = np.where(empty, -np.inf, np.log(total + empty) + top)
     return y if keepdims else y.reshape(dropped(x.shape, axis))
@@ -34,7 +35,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
 
 def _logsumexp_rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
     g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
-    return g * exp(x - where(isfinite(y), y, 0.0))
+    return g * exp(x - where(y == -math.inf, 0.0, y))
 
 
 logsumexp.defvjp(x=_logsumexp_rule)
@@ -45,7 +46,7 @@ logsumexp.domain(x=REALS)
 def softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = e^xᵢ / Σ e^xⱼ,  x̄ = y ⊙ (ȳ - Σ ȳⱼ yⱼ)."""
     np = xp(x)
-    y = np.exp(_shifted(x, axis)[0])
+    y = np.exp(x - _top(x, axis, (-np.inf,)))
     return y / np.sum(y, axis=axis, keepdims=True)
 
 
@@ -57,7 +58,7 @@ softmax.domain(x=REALS)
 def log_softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = xᵢ - ln Σ e^xⱼ,  x̄ = ȳ - e^y Σ ȳⱼ."""
     np = xp(x)
-    shifted, _ = _shifted(x, axis)
+    shifted = x - _top(x, axis, (-np.inf,))
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 

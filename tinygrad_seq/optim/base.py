@@ -107,7 +107,11 @@ class Optimizer:
         """Raise ValueError where a number among ``options`` is out of range."""
         for name, value in options.items():
             bound = 1 if name in self.below_one else math.inf
-            if not all(0 <= v < bound for v in (value if isinstance(value, tuple) else (value,))):
+            pair = isinstance(self.defaults.get(name), tuple) and isinstance(value, tuple)
+            numbers = value if pair else (value,)
+            if not all(isinstance(v, int | float) for v in numbers):
+                raise TypeError(f"{type(self).__name__} expects a number as {name}; got {value!r}")
+            if not all(0 <= v < bound for v in numbers):
                 limit = "below 1" if bound == 1 else "finite"
                 raise ValueError(
                     f"{type(self).__name__} expects {name} of at least 0 and {limit}; "

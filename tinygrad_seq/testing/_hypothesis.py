@@ -4,6 +4,7 @@ from __future__ import annotations
 
 try:
     from hypothesis import given
+    from hypothesis import settings as Settings
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 except ImportError as error:
@@ -12,4 +13,4 @@ except ImportError as error:
         "pip install 'tinygrad_seq[test]'. The oracles and gradcheck work without it."
     ) from error
 
-__all__ = ["given", "hnp", "st"]
+__all__ = ["Settings", "given", "hnp", "st"]

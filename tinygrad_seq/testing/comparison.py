@@ -74,9 +74,7 @@ def analytic_gradients(
                 "Seed or fix its randomness (dropout: eval()) before checking it."
             )
     for leaf, first, second in zip(subject.leaves, gradients, repeated, strict=True):
-        if not (first is second is None) and (
-            first is None or second is None or not _same(first, second)
-        ):
+        if not _same(first, second):
             raise situation.error(
                 f"the backward of {subject.name} is not deterministic: the gradient of "
                 f"{leaf.label} differs between two runs."
@@ -270,7 +268,9 @@ def _forward(f: Callable[[Sequence[Array]], list[Any]]) -> Callable[..., tuple[A
     return forward
 
 
-def _same(x: Array, y: Array) -> bool:
+def _same(x: Array | None, y: Array | None) -> bool:
+    if x is None or y is None:
+        return x is y
     return x.shape == y.shape and np.array_equal(x, y, equal_nan=True)
 
 

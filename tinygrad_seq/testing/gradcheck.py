@@ -1,8 +1,15 @@
 """Check the gradients of a function of Tensors against an oracle.
 
-    gradcheck(ts.tanh, x)                       # first order
-    gradgradcheck(ts.tanh, x)                   # second order
-    gradcheck(cell, x, (h, c))                  # a Module: its parameters are checked as well
+    >>> import numpy as np
+    >>> import tinygrad_seq as ts
+    >>> x = np.array([0.5, -1.0])
+    >>> gradcheck(ts.tanh, x)
+    True
+    >>> gradgradcheck(lambda x, w: ts.tanh(x @ w), x, np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    True
+    >>> cell = ts.nn.LSTMCell(2, 3, dtype="float64")  # its parameters are checked as well
+    >>> gradcheck(cell, x, (np.zeros(3), np.ones(3)))
+    True
 
 The upstream gradients ȳ are drawn from `seed`, none of them near zero: a check with ȳ = 1 cannot
 see a rule that forgets ȳ, or that puts it at another index.

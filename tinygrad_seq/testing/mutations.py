@@ -23,7 +23,7 @@ from ..autograd import Primitive
 from ..ops import reshape, swapaxes
 from .comparison import RTOL, compare, differentiate, draw_cotangents, numeric_gradients
 from .oracles import Array
-from .report import Situation
+from .report import Situation, describe
 from .source_mutations import Rule, renamed, source_mutations
 from .subject import Subject
 
@@ -136,9 +136,8 @@ class _Trial:
 
         f.__name__ = primitive.name
         self.subject = Subject(f, case.args)
-        self.situation = Situation(
-            primitive.name, "mutation_report", seed, [leaf.label for leaf in self.subject.leaves]
-        )
+        inputs = [describe(leaf.label, leaf.value) for leaf in self.subject.leaves]
+        self.situation = Situation(primitive.name, "mutation_report", seed, inputs)
         if case.expected is None or case.upstream is None:
             self.cotangents = draw_cotangents(self.subject.call(self.subject.values), seed)
             rtol = RTOL["central"]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..nn import Module
-from ._hypothesis import given, st
+from ._hypothesis import Settings, given, st
 from .gradcheck import gradcheck, gradgradcheck
 from .oracles import name_of
 from .precision import check_float32
@@ -34,19 +34,22 @@ def gradient_property(
     complex_step: bool = False,
     second_order: bool = True,
     float32: bool = True,
+    settings: Settings | None = None,
     **inputs: Any,
 ) -> Callable[[Callable[..., Any]], Test]:
     """Turn a function of named inputs into a property test of its gradients.
 
     For every drawn example it checks the first order against central differences; the second order;
     that float32 stays float32 and close to float64; that nothing is mutated, shared or random; all
-    with upstream gradients from a drawn seed. `@settings(max_examples=...)` may stand above it.
+    with upstream gradients from a drawn seed.
 
     Args:
         complex_step: also the first order by the complex step, for a function that is analytic and
             written with functions of tinygrad_seq and operators (it is given complex arrays).
         second_order: False for a function that can be differentiated once only.
         float32: False for a function that computes in float64 whatever it is given.
+        settings: Hypothesis' settings, such as `settings(max_examples=10)`; by default those of the
+            profile. The deadline is always lifted: a check takes as long as its arrays are large.
         inputs: for each argument of the function, a strategy (`arrays(...)`, `lengths(...)`,
             `modules(...)`, ...) or a value that stays the same: an array, a Module, a number.
             Parameters of Modules are checked as inputs.
@@ -78,8 +81,9 @@ def gradient_property(
         test.__name__ = name if name.startswith("test") else f"test_{name}"
         test.__qualname__, test.__module__ = test.__name__, getattr(f, "__module__", __name__)
         test.__doc__ = f.__doc__
-        drawn: Test = given(seed=st.integers(0, 2**16), **strategies)(test)
-        return drawn
+        drawn = given(seed=st.integers(0, 2**16), **strategies)(test)
+        patient: Test = Settings(settings, deadline=None)(drawn)
+        return patient
 
     return decorate
 

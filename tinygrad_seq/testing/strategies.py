@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 BOUND = 3.0  # where an interval is unbounded, values stay in [-3, 3]: steep functions stay finite
 MARGIN = 0.1  # from kinks and ends: near 1/0 the oracles' own error grows as (step / distance)²
 SPACING = 0.01  # between distinct entries, many times the oracles' step
-GRAIN = 1 / 256
+GRAIN = 1 / 256  # values are multiples of it
 
 
 def arrays(
@@ -37,11 +37,11 @@ def arrays(
     distinct: bool = False,
     layouts: bool = False,
 ) -> st.SearchStrategy[Array]:
-    """Floating arrays with entries drawn one by one.
+    """Floating arrays, no entry of which is a copy of another.
 
     Args:
         shape: a shape, or a strategy for shapes.
-        interval: where entries lie, away from its ends and kinks; by default [-3, 3].
+        interval: where entries lie, 0.1 away from its ends and kinks; by default [-3, 3].
         dtype: float64 or float32.
         distinct: no two entries are closer than 0.01, for functions that compare entries (max,
             sort). They lie on a jittered grid within the interval's widest smooth piece.
@@ -51,13 +51,12 @@ def arrays(
 
 
 def floats(interval: Interval | None = None) -> st.SearchStrategy[float]:
-    """Floats in an interval, away from its ends and kinks: evenly spread multiples of 1/256.
+    """Floats in an interval, away from its ends and kinks: multiples of 1/256, evenly spread.
 
     `st.floats` prefers 0, 1 and the ends, of which gradients say little. These are exact in float32
     too, none is subnormal or so small that its square vanishes, and they shrink towards 0.
     """
-    grid = [st.integers(low, high) for low, high in _grid(interval)]
-    return st.one_of(grid).map(lambda k: k * GRAIN)
+    return st.one_of([_multiples(*piece) for piece in _grid(interval)])
 
 
 def smooth_pieces(interval: Interval | None) -> list[tuple[float, float]]:
@@ -120,9 +119,7 @@ def axes(ndim: int) -> st.SearchStrategy[int | tuple[int, ...] | None]:
 
 def lengths(n: int, t: int) -> st.SearchStrategy[Array]:
     """The lengths of `n` sequences padded to `t` steps: int64 `(n,)`, each in 1..t."""
-    return st.lists(st.integers(1, t), min_size=n, max_size=n).map(
-        lambda drawn: np.array(drawn, dtype=np.int64)
-    )
+    return hnp.arrays(np.int64, n, elements=st.integers(1, t), fill=st.nothing())
 
 
 @st.composite
@@ -176,8 +173,8 @@ def _independent(draw: st.DrawFn, shape: int | Shape, interval: Interval | None)
         return draw(hnp.arrays(np.float64, shape, elements=floats(interval), fill=st.nothing()))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     pieces = _grid(interval)
-    values = [rng.integers(low, high + 1, shape) for low, high in pieces]
-    return np.asarray(np.choose(rng.integers(0, len(pieces), shape), values) * GRAIN)
+    values = [grain * rng.integers(low, high + 1, shape) for low, high, grain in pieces]
+    return np.asarray(np.choose(rng.integers(0, len(pieces), shape), values))
 
 
 @st.composite
@@ -196,11 +193,17 @@ def _distinct(draw: st.DrawFn, shape: int | Shape, interval: Interval | None) ->
     return np.asarray(low + gap * order + jitter).reshape(shape)
 
 
-def _grid(interval: Interval | None) -> list[tuple[int, int]]:
-    """The first and last multiple of the grain in each smooth piece."""
-    return [
-        (math.ceil(low / GRAIN), math.floor(high / GRAIN)) for low, high in smooth_pieces(interval)
-    ]
+def _multiples(low: int, high: int, grain: float) -> st.SearchStrategy[float]:
+    return st.integers(low, high).map(lambda k: k * grain)
+
+
+def _grid(interval: Interval | None) -> list[tuple[int, int, float]]:
+    """In each smooth piece the first and last multiple of the grain, finer in a narrow piece."""
+    grids = []
+    for low, high in smooth_pieces(interval):
+        grain = min(GRAIN, 2.0 ** math.floor(math.log2((high - low) / 64)))
+        grids.append((math.ceil(low / grain), math.floor(high / grain), grain))
+    return grids
 
 
 def _transposed(x: Array) -> Array:
