@@ -1,0 +1,64 @@
+"""Hypothesis profiles, and a seed for NumPy that a failure names.
+
+`default` is quick, `ci` draws the same cases every time, `thorough` looks longer. The profile is
+the environment's HYPOTHESIS_PROFILE, else `ci` where CI is set, else `default`.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+import tinygrad_seq as ts
+
+# A gradient check takes as long as it takes: one deadline for all, here and nowhere else.
+COMMON = {
+    "deadline": None,
+    "print_blob": True,
+    "phases": set(Phase) - {Phase.explain},  # it runs a failing check many times more
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("default", max_examples=20, **COMMON)
+settings.register_profile("ci", settings.get_profile("ci"), max_examples=25, **COMMON)
+settings.register_profile("thorough", max_examples=300, **COMMON)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
+)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A seed that belongs to the test, or TEST_SEED."""
+    return int(os.environ.get("TEST_SEED") or zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    """A NumPy generator for tests that draw by themselves."""
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True)
+def _library_randomness(seed: int) -> Iterator[None]:
+    """Start the library's generator from the test's seed; put the default dtype back."""
+    dtype = ts.default_dtype()
+    ts.manual_seed(seed)
+    yield
+    ts.set_default_dtype(dtype)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failure says which seed the test's random numbers came from."""
+    report = yield
+    values = getattr(item, "funcargs", {})
+    if report.failed and "seed" in values:
+        report.sections.append(
+            ("seed", f"random numbers came from seed {values['seed']}: set TEST_SEED to repeat")
+        )
+    return report

@@ -1,0 +1,124 @@
+"""What NumPy computes for each operation; for those that NumPy has under the same name, that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Reference = Callable[..., Any]
+
+
+def sigmoid(x):
+    """1 / (1 + e⁻ˣ), by the form that does not overflow."""
+    return np.where(
+        x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))
+    )
+
+
+def logsumexp(x, axis=None, keepdims=False):
+    """ln Σ eˣ."""
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+
+
+def softmax(x, axis=-1):
+    """eˣ / Σ eˣ."""
+    return np.exp(x) / np.sum(np.exp(x), axis=axis, keepdims=True)
+
+
+def norm(x, ord=2, axis=None, keepdims=False):
+    """(Σ |x|ᵖ)^(1/p)."""
+    return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+
+
+def erf(x):
+    """Error function, one number at a time."""
+    return np.vectorize(math.erf, otypes=[float])(x)
+
+
+def contract(*xs, inputs, output):
+    """Einsum, its subscripts apart."""
+    return np.einsum(f"{','.join(inputs)}->{output}", *xs)
+
+
+def scatter_add(x, index, shape):
+    """Zeros with x added at an index."""
+    y = np.zeros(shape)
+    np.add.at(y, index, x)
+    return y
+
+
+def index_add(x, v, index):
+    """A copy with v added at an index."""
+    y = np.array(x)
+    np.add.at(y, index, np.broadcast_to(v, y[index].shape))  # NumPy errs if it is to broadcast
+    return y
+
+
+def index_set(x, v, index):
+    """A copy with v at an index."""
+    y = np.array(x)
+    y[index] = v
+    return y
+
+
+def topk(x, k, axis=-1):
+    """The k largest, in descending order."""
+    return np.take(np.flip(np.sort(x, axis), axis), np.arange(k), axis)
+
+
+def split(x, indices_or_sections, axis=0):
+    """NumPy's split, as a tuple."""
+    return tuple(np.split(x, indices_or_sections, axis))
+
+
+REFERENCES: dict[str, Reference] = {
+    "quotient": np.divide,
+    "sigmoid": sigmoid,
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+    "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
+    "softplus": lambda x: np.log(1 + np.exp(x)),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "erf": erf,
+    "gelu": lambda x: x * (1 + erf(x / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+    "clamp": lambda x, min=None, max=None: np.clip(x, min, max),
+    "clip": lambda x, min=None, max=None: np.clip(x, min, max),
+    "limit": np.clip,
+    "contract": contract,
+    "einsum": lambda *xs, subscripts: np.einsum(subscripts, *xs),
+    "logsumexp": logsumexp,
+    "softmax": softmax,
+    "log_softmax": lambda x, axis=-1: np.log(softmax(x, axis)),
+    "vector_norm": norm,
+    "norm": norm,
+    "astype": lambda x, dtype: x.astype(dtype),
+    "concatenate": lambda *xs, axis=0: np.concatenate(xs, axis),
+    "hstack": lambda *xs: np.hstack(xs),
+    "vstack": lambda *xs: np.vstack(xs),
+    "stack": lambda *xs, axis=0: np.stack(xs, axis),
+    "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),
+    "split": split,
+    "getitem": lambda x, index: x[index],
+    "scatter_add": scatter_add,
+    "add_at": index_add,
+    "set_at": index_set,
+    "index_add": index_add,
+    "index_set": index_set,
+    "topk": topk,
+}
+
+
+def reference_of(name: str) -> Reference:
+    """NumPy's answer to an operation.
+
+    Raises:
+        LookupError: there is none.
+    """
+    found = REFERENCES.get(name) or getattr(np, name, None)
+    if found is None:
+        raise LookupError(f"NumPy has no {name}: say what it computes in tests/ops/references.py")
+    return found

@@ -1,0 +1,47 @@
+"""The operations under test: every primitive of the op table, and what is composed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_seq import ops
+from tinygrad_seq.autograd import PRIMITIVES, Primitive
+
+OWN: dict[str, Primitive] = {
+    name: p
+    for name, p in sorted(PRIMITIVES.items())
+    if p.forward.__module__.startswith("tinygrad_seq.")
+}
+DIFFERENTIABLE = {name: p for name, p in OWN.items() if p.rules}
+QUESTIONS = {name: p for name, p in OWN.items() if not p.rules}
+
+# Composed functions whose arguments are not in the order (arrays, parameters).
+ADAPTED: dict[str, Callable[..., Any]] = {
+    "einsum": lambda *xs, subscripts: ops.einsum(subscripts, *xs),
+    "hstack": lambda *xs: ops.hstack(xs),
+    "vstack": lambda *xs: ops.vstack(xs),
+    "index_add": lambda x, v, index: ops.index_add(x, index, v),
+    "index_set": lambda x, v, index: ops.index_set(x, index, v),
+    "topk": lambda x, k, axis: ops.topk(x, k, axis)[0],
+}
+
+COMPOSED: dict[str, Callable[..., Any]] = {
+    name: ADAPTED.get(name, getattr(ops, name))
+    for name in ops.__all__
+    if not isinstance(getattr(ops, name), Primitive) and name != "one_hot"  # it has no gradient
+}
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {**DIFFERENTIABLE, **COMPOSED}
+
+
+def bound(name: str, kwargs: dict[str, Any]) -> Callable[..., Any]:
+    """The operation as a function of its arrays alone, under its own name."""
+    f = FUNCTIONS[name] if name in FUNCTIONS else OWN[name]
+    variadic = isinstance(f, Primitive) and f.variadic
+
+    def call(*args: Any) -> Any:
+        return f(args, **kwargs) if variadic else f(*args, **kwargs)
+
+    call.__name__ = name
+    return call

@@ -1,0 +1,260 @@
+"""gradcheck accepts what is right and refuses what is wrong, with a message that helps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn
+from tinygrad_seq.autograd import PRIMITIVES, Interval, Primitive
+from tinygrad_seq.testing import GradientError, check_float32, gradcheck, gradgradcheck
+
+X = np.random.default_rng(1).uniform(0.5, 2.0, (3, 3))
+W = np.random.default_rng(2).uniform(0.5, 2.0, (3, 3))
+
+
+def spoilt(forward, name="spoilt", **rules):
+    """A primitive outside the op table."""
+    forward.__name__ = name
+    made = Primitive(forward)
+    made.defvjp(**rules)
+    return made
+
+
+def square(x, /):
+    """The forward of most primitives here."""
+    return x * x
+
+
+def product(a, b, /):
+    """A forward of two arguments."""
+    return a * b
+
+
+def message_of(f, *inputs, check=gradcheck, **options):
+    """The message with which a check refuses a function."""
+    with pytest.raises(GradientError) as caught:
+        check(f, *inputs, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("oracle", ["central", "complex"])
+@pytest.mark.parametrize(
+    ("f", "inputs"),
+    [
+        (lambda x: ts.tanh(x), (X,)),
+        (lambda x, w: ts.tanh(x @ w) * x, (X, W)),
+        (lambda x: (ts.exp(x), x * 2), (X,)),
+        (lambda x: {"sum": ts.sum(x), "parts": [x * x, x + 1]}, (X,)),
+        (lambda state: state[0] * state[1], ((X, W),)),
+        (lambda x, k: x * k, (X, 3)),
+        (lambda x, ids: x[ids], (X, np.array([0, 0, 2]))),
+        (lambda x: x * 1e8, (X,)),
+        (lambda x: x * 1e-8, (X,)),
+        (lambda x: x * 0, (X,)),
+    ],
+)
+def test_right_gradients_pass(f, inputs, oracle):
+    assert gradcheck(f, *inputs, oracle=oracle)
+    assert gradgradcheck(f, *inputs)
+    assert check_float32(f, *inputs)
+
+
+@pytest.mark.parametrize("factor", [12345.0, -1.0, 2.0, 0.0, 1 + 1e-5])
+def test_a_wrong_factor_is_refused(factor):
+    wrong = spoilt(square, x=lambda g, x: factor * (g * 2 * x))
+    message = message_of(wrong, X)
+    assert "spoilt" in message
+    if abs(factor) > 1:
+        assert f"{factor:.6g} times the right one" in message
+
+
+def test_a_transposed_gradient_is_refused():
+    wrong = spoilt(square, x=lambda g, x: (g * 2 * x).T)
+    assert "transpose" in message_of(wrong, X)
+
+
+def test_exchanged_arguments_are_refused():
+    wrong = spoilt(product, a=lambda g, a: g * a, b=lambda g, b: g * b)
+    assert "input 0 (a)" in message_of(wrong, X, W)
+
+
+def test_a_missing_accumulation_is_refused():
+    def take(x, /, ids):
+        return x[ids]
+
+    def assign(g, x_shape, ids):
+        gradient = np.zeros(x_shape)
+        gradient[ids] = g  # np.add.at is right: repeated ids add up
+        return gradient
+
+    wrong = spoilt(take, x=assign)
+    ids = np.array([0, 1, 1])
+    assert gradcheck(lambda x: x[ids], X)
+    assert "at index (1, " in message_of(lambda x: wrong(x, ids=ids), X)
+
+
+def test_one_wrong_entry_among_large_ones_is_refused():
+    def rule(g):
+        gradient = g * np.array([1e6, 1.0, 1.0])
+        gradient[2] *= 1.5
+        return gradient
+
+    wrong = spoilt(lambda x, /: x * np.array([1e6, 1.0, 1.0]), x=rule)
+    assert "at index (2,)" in message_of(wrong, X[0])
+
+
+def test_the_message_names_all_there_is_to_know():
+    wrong = spoilt(product, "my_op", a=lambda g, b: g * b, b=lambda g, a: g * a * 3)
+    message = message_of(lambda x, w: wrong(x, w), X, W, names=("x", "w"), seed=17)
+    for part in [
+        "input 1 (w)",
+        "index (",
+        "analytic ",
+        "numeric ",
+        "central differences",
+        "error ",
+        "tolerance ",
+        "9 of 9 entries",
+        "float64 (3, 3)",
+        "seed=17",
+    ]:
+        assert part in message
+
+
+def test_names_come_from_the_function():
+    wrong = spoilt(product, "my_op", a=lambda g, b: g * b, b=lambda g, a: -g * a)
+    assert "input 1 (b)" in message_of(wrong, X, W)
+
+
+def test_a_message_gives_both_values():
+    wrong = spoilt(square, x=lambda g, x: 3.0 * (g * 2 * x))
+    message = message_of(wrong, np.array([2.0]), seed=4)
+    lines = {line.split()[0]: line.split()[1] for line in message.splitlines() if line.strip()}
+    np.testing.assert_allclose(float(lines["analytic"]), 3 * float(lines["numeric"]), rtol=1e-6)
+
+
+def test_a_missing_gradient_is_refused():
+    message = message_of(lambda x, w: x * w.detach(), X, W)
+    assert "no gradient" in message
+    assert "input 1 (w)" in message
+
+
+def test_a_gradient_that_is_rightly_missing_passes():
+    assert gradcheck(lambda x, w: x * 2, X, W)
+    assert gradcheck(lambda x: ts.tensor(np.ones(2)), X)
+
+
+def test_a_changed_input_is_refused():
+    def greedy(x, /):
+        y = x * x
+        x += 1
+        return y
+
+    x = X.copy()
+    assert "changed its input 0 (x)" in message_of(spoilt(greedy, x=lambda g, x: g), x)
+    np.testing.assert_array_equal(x, X)
+
+
+def test_a_changed_upstream_gradient_is_refused():
+    def rule(g, x):
+        g *= 2 * x
+        return g.copy()
+
+    assert "changed the upstream gradient" in message_of(spoilt(square, x=rule), X)
+
+
+def test_chance_is_refused():
+    generator = np.random.default_rng(0)
+    wrong = spoilt(lambda x, /: x * generator.normal(), x=lambda g: g)
+    assert "not deterministic" in message_of(wrong, X)
+    wrong = spoilt(square, x=lambda g, x: g * 2 * x + generator.normal())
+    assert "backward" in message_of(wrong, X)
+
+
+def test_nan_is_refused():
+    wrong = spoilt(square, x=lambda g, x: g * np.where(x == x[0, 1], np.nan, 2 * x))
+    assert "nan at index (0, 1)" in message_of(wrong, X)
+    with np.errstate(invalid="ignore"):
+        assert "domain" in message_of(ts.log, -X)
+
+
+def test_a_kink_is_explained():
+    message = message_of(ts.abs, np.array([1.0, 1e-7]))
+    assert "kink" in message
+    assert "at index (1,)" in message
+    assert "Interval" in message
+
+
+def test_steepness_is_no_kink():
+    wrong = spoilt(square, x=lambda g, x: -2 * g * x)
+    assert "kink" not in message_of(wrong, np.array([0.004]))
+
+
+def test_leaving_the_graph_is_refused():
+    assert "left the graph" in message_of(lambda x: x.data * 2, X)
+
+
+def test_outputs_that_depend_on_each_other_being_used_are_refused():
+    def pair(x, /):
+        return x * 2, x * 3
+
+    wrong = spoilt(pair, x=lambda g: g[0] * 2 + g[1] * 3 * (np.any(g[0] != 0)))
+    assert "which outputs are used" in message_of(wrong, X)
+
+
+def test_a_wrong_second_derivative_is_refused():
+    wrong = spoilt(square, x=lambda g, x: g * 2 * ts.Tensor(getattr(x, "data", x)))
+    right = spoilt(square, x=lambda g, x: g * 2 * x)
+    assert gradgradcheck(right, X)
+    assert "gradient of spoilt" in message_of(wrong, X, check=gradgradcheck)
+
+
+def test_float32_is_refused():
+    with pytest.raises(TypeError, match=r"input 0 \(x\) of .* is float32"):
+        gradcheck(lambda x: x * 2, X.astype(np.float32))
+
+
+def test_a_check_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no floating input"):
+        gradcheck(lambda x: x, np.array([1, 2]))
+
+
+def test_a_lost_float32_is_refused():
+    weights = ts.Tensor(W)
+    assert "is float64 for float32" in message_of(lambda x: weights * x, X, check=check_float32)
+
+
+def test_parameters_of_a_module_are_inputs():
+    class Cell(nn.Module):
+        def __init__(self):
+            self.weight = nn.Parameter(W)
+            self.bias = nn.Parameter(W[0])
+
+        def forward(self, x, state):
+            h = ts.tanh(x @ self.weight + self.bias + state[0])
+            return h, (h, state[1] * h)
+
+    cell = Cell()
+    kept = cell.state_dict()
+    assert gradcheck(cell, X, (X, W))
+    assert gradgradcheck(cell, X, (X, W))
+    assert check_float32(cell, X, (X, W))
+    assert gradcheck(lambda c, x: c(x, (x, x)), cell, X)
+    for name, value in cell.state_dict().items():
+        np.testing.assert_array_equal(value, kept[name])
+    assert cell.weight.grad is None
+
+    cell.forward = lambda x, state: ts.tanh(x @ cell.weight.detach() + cell.bias)
+    assert "parameter weight" in message_of(cell, X, (X, W))
+
+
+@pytest.mark.parametrize("layout", [lambda x: x.T, lambda x: x[::-1], lambda x: x[::2, ::-1]])
+def test_any_layout(layout):
+    assert gradcheck(lambda x: ts.exp(x), layout(X))
+
+
+def test_the_op_table_is_left_alone():
+    assert "spoilt" not in PRIMITIVES
+    assert Interval(0, 1).kinks == ()
