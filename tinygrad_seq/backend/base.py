@@ -8,6 +8,7 @@ registering its array type; no primitive changes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ import numpy
 from numpy.exceptions import AxisError
 
 from .erf import erf
+from .recurrence import KERNELS
 
 __all__ = ["Array", "AxisError", "Backend", "backend_of", "is_array", "xp"]
 
@@ -32,11 +34,13 @@ class Backend:
         name: How users name it, ``"numpy"``.
         np: The array namespace, with NumPy's names.
         array_type: The type of its arrays.
+        kernels: Recurrent layers over a whole sequence, by name; see ``recurrence``.
     """
 
     name = "numpy"
     np: Any = numpy
     array_type: type = numpy.ndarray
+    kernels: Mapping[str, Callable[..., Any]] = KERNELS
 
     def to_host(self, array: Array) -> numpy.ndarray:
         """The same values as a NumPy array."""

@@ -20,7 +20,7 @@ from .losses import (
 )
 from .module import LoadReport, Module, Parameter
 from .norm import LayerNorm
-from .recurrent import Bidirectional, Recurrent
+from .recurrent import Bidirectional, Recurrent, unrolled
 
 __all__ = [
     "GRU",
@@ -53,4 +53,5 @@ __all__ = [
     "init",
     "mse_loss",
     "nll_loss",
+    "unrolled",
 ]

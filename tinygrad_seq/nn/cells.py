@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from .. import ops
 from ..creation import zeros
+from ..ops import recurrent
 from ..tensor import Tensor
 from . import init
 from .checks import State, features, floating_dtype, positive, state_of
@@ -22,6 +23,8 @@ from .module import Module, Parameter
 
 Step: TypeAlias = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """(projected input or x, state) -> (y, state)."""
+
+Specification: TypeAlias = Callable[[], tuple[Tensor, ...]]
 
 
 class Cell(Module):
@@ -45,9 +48,12 @@ class Cell(Module):
         weight_hh: U ``(gates * H, output_size)``.
         bias_ih, bias_hh: Biases ``(gates * H,)``, or None.
         state_names: Names of the parts of the state.
+        fused: The whole sequence as one operation, ``fused(x, state, specification, mask=...,
+            reverse=...) -> (y, parts of the last state)``; None for a cell that has no such form.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ("h",)
+    fused: ClassVar[Callable[..., tuple[Tensor, ...]] | None] = None
 
     def __init__(
         self,
@@ -98,10 +104,13 @@ class Cell(Module):
         shapes = [(*batch_shape, size) for size in self.state_sizes]
         return state_of(type(self).__name__, state, self.state_names, shapes, self.dtype)
 
+    def check_input(self, x: Any) -> Tensor:
+        """The input as a tensor, if its features and dtype fit."""
+        return features(type(self).__name__, x, "input_size", self.input_size, self.dtype)
+
     def project(self, x: Any) -> Tensor:
         """W x + b for x ``(..., I)``: what the input brings to every gate, ``(..., gates * H)``."""
-        x = features(type(self).__name__, x, "input_size", self.input_size, self.dtype)
-        return affine(x, self.weight_ih, self._input_bias())
+        return affine(self.check_input(x), self.weight_ih, self._input_bias())
 
     def _input_bias(self) -> Tensor | None:
         """Both biases at once, where they stand in the same sum."""
@@ -140,6 +149,13 @@ class Cell(Module):
         batch = projected.shape[:-1]
         state = self.initial_state(batch) if state is None else self.check_state(state, batch)
         return self.recurrence()(projected, state)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A cell with other equations than its parent is not the parent's fused operation."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if {"project", "recurrence", "forward", "_input_bias"} & own.keys() and "fused" not in own:
+            cls.fused = None
 
     def options(self) -> list[str]:
         """The settings that differ from the default, as they are written in a call."""
@@ -193,6 +209,14 @@ class RNNCell(Cell):
             return h, h
 
         return step
+
+    def fused(
+        self, x: Tensor, state: Any, specification: Specification, **where: Any
+    ) -> tuple[Tensor, ...]:
+        """The whole sequence as one operation."""
+        layer = recurrent.rnn_tanh if self.nonlinearity == "tanh" else recurrent.rnn_relu
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        return layer([x, state, *weights], specification, **where)
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
@@ -279,6 +303,15 @@ class GRUCell(Cell):
             return h, h
 
         return step
+
+    def fused(
+        self, x: Tensor, state: Any, specification: Specification, **where: Any
+    ) -> tuple[Tensor, ...]:
+        """The whole sequence as one operation."""
+        args = [x, state, self.weight_ih, self.weight_hh, self.bias_ih]
+        if self.reset_after:
+            return recurrent.gru_after([*args, self.bias_hh], specification, **where)
+        return recurrent.gru(args, specification, **where)
 
     def _refuse(self, names: set[str]) -> str | None:
         """Weights of the other form, known by its biases."""
@@ -370,6 +403,13 @@ class LSTMCell(Cell):
             return h, (h, c)
 
         return step
+
+    def fused(
+        self, x: Tensor, state: Any, specification: Specification, **where: Any
+    ) -> tuple[Tensor, ...]:
+        """The whole sequence as one operation."""
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr]
+        return recurrent.lstm([x, *state, *weights], specification, **where)
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""

@@ -6,19 +6,40 @@ with ``lengths``.
 
 from __future__ import annotations
 
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import ops
+from ..autograd.mode import Mode
 from ..tensor import Tensor
 from .cells import Cell, Step
 from .checks import as_tensor, integers
 from .module import Module
 
+Mask: TypeAlias = np.ndarray[Any, Any]
+"""Which steps are no padding, booleans ``(T, N)``."""
+
+step_by_step: ContextVar[bool] = ContextVar("step_by_step", default=False)
+
+
+class unrolled(Mode):
+    """Compute and record recurrent layers operation by operation, step by step.
+
+    Without it RNN, GRU and LSTM cells read a sequence as one fused operation: faster, and one node
+    in the graph. The results are the same; use it to look at the graph of every step.
+    ``with nn.unrolled(): ...`` or ``@nn.unrolled()``.
+    """
+
+    variable, value = step_by_step, True
+
 
 class Recurrent(Module):
     """Unroll a cell along a sequence.  y_t, s_t = cell(x_t, s_{t-1})
+
+    The library's RNN, GRU and LSTM cells are computed by one fused operation that equals the cell
+    unrolled; see :class:`unrolled`.
 
     Args:
         cell: Any callable ``(x_t, state) -> (y_t, state)`` whose state is a Tensor or a tuple of
@@ -66,14 +87,55 @@ class Recurrent(Module):
         x = as_tensor(x)
         if x.ndim < 1 or x.shape[0] == 0:
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
-        count = x.shape[0]
         valid = valid_steps(lengths, x.shape)
         if valid is not None:
             x = ops.where(_beside(valid, x), x, 0)
-        step, inputs, state = self._start(x, state)
+        cell, batch = self.cell, x.shape[1:-1]
+        if not isinstance(cell, Cell):
+            if state is None and hasattr(cell, "initial_state"):
+                state = cell.initial_state(batch)
+            return self._unroll(cell, ops.unstack(x), state, valid)
+        x = cell.check_input(x)
+        if x.ndim not in (2, 3):
+            size = cell.input_size
+            raise ValueError(
+                f"{type(cell).__name__} reads sequences (T, N, {size}) or (T, {size}); "
+                f"got x of shape {x.shape}"
+            )
+        state = cell.initial_state(batch) if state is None else cell.check_state(state, batch)
+        if cell.fused is None or step_by_step.get():
+            return self._step_by_step(cell, x, state, valid)
+        return self._at_once(cell, x, state, valid)
 
+    def _at_once(self, cell: Cell, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
+        """The whole sequence as one operation, whose specification is the cell unrolled."""
+        single = x.ndim == 2
+        if single:
+            x, state = ops.expand_dims(x, 1), _each(lambda part: ops.expand_dims(part, 0), state)
+
+        def specification() -> tuple[Tensor, ...]:
+            y, last = self._step_by_step(cell, x, state, valid)
+            return y, *(last if isinstance(last, tuple) else (last,))
+
+        assert cell.fused is not None
+        y, *parts = cell.fused(x, state, specification, mask=valid, reverse=self.reverse)
+        last = tuple(parts) if len(parts) > 1 else parts[0]
+        if single:
+            y, last = ops.squeeze(y, 1), _each(lambda part: ops.squeeze(part, 0), last)
+        return y, last
+
+    def _step_by_step(
+        self, cell: Cell, x: Tensor, state: Any, valid: Mask | None
+    ) -> tuple[Tensor, Any]:
+        """The cell unrolled, one product for what all steps read of the input."""
+        return self._unroll(cell.recurrence(), ops.unstack(cell.project(x)), state, valid)
+
+    def _unroll(
+        self, step: Step, inputs: tuple[Tensor, ...], state: Any, valid: Mask | None
+    ) -> tuple[Tensor, Any]:
+        """y_t, s_t = step(x_t, s_{t-1}) for every t."""
         outputs = []
-        for t in reversed(range(count)) if self.reverse else range(count):
+        for t in reversed(range(len(inputs))) if self.reverse else range(len(inputs)):
             y, after = _take(step(inputs[t], state))
             if valid is not None and not valid[t].all():
                 after = _freeze(valid[t], after, state)
@@ -83,22 +145,6 @@ class Recurrent(Module):
         if valid is not None:
             y = ops.where(_beside(valid, y), y, 0)
         return y, state
-
-    def _start(self, x: Tensor, state: Any) -> tuple[Step, tuple[Tensor, ...], Any]:
-        """The step, the input of each step, and the state before the first."""
-        cell, batch = self.cell, x.shape[1:-1]
-        if not isinstance(cell, Cell):
-            if state is None and hasattr(cell, "initial_state"):
-                state = cell.initial_state(batch)
-            return cell, ops.unstack(x), state
-        if x.ndim not in (2, 3):
-            size = cell.input_size
-            raise ValueError(
-                f"{type(cell).__name__} reads sequences (T, N, {size}) or (T, {size}); "
-                f"got x of shape {x.shape}"
-            )
-        state = cell.initial_state(batch) if state is None else cell.check_state(state, batch)
-        return cell.recurrence(), ops.unstack(cell.project(x)), state
 
     def extra_repr(self) -> str:
         """The direction, and a cell that is no module."""
@@ -194,6 +240,10 @@ def valid_steps(lengths: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | 
 def _beside(mask: np.ndarray[Any, Any], x: Tensor) -> np.ndarray[Any, Any]:
     """A mask with as many axes as ``x``, to broadcast over the last ones."""
     return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+
+
+def _each(f: Any, state: Any) -> Any:
+    return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
 
 
 def _take(result: Any) -> tuple[Tensor, Any]:

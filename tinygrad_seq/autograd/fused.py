@@ -1,0 +1,87 @@
+"""A fused operation: a long computation as one node, with one backward for all its arguments.
+
+Where a primitive has a rule per argument, a fused operation computes all gradients together. It
+names a *specification*: the same results computed operation by operation. First order uses the
+fused backward; where the backward pass itself is recorded, the specification is run and
+differentiated instead, unnoticed by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .engine import pull
+from .graph import Node, Plan, Source, Variable, source_of
+from .mode import enable_grad, recording
+
+
+class Fused:
+    """An operation of several arguments and results; see the top of this file.
+
+    Args:
+        name: What errors and listings call it.
+        arguments: Names of the arguments; None may stand for one that is missing.
+        forward: ``forward(*arrays, keep=..., **params) -> (results, saved)``; ``saved`` is whatever
+            the backward needs, and is not made unless ``keep``.
+        backward: ``backward(*gradients, saved, wanted) -> {argument: gradient}`` for the names in
+            ``wanted`` (more are ignored); the gradients are new arrays.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+    ) -> None:
+        self.name = name
+        self.arguments = arguments
+        self._forward = forward
+        self._backward = backward
+        self._plan = Plan((*arguments, "values", "specification"), (), (), pure=True)
+
+    def __call__(
+        self,
+        args: Sequence[Variable | None],
+        specification: Callable[[], Sequence[Variable]],
+        **params: Any,
+    ) -> tuple[Any, ...]:
+        """The results as tensors, recorded if an argument requires grad.
+
+        Args:
+            args: The arguments, in order.
+            specification: Gives the same results from the same arguments, operation by operation.
+            **params: Static parameters of the forward.
+        """
+        arrays = [None if a is None else a._data for a in args]
+        edges = [None if a is None or not a._requires_grad else source_of(a) for a in args]
+        keep = recording.get() and any(e is not None for e in edges)
+        results, values = self._forward(*arrays, keep=keep, **params)
+        wrap = next(a for a in args if a is not None)._wrap
+        if not keep:
+            return tuple(wrap(y) for y in results)
+        saved = [*arrays, values, specification]
+        shape, dtype = tuple(y.shape for y in results), tuple(y.dtype for y in results)
+        node = Node(self, edges, saved, self._plan, shape, dtype)
+        return tuple(wrap(y, part) for y, part in zip(results, node.outputs(), strict=True))
+
+    def pullback(
+        self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
+    ) -> Iterator[tuple[Source, Any]]:
+        """Yield (source, gradient) for each wanted argument of ``node``."""
+        assert node.saved is not None  # the engine has checked
+        *_, values, specification = node.saved
+        edges = [e if e is not None and (wanted is None or wanted(e)) else None for e in node.edges]
+        if live:
+            with enable_grad():
+                results = specification()
+            pairs = [(y, part) for y, part in zip(results, g, strict=True) if y._requires_grad]
+            outputs, seeds = zip(*pairs, strict=True)
+            yield from pull(outputs, seeds, [e for e in edges if e is not None], True).items()
+            return
+        names = {name for name, e in zip(self.arguments, edges, strict=True) if e is not None}
+        gradients = self._backward(*g, values, names)
+        for name, edge in zip(self.arguments, edges, strict=True):
+            if edge is not None:
+                yield edge, gradients[name]

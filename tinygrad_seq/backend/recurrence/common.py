@@ -1,0 +1,156 @@
+"""What the recurrent kernels share: notation, places in time, products over all steps.
+
+Symbols: T steps, N sequences, I inputs, H hidden units, P projected; ⊙ the Hadamard product; for a
+value v, v̄ = ∂loss/∂v. h, c are the states before a step and h', c' those after it, in the order of
+reading: with ``reverse`` the step before t is t+1.
+
+Shapes: x ``(T, N, I)``; states ``(N, H)``; W ``(gates*H, I)``; U ``(gates*H, H or P)``; biases b, c
+``(gates*H,)`` or None; R ``(P, H)`` or None; mask ``(T, N)``, True where a step is no padding, or
+None. Padding holds finite numbers. A missing initial state, None, is zeros.
+
+A forward gives (results, saved); saved is None without ``keep``. A backward takes the gradients of
+the results (None is zero), saved, and the names of the gradients wanted; it may be called again.
+
+One step is two thin products and the gates; only the gates differ between devices, so those are
+functions of their own (``lstm_gates``, ...), which a backend may replace. They get the sums of a
+step as BLAS gives them, ``(N, gates*H)``, and keep the gates as ``(gates, N, H)``: there each
+gate lies in one piece, and a call of NumPy on it takes a third of the time.
+
+Both gate functions are one formula, with a slope s of ½ for σ and 1 for tanh, so that one tanh
+serves all gates (the slope inside is folded into the weights):
+
+    φ(a) = s tanh(s a) + (1 - s),    φ'(a) = (v + 2s - 1) ⊙ (1 - v)  for v = φ(a)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+Array: TypeAlias = Any
+
+ROWS = 512
+"""The inputs of at least so many rows are projected at a time: enough for BLAS, few for caches."""
+
+
+class Saved(NamedTuple):
+    """What a backward reads: arguments of the forward, and values of every step.
+
+    Attributes:
+        gates: Values of the gates ``(T, gates, N, H)``.
+        hs, cs: States before each step and after the last ``(T+1, N, H)``; in reverse, from the
+            last step to before the first.
+        hidden: One more value per step ``(T, N, H)``: the LSTM's h' before its projection, the
+            GRU's U_n h + c_n.
+    """
+
+    x: Array
+    W: Array
+    U: Array
+    mask: Array | None
+    reverse: bool
+    hs: Array
+    gates: Array = None
+    cs: Array = None
+    hidden: Array = None
+    R: Array = None
+
+
+def reading_order(count: int, reverse: bool) -> list[tuple[int, int, int]]:
+    """For each step in the order of reading: t, and the places of the states before and after."""
+    if reverse:
+        return [(t, t + 1, t) for t in reversed(range(count))]
+    return [(t, t, t + 1) for t in range(count)]
+
+
+def before_each(states: Array, reverse: bool) -> Array:
+    """Of states ``(T+1, N, H)`` those before each step ``(T, N, H)``."""
+    return states[1:] if reverse else states[:-1]
+
+
+def after_each(states: Array, reverse: bool) -> Array:
+    """Of states ``(T+1, N, H)`` those after each step ``(T, N, H)``."""
+    return states[:-1] if reverse else states[1:]
+
+
+def room_for(np: Any, x: Array, first: Array | None, size: int, reverse: bool) -> Array:
+    """Room for the states ``(T+1, N, size)``, with the first in its place."""
+    states = np.empty((x.shape[0] + 1, x.shape[1], size), x.dtype)
+    states[-1 if reverse else 0] = 0 if first is None else first
+    return states
+
+
+def slopes(np: Any, kinds: tuple[float, ...], H: int, dtype: Any) -> tuple[Array, Array]:
+    """The slopes of the gates, as they meet ``(gates, N, H)`` and ``(N, gates*H)``."""
+    s = np.asarray(kinds, dtype)
+    return s[:, None, None], np.repeat(s, H)
+
+
+def added(b: Array | None, c: Array | None) -> Array | None:
+    return c if b is None else b if c is None else b + c
+
+
+def projected(
+    np: Any, x: Array, W: Array, bias: Array | None, reverse: bool
+) -> Iterator[tuple[list[tuple[int, int, int]], Array]]:
+    """In the order of reading, some steps at a time: their places, W x + b ``(steps, N, ...)``."""
+    T, N, size = x.shape
+    count = max(1, min(T, -(-ROWS // max(N, 1))))
+    room = np.empty((count, N, W.shape[0]), x.dtype)
+    order = reading_order(T, reverse)
+    for first in range(0, T, count):
+        places = order[first : first + count]
+        low, wx = min(places)[0], room[: len(places)]
+        rows = wx.reshape(len(places) * N, W.shape[0])
+        np.matmul(x[low : low + len(places)].reshape(len(rows), size), W.T, rows)
+        if bias is not None:
+            rows += bias
+        yield places, wx
+
+
+def hold_at(np: Any, mask: Array | None, t: int) -> Array | None:
+    """Where step t is padding ``(N, 1)``; None if it is none."""
+    return None if mask is None or mask[t].all() else ~mask[t][:, None]
+
+
+def outputs(np: Any, hs: Array, mask: Array | None, reverse: bool) -> tuple[Array, Array]:
+    """y ``(T, N, H)``, zero at padding, and the last state ``(N, H)``."""
+    y, last = after_each(hs, reverse), hs[0 if reverse else -1].copy()
+    return (y if mask is None else np.where(mask[:, :, None], y, hs.dtype.type(0))), last
+
+
+def start(np: Any, g: Array | None, like: Array) -> Array:
+    """The gradient of a last state, to be written to."""
+    return np.zeros_like(like) if g is None else g.astype(like.dtype, copy=True)
+
+
+def receive(np: Any, h_: Array, gy: Array | None, t: int, hold: Array | None) -> None:
+    """h̄' += ȳ_t, but at padding, where y is the constant zero."""
+    if gy is not None:
+        np.add(h_, gy[t], out=h_, where=True if hold is None else ~hold)
+
+
+def parameters(
+    np: Any, wanted: Any, saved: Saved, ax_: Array, ah_: Array, h: Array
+) -> dict[str, Array]:
+    """Gradients that are one product over all steps and sequences.
+
+        x̄ = ā W,  W̄ = āᵀ x,  b̄ = Σ ā;    Ū = āᵀ h,  c̄ = Σ ā
+
+    Args:
+        ax_, ah_: ā ``(T*N, gates*H)`` of what W x + b and U h + c add to.
+        h: What U multiplied ``(T*N, H)``.
+    """
+    x = saved.x
+    gradients = {}
+    if "x" in wanted:
+        gradients["x"] = np.matmul(ax_, saved.W).reshape(x.shape)
+    if "W" in wanted:
+        gradients["W"] = np.matmul(ax_.T, x.reshape(ax_.shape[0], x.shape[2]))
+    if "U" in wanted:
+        gradients["U"] = np.matmul(ah_.T, h)
+    if "b" in wanted:
+        gradients["b"] = ax_.sum(0)
+    if "c" in wanted:
+        gradients["c"] = gradients["b"].copy() if ax_ is ah_ and "b" in wanted else ah_.sum(0)
+    return gradients
