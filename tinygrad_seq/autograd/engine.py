@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from ..backend import backend_of, xp
@@ -105,16 +106,18 @@ def pull(
     return _walk(outputs, gradients, None, create_graph, targets, segment=True)
 
 
-def reachable(sources: Sequence[Source], stop: Callable[[Source], bool]) -> list[Node]:
+def reachable(
+    sources: Sequence[Source], stop: Callable[[Source], bool] | None = None
+) -> list[Node]:
     """Every node that ``sources`` depend on, oldest first; not what lies beyond a ``stop``."""
     seen: set[Node] = set()
-    stack = list(sources)
+    stack: list[Source | None] = list(sources)
     while stack:
         source = stack.pop()
-        if isinstance(source, Node) and source not in seen and not stop(source):
+        if type(source) is Node and source not in seen and not (stop and stop(source)):
             seen.add(source)
-            stack.extend([e for e in source.edges if e is not None])
-    return sorted(seen, key=lambda node: node.time)
+            stack += source.edges
+    return sorted(seen, key=attrgetter("time"))
 
 
 def _listed(given: Any) -> list[Any]:
@@ -151,7 +154,7 @@ def _walk(
         sums.add(source_of(output), seed if create_graph else seed._data, fresh=False)
 
     ends = dict.fromkeys(targets or ())
-    nodes = reachable(list(sums.values), lambda source: segment and source in ends)
+    nodes = reachable(list(sums.values), ends.__contains__ if segment else None)
     wanted = None
     passed = set(nodes)  # the others are targets with nothing behind them that is wanted
     if targets is not None:
@@ -160,8 +163,10 @@ def _walk(
         passed = {node for node in nodes if any(map(wanted, node.edges))}
         if demand:
             _demand(ends, {*sums.values, *(e for node in passed for e in node.edges)})
-    for node in passed:
-        _check(node)  # before anything is changed
+    last = last_write()
+    for node in passed:  # before anything is changed
+        if node.saved is None or node.time < last:
+            _check(node)
 
     watched = watching.get()
     # A warning from inside a rule would not say where: that is what anomaly mode is for.
@@ -179,7 +184,9 @@ def _walk(
                 value = fit(value, source, node, sums)
                 if watched:
                     _watch(node, value)
-                sums.add(source, value, is_fresh(value, g, node))
+                # Only what a leaf gets is worth the question: it is kept.
+                fresh = type(source) is not Node and is_fresh(value, g, node)
+                sums.add(source, value, fresh)
             if not retain:
                 node.saved = None
         found = ends if targets is not None else list(sums.values)
@@ -244,7 +251,7 @@ def _check(node: Node) -> None:
             f"the graph behind {node.op.name} was freed by an earlier backward: pass "
             "retain_graph=True to that one to go through it again"
         )
-    if node.time < last_write() and node.plan is not None:
+    if node.plan is not None:
         for name, value in zip(node.plan.names, node.saved, strict=True):
             for array in value if type(value) is tuple else (value,):
                 if hasattr(array, "base") and written_since(array, node.time):

@@ -13,7 +13,8 @@ from .graph import Variable
 # What a forward takes as it is. NumPy's integer scalars and np.float64 become Python numbers: weak.
 PLAIN = frozenset((float, int, bool, type(None)))
 
-_FLOAT64 = numpy.dtype(numpy.float64)
+REAL = "fiubc"  # kinds of dtypes; complex numbers are for complex-step checks on arrays alone
+FLOAT64 = numpy.dtype(numpy.float64)
 
 
 def as_operand(value: Any, beside: Iterable[Any] = (), name: str = "an operation") -> Any:
@@ -24,7 +25,7 @@ def as_operand(value: Any, beside: Iterable[Any] = (), name: str = "an operation
     Raises:
         TypeError: it is nothing to compute with (a string, an object, a complex number).
     """
-    if is_array(value) and value.dtype.kind in "fiubc":
+    if is_array(value) and value.dtype.kind in REAL:
         return value
     if isinstance(value, (float, numpy.integer)):
         return value.item() if isinstance(value, numpy.generic) else value
@@ -60,9 +61,9 @@ def settle(out: Any, values: Iterable[Any]) -> Any:
     """A result as an array, which is float64 only if one of the ``values`` it came from was."""
     if type(out) is not numpy.ndarray:
         out = xp(out).asarray(out)
-    if out.dtype is _FLOAT64:
+    if out.dtype is FLOAT64:
         for value in values:
-            if getattr(value, "dtype", None) is _FLOAT64:
+            if getattr(value, "dtype", None) is FLOAT64:
                 return out
         return out.astype(result_dtype(*values))
     return out

@@ -29,7 +29,7 @@ import numpy
 from ..backend import is_array, result_dtype, xp
 from .graph import Node, Plan, Rule, Source, Variable
 from .mode import recording, watching
-from .operands import PLAIN, all_finite, as_operand, as_static, settle
+from .operands import FLOAT64, PLAIN, REAL, all_finite, as_operand, as_static, settle
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
@@ -150,7 +150,10 @@ class Primitive:
                     wanted |= bit
                     edge = arg.node or arg
             else:
-                values.append(arg if type(arg) in PLAIN else as_operand(arg, values, self.name))
+                kind = type(arg)
+                if not (kind in PLAIN or (kind is numpy.ndarray and arg.dtype.kind in REAL)):
+                    arg = as_operand(arg, values, self.name)
+                values.append(arg)
             edges.append(edge)
             bit <<= 1
         out = self.forward(*values, **params)
@@ -158,7 +161,7 @@ class Primitive:
             return out
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
-        if not self._says_dtype:
+        if type(out) is not numpy.ndarray or (out.dtype is FLOAT64 and not self._says_dtype):
             out = settle(out, values)
         node = None
         if wanted and self.rules and out.dtype.kind in "fc" and recording.get():
@@ -284,7 +287,8 @@ class Primitive:
         position = plan.names.index("i") if self.variadic and "i" in plan.names else None
         if position is not None:
             saved = list(saved)  # i is written into it, and another thread may be here too
-        for i, (edge, use) in enumerate(zip(node.edges, plan.uses, strict=True)):
+        for i, use in enumerate(plan.uses):
+            edge = node.edges[i]
             if edge is None or use is None or (wanted is not None and not wanted(edge)):
                 continue
             if position is not None:

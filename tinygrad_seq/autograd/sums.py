@@ -51,18 +51,13 @@ class Sums:
 
     def take(self, node: Node, keep: bool) -> Any:
         """The complete gradient of ``node``, after its hooks; forgotten here unless ``keep``."""
-        g = self.values.get(node)
-        if g is None:
-            return None
+        g = self.values.pop(node, None)
         if type(g) is list:
             g = self._whole(g, node)
-        elif node.hooks or node.retained:
+        elif (node.hooks or node.retained) and g is not None:
             g = self._hooked(g, node)
-        if keep:
+        if keep and g is not None:
             self.values[node] = g
-        else:
-            del self.values[node]
-            self._owned.discard(node)
         return g
 
     def final(self, source: Source, hooks: bool) -> Any:
@@ -133,9 +128,12 @@ def is_fresh(value: Any, g: Any, node: Node) -> bool:
 
     Believed of the library's own rules only: a user's may give an array that it keeps.
     """
-    if node.plan is None or not node.plan.pure or getattr(value, "base", g) is not None:
+    plan = node.plan
+    if plan is None or not plan.pure or value is g or getattr(value, "base", g) is not None:
         return False
-    for held in (g, *(node.saved or ())):
+    if type(g) is tuple and any(value is part for part in g):
+        return False
+    for held in node.saved or ():
         if value is held or (type(held) is tuple and any(value is part for part in held)):
             return False
     return True

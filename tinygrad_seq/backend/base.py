@@ -103,9 +103,10 @@ def backend_of(*values: Any) -> Backend:
     return _numpy
 
 
-def xp(*values: Any) -> Any:
-    """The array namespace (NumPy's names) of the first array among ``values``."""
-    return backend_of(*values).np
+def xp(value: Any = None, *others: Any) -> Any:
+    """The array namespace (NumPy's names) of the first array among the arguments."""
+    backend = _by_type.get(type(value))
+    return backend_of(*others).np if backend is None else backend.np
 
 
 def is_array(value: Any) -> bool:
