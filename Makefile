@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types examples check clean
+.PHONY: help demo test lint types examples bench check clean
 
 help:
 	@echo "make demo      train a character model on real text and print samples (3 minutes)"
 	@echo "make test      run the whole suite"
 	@echo "make check     lint, types, tests and the examples in their quick form"
+	@echo "make bench     race a training step against PyTorch, JAX, autograd, MyGrad (ARGS=--short)"
 	@echo "make clean     remove what the other targets made"
 
 # A stamp per extra: installed anew when pyproject.toml changes.
@@ -34,6 +35,9 @@ types: $(VENV)/made-dev
 
 examples: $(VENV)/made-examples
 	$(BIN)/python examples/char_lm.py --quick
+
+bench: $(VENV)/made-bench
+	$(BIN)/python benchmarks/recurrent.py $(ARGS)
 
 check: lint types test examples
 

@@ -1,0 +1,230 @@
+"""A training step of a recurrent layer, against what a user would pick instead.
+
+    python benchmarks/recurrent.py            # all rows, LSTM, GRU and RNN, one and two threads
+    python benchmarks/recurrent.py --short    # under three minutes
+
+Every contender runs in a process of its own and they take turns, A B A B; the figure is the median
+of the paired ratios of wall time (first quartile to third). In the same run, outputs and gradients
+must agree with the first contender's. Writes ``runs/bench/recurrent.{md,json,png}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from contenders import CONTENDERS, GATES, missing
+
+HERE = Path(__file__).parent
+ROWS = [
+    (35, 20, 200, 200),
+    (35, 20, 650, 650),
+    (32, 1024, 28, 32),
+    (100, 32, 64, 128),
+    (100, 64, 128, 512),
+    (784, 32, 1, 128),
+    (50, 128, 64, 256),
+    (1000, 1, 32, 32),
+]
+SHORT = [ROWS[0], ROWS[2], ROWS[3], ROWS[7]]
+SLOW = {"autograd", "mygrad"}  # shown on the first and last row only: minutes elsewhere
+PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # choose slower products than the machine has
+
+
+def make(row, kind, path):
+    """Weights, input and upstream gradient of a row, the same for all."""
+    steps, batch, size, hidden = row
+    rng = np.random.default_rng(0)
+    bound, rows = hidden**-0.5, GATES[kind] * hidden
+    arrays = {
+        "x": rng.normal(size=(steps, batch, size)),
+        "g": rng.normal(size=(steps, batch, hidden)),
+        "weight_ih": rng.uniform(-bound, bound, (rows, size)),
+        "weight_hh": rng.uniform(-bound, bound, (rows, hidden)),
+        "bias_ih": rng.uniform(-bound, bound, rows),
+        "bias_hh": rng.uniform(-bound, bound, rows),
+    }
+    np.savez(path, **{name: a.astype("f4") for name, a in arrays.items()})
+
+
+def start(name, kind, path, threads):
+    env = {k: v for k, v in os.environ.items() if k not in PINS}
+    pools = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+    env |= {f"{pool}_NUM_THREADS": str(threads) for pool in pools}
+    env["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+    env["TINYGRAD_SEQ_THREADS"] = str(threads)
+    process = subprocess.Popen(
+        [sys.executable, HERE / "contenders.py", name, kind, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=env,
+    )
+    if process.stdout.readline() != "ready\n":
+        raise RuntimeError(f"{name} failed on {kind} {path}")
+    return process
+
+
+def race(row, kind, threads, names, turns):
+    """Seconds of every turn of each contender, and whether their results agree."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "row.npz"
+        make(row, kind, path)
+        runners = {name: start(name, kind, path, threads) for name in names}
+        times = {name: [] for name in names}
+        for _ in range(turns):
+            for name, process in runners.items():
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                times[name].append(float(process.stdout.readline()))
+        for process in runners.values():
+            process.stdin.close()
+            process.wait()
+        agree = {}
+        first = np.load(f"{path}.{names[0]}.npz")
+        for name in names[1:]:
+            if Path(f"{path}.{name}.npz").exists():
+                other = np.load(f"{path}.{name}.npz")
+                pairs = [(first[k], other[k]) for k in first]
+                scale = [float(np.abs(a).max()) for a, _ in pairs]
+                error = [float(np.abs(a - b).max()) for a, b in pairs]
+                agree[name] = max(e / s for e, s in zip(error, scale, strict=True))
+    return times, agree
+
+
+def ratios(times, base):
+    """Median and quartiles of the paired ratios of ``base`` to each other contender."""
+    mine = np.array(times[base])
+    return {
+        name: np.percentile(mine / np.array(theirs), (50, 25, 75)).round(3).tolist()
+        for name, theirs in times.items()
+        if name != base
+    }
+
+
+def machine():
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((x.split(": ")[1] for x in lines if x.startswith("model name")), cpu)
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    for name in ("torch", "jax", "autograd", "mygrad", "numba"):
+        try:
+            versions[name] = __import__("importlib.metadata").metadata.version(name)
+        except ImportError:
+            versions[name] = "not installed"
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform(), **versions}
+
+
+def markdown(report):
+    lines = [f"Machine: {', '.join(f'{k} {v}' for k, v in report['machine'].items())}", ""]
+    for kind in GATES:
+        for threads in (1, 2):
+            found = [r for r in report["rows"] if (r["kind"], r["threads"]) == (kind, threads)]
+            if not found:
+                continue
+            names = list(dict.fromkeys(name for r in found for name in r["ratios"]))
+            lines += [f"### {kind}, {threads} thread{'s' * (threads > 1)}", ""]
+            heads = [n if "÷" in n else f"÷ {n}" for n in names]
+            lines += ["| (T, N, I, H) | ms | " + " | ".join(heads) + " |"]
+            lines += ["|---" * (2 + len(names)) + "|"]
+            for r in found:
+                cells = []
+                for name in names:
+                    if name in r["ratios"]:
+                        m, low, high = r["ratios"][name]
+                        cells.append(f"{m:.2f} ({low:.2f}–{high:.2f})")
+                    else:
+                        cells.append("")
+                row = ", ".join(map(str, r["row"]))
+                lines.append(f"| ({row}) | {1e3 * r['seconds']:.1f} | " + " | ".join(cells) + " |")
+            means = []
+            for name in names:
+                values = [r["ratios"][name][0] for r in found if name in r["ratios"]]
+                means.append(f"{np.exp(np.log(values).mean()):.2f}")
+            lines += ["| geometric mean | | " + " | ".join(means) + " |", ""]
+    return "\n".join(lines)
+
+
+def draw(report, path):
+    """Ratios to torch.nn, one bar per row: left of the line is faster."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = [r for r in report["rows"] if r["threads"] == 1 and "torch" in r["ratios"]]
+    kinds = list(dict.fromkeys(r["kind"] for r in found))
+    figure, axes = plt.subplots(1, len(kinds), figsize=(3.4 * len(kinds), 3.2), sharey=True,
+                                layout="constrained", squeeze=False)  # fmt: skip
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        rows = [r for r in found if r["kind"] == kind]
+        values = [r["ratios"]["torch"][0] for r in rows]
+        axis.barh([str(r["row"]) for r in rows], values, color="tab:blue")
+        axis.axvline(1, color="black", linewidth=1)
+        axis.set(
+            title=kind, xlabel="time ÷ torch.nn, 1 thread", xlim=(0, max(1.6, min(3, max(values))))
+        )
+        axis.invert_yaxis()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--short", action="store_true", help="fewer rows and turns")
+    parser.add_argument("--kinds", nargs="*", choices=GATES, default=list(GATES))
+    parser.add_argument("--threads", nargs="*", type=int, default=None)
+    parser.add_argument("--turns", type=int, default=None)
+    parser.add_argument("--only", nargs="*", choices=CONTENDERS, help="these contenders")
+    parser.add_argument("--out", default="runs/bench")
+    options = parser.parse_args()
+    turns = options.turns or (3 if options.short else 7)
+    names = ["tinygrad_seq", *(n for n in options.only or CONTENDERS if n != "tinygrad_seq")]
+    absent = [name for name in names if missing(name)]
+    for name in absent:
+        print(f"left out: {name} is not installed")
+    report = {"machine": machine(), "turns": turns, "rows": []}
+    for threads in options.threads or ([1] if options.short else [1, 2]):
+        for kind in options.kinds:
+            for row in SHORT if options.short else ROWS:
+                here = [n for n in names if n not in absent]
+                if row not in (ROWS[0], ROWS[-1]):
+                    here = [n for n in here if n not in SLOW]
+                times, agree = race(row, kind, threads, here, turns)
+                wrong = {name: error for name, error in agree.items() if error > 1e-3}
+                if wrong:
+                    raise SystemExit(f"{kind} {row}: results differ from tinygrad_seq's: {wrong}")
+                mine = float(np.median(times["tinygrad_seq"]))
+                found = ratios(times, "tinygrad_seq")
+                if "torch_eager" in times and "tinygrad_seq_unrolled" in times:
+                    pair = {n: times[n] for n in ("tinygrad_seq_unrolled", "torch_eager")}
+                    (own,) = ratios(pair, "tinygrad_seq_unrolled").values()
+                    found["tinygrad_seq_unrolled ÷ torch_eager"] = own
+                report["rows"].append(
+                    {"kind": kind, "threads": threads, "row": row, "seconds": mine,
+                     "ratios": found, "largest difference": agree}
+                )  # fmt: skip
+                shown = ", ".join(f"{n} {v[0]:.2f}" for n, v in found.items())
+                print(
+                    f"{kind} {row} {threads} thread(s): {1e3 * mine:.1f} ms; ratio to {shown}",
+                    flush=True,
+                )
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recurrent.json").write_text(json.dumps(report, indent=1))
+    (out / "recurrent.md").write_text(markdown(report))
+    draw(report, out / "recurrent.png")
+    print(f"\n{markdown(report)}\nwritten to {out}/recurrent.md, .json, .png")
+
+
+if __name__ == "__main__":
+    main()
