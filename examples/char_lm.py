@@ -34,7 +34,6 @@ class CharModel(nn.Module):
     """Characters in, scores of the next character out, one for each of the vocabulary."""
 
     def __init__(self, cell: str, vocabulary: int, hidden: int, layers: int, dropout: float):
-        super().__init__()
         self.embed = nn.Embedding(vocabulary, 64)
         self.recur = getattr(nn, cell)(64, hidden, num_layers=layers, dropout=dropout)
         self.read = nn.Linear(hidden, vocabulary)
@@ -103,7 +102,7 @@ def sample(model, ids, length, temperature):
     return np.array(written)
 
 
-def draw(history, baselines, path):
+def draw(history, baselines, title, path):
     """The loss curve beside the n-grams, as a picture."""
     import matplotlib
 
@@ -111,14 +110,16 @@ def draw(history, baselines, path):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    epochs = range(1, len(history) + 1)
-    for line, name in zip(np.transpose(history), ("training", "validation"), strict=True):
+    epochs, *lines = np.transpose(history)
+    for line, name in zip(lines, ("training", "validation"), strict=True):
         axes.plot(epochs, line, "o-", label=name)
-    for (name, bits), style in zip(baselines.items(), (":", "-.", "--"), strict=True):
-        axes.axhline(bits, color="gray", linestyle=style, label=name)
-    axes.set(xlabel="epoch", ylabel="bits per character", title="Character language model")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
+    for name, bits in baselines.items():
+        axes.axhline(bits, color="gray", linestyle="--", linewidth=1)
+        axes.text(
+            1, bits, f"{name} ", transform=axes.get_yaxis_transform(), ha="right", va="bottom"
+        )
+    axes.set(xlabel="epoch", ylabel="bits per character", title=title)
+    axes.legend(loc="upper center")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -145,7 +146,20 @@ def read_text(path: str | None) -> str:
         from pydoc_data.topics import topics
 
         return "\n\n".join(topics[name] for name in sorted(topics))
-    return Path(path).read_text(encoding="utf-8")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: {error}") from None
+
+
+def beginning(start: str | None, tokenizer: data.CharTokenizer, valid: np.ndarray) -> np.ndarray:
+    """What samples begin with, as ids: as asked, or "The ", or as the validation text does."""
+    if start is None:
+        return tokenizer.encode("The ") if set("The ") <= set(tokenizer.vocabulary) else valid[:20]
+    unknown = set(start) - set(tokenizer.vocabulary)
+    if unknown:
+        raise ValueError(f"--start has characters that the text does not: {sorted(unknown)}")
+    return tokenizer.encode(start)
 
 
 def main(argv: list[str] | None = None) -> float:
@@ -155,9 +169,11 @@ def main(argv: list[str] | None = None) -> float:
     text = read_text(options.text)
     if options.quick:
         text = text[:60_000]
+    if len(text) < 10 * options.steps:
+        raise ValueError(f"a longer text is needed: {len(text)} characters, {options.steps} steps")
     tokenizer = data.CharTokenizer.from_text(text)
     train, valid = data.split(tokenizer.encode(text), validation=0.1)
-    start = tokenizer.encode(options.start) if options.start else valid[:20]
+    start = beginning(options.start, tokenizer, valid)
     batches = data.Streams(train, options.steps, options.batch)
 
     model = CharModel(options.cell, len(tokenizer), options.hidden, options.layers, options.dropout)
@@ -179,6 +195,8 @@ def main(argv: list[str] | None = None) -> float:
     kept = {"history": [], "best": np.inf, "bad": 0, "weights": model.state_dict()}
     kept |= {"state": None, "sums": [0.0, 0]}  # of the epoch under way
     if options.resume:
+        if not path.exists():
+            raise ValueError(f"there is no {path} to resume: train without --resume first")
         kept = checkpoint.restore(path)
         print(f"resumed {path} in epoch {batches.epoch + 1}, after batch {batches.position}")
 
@@ -188,6 +206,7 @@ def main(argv: list[str] | None = None) -> float:
         train_epoch(model, optimizer, batches, kept, run)
         nats, complete = evaluate(model, valid), batches.position == 0
         point = [data.bits_per_character(n) for n in (kept["sums"][0] / kept["sums"][1], nats)]
+        done = epoch if complete else epoch - 1 + batches.position / len(batches)
         part = "" if complete else f" to batch {batches.position} of {len(batches)}"
         print(
             f"epoch {epoch}{part}: training {point[0]:.3f}, validation {point[1]:.3f} bits/char, "
@@ -196,11 +215,15 @@ def main(argv: list[str] | None = None) -> float:
         better = {"best": nats, "weights": model.state_dict()} if nats < kept["best"] else {}
         if complete:  # the next epoch starts the text afresh
             schedule.step(nats)
-            kept |= better | {"history": [*kept["history"], point], "state": None, "sums": [0.0, 0]}
+            kept |= better | {
+                "history": [*kept["history"], [done, *point]],
+                "state": None,
+                "sums": [0.0, 0],
+            }
             kept["bad"] = 0 if better else kept["bad"] + 1
         checkpoint.save(path, **kept)
         if not complete:  # for this report alone: a resumed run goes on as if it had never stopped
-            kept |= better | {"history": [*kept["history"], point]}
+            kept |= better | {"history": [*kept["history"], [done, *point]]}
     if run.interrupted:
         print(f"stopped by Ctrl-C; saved to {path}: --resume goes on")
         return data.bits_per_character(kept["best"])
@@ -208,7 +231,7 @@ def main(argv: list[str] | None = None) -> float:
     model.load_state_dict(kept["weights"])
     best = data.bits_per_character(kept["best"])
     print(f"\n{options.cell}: {best:.3f} bits per character, trigram: {baselines['trigram']:.3f}")
-    draw(kept["history"], baselines, out / "char_lm.png")
+    draw(kept["history"], baselines, f"{options.cell}, {weights:,} weights", out / "char_lm.png")
     print(f"loss curve: {out / 'char_lm.png'}; checkpoint: {path}")
     for temperature in options.temperatures:
         written = tokenizer.decode(sample(model, start, options.length, temperature))
@@ -219,22 +242,30 @@ def main(argv: list[str] | None = None) -> float:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    def positive(kind):
+        def parsed(given):
+            if not kind(given) > 0:
+                raise argparse.ArgumentTypeError(f"must be above 0; got {given}")
+            return kind(given)
+
+        return parsed
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    add = parser.add_argument
+    add, count, number = parser.add_argument, positive(int), positive(float)
     add("--text", help="a UTF-8 file to learn (default: Python's documentation)")
     add("--cell", choices=("RNN", "GRU", "LSTM"), default="LSTM")
-    add("--hidden", type=int, default=256, help="hidden units")
-    add("--layers", type=int, default=1)
+    add("--hidden", type=count, default=256, help="hidden units")
+    add("--layers", type=count, default=1)
     add("--dropout", type=float, default=0.0, help="between layers")
-    add("--steps", type=int, default=64, help="T, the window of truncated BPTT")
-    add("--batch", type=int, default=32, help="N, parallel streams")
-    add("--lr", type=float, default=4e-3)
-    add("--epochs", type=int, default=12)
-    add("--minutes", type=float, default=2.3, help="stop training after this long")
-    add("--patience", type=int, default=3, help="stop after so many epochs without improvement")
-    add("--temperatures", type=float, nargs="*", default=[0.5, 0.8])
-    add("--length", type=int, default=400, help="characters per sample")
-    add("--start", help="what samples begin with (default: as the validation text does)")
+    add("--steps", type=count, default=64, help="T, the window of truncated BPTT")
+    add("--batch", type=count, default=32, help="N, parallel streams")
+    add("--lr", type=number, default=4e-3)
+    add("--epochs", type=count, default=12)
+    add("--minutes", type=number, default=2.3, help="stop training after this long")
+    add("--patience", type=count, default=3, help="stop after so many epochs without improvement")
+    add("--temperatures", type=number, nargs="*", default=[0.5, 0.8])
+    add("--length", type=count, default=400, help="characters per sample")
+    add("--start", help="what samples begin with")
     add("--seed", type=int, default=1)
     add("--out", default="runs", help="folder for checkpoint and picture")
     add("--resume", action="store_true", help="go on from the checkpoint")

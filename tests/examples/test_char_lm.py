@@ -97,12 +97,13 @@ def run(*arguments, **options):
     ("content", "sentence"),
     [
         ("too short", "longer text"),
-        ("", "at least one token"),
+        ("", "longer text"),
+        (b"\xff\xfe\x00binary", "no UTF-8 text"),
     ],
 )
 def test_a_bad_text_gets_a_sentence(tmp_path, content, sentence):
     path = tmp_path / "text.txt"
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     done = run("--text", str(path), "--out", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
@@ -114,7 +115,11 @@ def test_a_missing_text_or_checkpoint_gets_a_sentence(text, tmp_path):
     done = run("--text", str(tmp_path / "absent.txt"))
     assert (done.returncode, "absent.txt" in done.stderr) == (1, True)
     done = run("--text", text, "--resume", "--out", str(tmp_path), *SMALL)
-    assert (done.returncode, "char_lm.npz" in done.stderr) == (1, True)
+    assert (done.returncode, "without --resume first" in done.stderr) == (1, True)
+    done = run("--text", text, "--start", "日本", "--out", str(tmp_path), *SMALL)
+    assert (done.returncode, "--start has characters" in done.stderr) == (1, True)
+    done = run("--temperatures", "0")
+    assert (done.returncode, "above 0" in done.stderr) == (2, True)
     assert "Traceback" not in done.stderr
 
 
