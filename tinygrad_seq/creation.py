@@ -20,18 +20,27 @@ def tensor(
     return made.requires_grad_(requires_grad)
 
 
+def _shape(given: tuple[Any, ...]) -> tuple[int, ...]:
+    """``(3, 4)`` or ``((3, 4),)`` as a shape."""
+    listed = len(given) == 1 and isinstance(given[0], (tuple, list))
+    shape = tuple(given[0] if listed else given)
+    if not all(isinstance(n, (int, numpy.integer)) for n in shape):
+        raise TypeError(f"a shape is made of integers, and dtype= is given by name; got {given}")
+    return shape
+
+
 def _made(array: Any, requires_grad: bool) -> Tensor:
     return Tensor(array, requires_grad=requires_grad)
 
 
-def zeros(shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros of a shape, float32 by default."""
-    return _made(numpy.zeros(shape, dtype or default_dtype()), requires_grad)
+def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of a shape, ``zeros(3, 4)`` or ``zeros((3, 4))``, float32 by default."""
+    return _made(numpy.zeros(_shape(shape), dtype or default_dtype()), requires_grad)
 
 
-def ones(shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones of a shape, float32 by default."""
-    return _made(numpy.ones(shape, dtype or default_dtype()), requires_grad)
+def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of a shape, ``ones(3, 4)`` or ``ones((3, 4))``, float32 by default."""
+    return _made(numpy.ones(_shape(shape), dtype or default_dtype()), requires_grad)
 
 
 def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -80,14 +89,16 @@ def eye(n: int, m: int | None = None, dtype: Any = None, requires_grad: bool = F
     return _made(numpy.eye(n, m, dtype=dtype or default_dtype()), requires_grad)
 
 
-def rand(*shape: int, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Uniform on [0, 1), from the library's seeded generator."""
-    return _made(generator().random(shape).astype(dtype or default_dtype()), requires_grad)
+def rand(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform on [0, 1), ``rand(3, 4)`` or ``rand((3, 4))``; from the library's generator."""
+    return _made(generator().random(_shape(shape)).astype(dtype or default_dtype()), requires_grad)
 
 
-def randn(*shape: int, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Standard normal, from the library's seeded generator."""
-    return _made(generator().standard_normal(shape).astype(dtype or default_dtype()), requires_grad)
+def randn(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Standard normal, ``randn(3, 4)`` or ``randn((3, 4))``; from the library's generator."""
+    return _made(
+        generator().standard_normal(_shape(shape)).astype(dtype or default_dtype()), requires_grad
+    )
 
 
 def from_dlpack(other: Any) -> Tensor:

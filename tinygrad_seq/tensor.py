@@ -25,6 +25,20 @@ HostArray: TypeAlias = numpy.ndarray[Any, Any]
 _hook_ids = itertools.count()
 
 
+def _in_place(op: Callable[..., Any], sign: str) -> Callable[[Any, Any], Any]:
+    """``t += v`` makes a new tensor; where a write into a parameter must be meant, say so."""
+
+    def operator(self: Tensor, other: Any) -> Any:
+        if self._requires_grad and self.node is None and not is_grad_enabled():
+            raise RuntimeError(
+                f"p {sign}= v makes a new tensor and would leave the parameter as it is: write "
+                f"with p.copy_(p {sign} v)"
+            )
+        return op(self, other)
+
+    return operator
+
+
 def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """The operator for a tensor on the right."""
     return lambda self, other: op(other, self)
@@ -305,7 +319,7 @@ class Tensor(Variable):
     copy = clone
 
     def copy_(self, value: Any) -> Tensor:
-        """Write ``value`` into this tensor's memory: the one in-place operation.
+        """Write ``value`` into this tensor's memory, as ``t[...] = value`` does off the graph.
 
         Raises:
             RuntimeError: the tensor is on the graph, or requires grad outside ``no_grad``.
@@ -367,6 +381,10 @@ class Tensor(Variable):
     __rmod__ = _reflected(ops.remainder)
     __rpow__ = _reflected(ops.power)
     __rmatmul__ = _reflected(ops.matmul)
+    __iadd__ = _in_place(ops.add, "+")
+    __isub__ = _in_place(ops.subtract, "-")
+    __imul__ = _in_place(ops.multiply, "*")
+    __itruediv__ = _in_place(ops.divide, "/")
     __neg__ = ops.negative
 
     def __pos__(self) -> Tensor:

@@ -147,6 +147,21 @@ def test_creation():
     assert ts.zeros(2, requires_grad=True).requires_grad
 
 
+def test_shapes_are_given_in_either_form():
+    for make in (ts.zeros, ts.ones, ts.rand, ts.randn):
+        assert make(3, 4).shape == make((3, 4)).shape == (3, 4)
+        assert make(3).shape == (3,)
+    with pytest.raises(TypeError, match="dtype="):
+        ts.zeros((3, 4), "f8")
+
+
+def test_names_and_shapes_that_do_not_fit_are_answered():
+    with pytest.raises(AttributeError, match="called concatenate"):
+        _ = ts.cat
+    with pytest.raises(ValueError, match=r"matmul of shapes \(3, 4\) and \(3, 4\)"):
+        ts.ones(3, 4) @ ts.ones(3, 4)
+
+
 def test_random_numbers_repeat_from_their_seed():
     ts.manual_seed(7)
     first = ts.randn(3).tolist() + ts.rand(3).tolist()

@@ -25,6 +25,15 @@ def test_augmented_assignment_makes_a_new_tensor():
     np.testing.assert_array_equal(x.grad.numpy(), [1.0, 1.0])
 
 
+def test_augmented_assignment_of_a_parameter_under_no_grad_says_what_to_do():
+    p = leaf([1.0, 2.0])
+    with ts.no_grad():
+        with pytest.raises(RuntimeError, match=r"p\.copy_\(p - v\)"):
+            p -= 0.5
+        p.copy_(p - 0.5)
+    assert p.data.tolist() == [0.5, 1.5]
+
+
 def test_item_assignment_on_a_tracked_tensor_names_the_functional_form():
     x = leaf([1.0, 2.0])
     with pytest.raises(RuntimeError, match="index_set"):

@@ -25,6 +25,8 @@ def pad_sequences(
         ValueError: No sequences, an empty one, or trailing axes that differ.
         TypeError: dtypes that differ, or one that cannot hold ``value``.
     """
+    if any(isinstance(sequence, str) for sequence in sequences):
+        raise TypeError("pad_sequences takes ids or numbers: encode texts first (CharTokenizer)")
     arrays = [np.asarray(sequence) for sequence in sequences]
     if not arrays:
         raise ValueError("pad_sequences needs at least one sequence; got none")

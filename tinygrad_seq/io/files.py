@@ -44,6 +44,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         FileNotFoundError: The folder does not exist.
         ImportError: The library of the format is not installed.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"save(path, tree) takes the path first; got {type(path).__name__}")
     path = Path(path)
     form = _format_of(path)
     document, arrays = encode(tree)

@@ -23,11 +23,19 @@ def matmul(a: Array, b: Array, /) -> Array:
     (..., m, n) (..., n, p) → (..., m, p) with leading axes broadcast.
     """
     np = xp(a, b)
-    if np.ndim(b) == 2 and np.ndim(a) > 2:  # one product over all leading axes, not one for each
-        *leading, n = a.shape
-        flat = np.matmul(a.reshape(math.prod(leading), n), b)
-        return flat.reshape(*leading, b.shape[-1])
-    return np.matmul(a, b)
+    try:
+        if (
+            np.ndim(b) == 2 and np.ndim(a) > 2
+        ):  # one product over all leading axes, not one for each
+            *leading, n = a.shape
+            flat = np.matmul(a.reshape(math.prod(leading), n), b)
+            return flat.reshape(*leading, b.shape[-1])
+        return np.matmul(a, b)
+    except ValueError:
+        raise ValueError(
+            f"matmul of shapes {np.shape(a)} and {np.shape(b)}: the last axis of the first must be "
+            "as long as the last but one (or only) of the second"
+        ) from None
 
 
 def _swap(x: Any) -> Any:

@@ -77,6 +77,8 @@ def clip_grad_value_(params: Tensor | Iterable[Tensor], clip_value: float) -> No
 
 
 def _gradients(params: Tensor | Iterable[Tensor]) -> list[Array]:
+    if hasattr(params, "parameters"):
+        raise TypeError("clipping takes parameters: pass model.parameters()")
     given = [params] if isinstance(params, Tensor) else params
     return [p.grad.data for p in given if p.grad is not None]
 

@@ -25,6 +25,10 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(self).__name__} schedules an Optimizer; got {type(optimizer).__name__}"
+            )
         self.optimizer = optimizer
         self.count = 0
         self.base_lrs = self.lrs
