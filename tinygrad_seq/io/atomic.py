@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise FileNotFoundError(f"cannot save {path}: there is no folder {target.parent}")
     if target.is_dir():
         raise IsADirectoryError(f"cannot save {path}: it is a folder")
-    temporary = target.parent / f".saving-{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / f".saving-{os.urandom(8).hex()}.tmp"
     try:
         # open() gives the mode that the umask allows, unlike the tempfile module's 0600.
         with open(temporary, "xb") as file:
