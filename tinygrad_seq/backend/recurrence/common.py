@@ -1,31 +1,33 @@
 """What the recurrent kernels share: notation, places in time, products over all steps.
 
-Symbols: T steps, N sequences, I inputs, H hidden units, P projected; ⊙ the Hadamard product; for a
+Symbols: T steps, N sequences, D inputs, H hidden units, P projected; ⊙ the Hadamard product; for a
 value v, v̄ = ∂loss/∂v. h, c are the states before a step and h', c' those after it, in the order of
 reading: with ``reverse`` the step before t is t+1.
 
-Shapes: x ``(T, N, I)``; states ``(N, H)``; W ``(gates*H, I)``; U ``(gates*H, H or P)``; biases b, c
+Shapes: x ``(T, N, D)``; states ``(N, H)``; W ``(gates*H, D)``; U ``(gates*H, H or P)``; biases b, c
 ``(gates*H,)`` or None; R ``(P, H)`` or None; mask ``(T, N)``, True where a step is no padding, or
 None. Padding holds finite numbers. A missing initial state, None, is zeros.
 
 A forward gives (results, saved); saved is None without ``keep``. A backward takes the gradients of
 the results (None is zero), saved, and the names of the gradients wanted; it may be called again.
 
-One step is two thin products and the gates; only the gates differ between devices, so those are
-functions of their own (``lstm_gates``, ...), which a backend may replace. They get the sums of a
-step as BLAS gives them, ``(N, gates*H)``, and keep the gates as ``(gates, N, H)``: there each
-gate lies in one piece, and a call of NumPy on it takes a third of the time.
+The inputs of many steps are projected in one product, and the gradients of the parameters are one
+product over all steps. What must go step by step, the ``..._steps`` functions, a backend may
+replace. There each gate is a block of its own, ``(gates, N, H)``: a call of NumPy on a block in one
+piece takes a third of the time that it takes on a slice of every row.
 
-Both gate functions are one formula, with a slope s of ½ for σ and 1 for tanh, so that one tanh
-serves all gates (the slope inside is folded into the weights):
+One tanh serves all gates of a step, since σ is a tanh: its inner ½ is folded into the weights.
 
-    φ(a) = s tanh(s a) + (1 - s),    φ'(a) = (v + 2s - 1) ⊙ (1 - v)  for v = φ(a)
+    σ(a) = ½ tanh(½ a) + ½,    σ'(a) = σ (1 - σ),    tanh'(a) = 1 - tanh²
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
+
+import numpy
 
 Array: TypeAlias = Any
 
@@ -73,17 +75,62 @@ def after_each(states: Array, reverse: bool) -> Array:
     return states[:-1] if reverse else states[1:]
 
 
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what a step frees for the next step, once for the process.
+
+    glibc gives freed blocks of more than a threshold back to the system, and a training step then
+    spends a fifth of its time on page faults. Freeing one large block raises the threshold, up to
+    32 MiB; the block is never touched, so this takes no time and no memory.
+    """
+    block = numpy.empty(31 << 20, numpy.uint8)
+    del block
+
+
 def room_for(np: Any, x: Array, first: Array | None, size: int, reverse: bool) -> Array:
     """Room for the states ``(T+1, N, size)``, with the first in its place."""
+    _keep_freed_memory()
     states = np.empty((x.shape[0] + 1, x.shape[1], size), x.dtype)
     states[-1 if reverse else 0] = 0 if first is None else first
     return states
 
 
-def slopes(np: Any, kinds: tuple[float, ...], H: int, dtype: Any) -> tuple[Array, Array]:
-    """The slopes of the gates, as they meet ``(gates, N, H)`` and ``(N, gates*H)``."""
-    s = np.asarray(kinds, dtype)
-    return s[:, None, None], np.repeat(s, H)
+def blocks_of(np: Any, A: Array, halved: int, gates: int, turn: int = 0) -> Array:
+    """A block for each gate of W, U or a bias: ``(gates, H, ...)``, a copy.
+
+    Args:
+        A: The array ``(gates*H, ...)``.
+        halved: So many gates, after turning, are σ, and get their ½.
+        turn: So many gates are taken from the end to the front.
+    """
+    blocks = np.roll(A.reshape(gates, -1, *A.shape[1:]), turn, axis=0)
+    blocks[:halved] *= A.dtype.type(0.5)
+    return blocks
+
+
+def as_columns(np: Any, blocks: Array) -> Array:
+    """Blocks ``(gates, H, P)`` as right operands ``(gates, P, H)``, for many thin products."""
+    return np.ascontiguousarray(blocks.swapaxes(1, 2))
+
+
+def squash(np: Any, v: Array, halved: int) -> None:
+    """The values of the gates from their halved sums, in place."""
+    np.tanh(v, v)
+    v[:halved] *= v.dtype.type(0.5)
+    v[:halved] += v.dtype.type(0.5)
+
+
+def pull_back(np: Any, a: Array, U: Array, room: Array, h_: Array) -> None:
+    """h̄ = Σ ā U over the gates.
+
+    Args:
+        a: ā ``(gates, N, H)``.
+        U: ``(gates, H, P)``.
+        room: Room ``(gates, N, P)``.
+        h_: Written ``(N, P)``.
+    """
+    np.matmul(a, U, room)
+    np.add.reduce(room, axis=0, out=h_)
 
 
 def added(b: Array | None, c: Array | None) -> Array | None:
@@ -93,19 +140,26 @@ def added(b: Array | None, c: Array | None) -> Array | None:
 def projected(
     np: Any, x: Array, W: Array, bias: Array | None, reverse: bool
 ) -> Iterator[tuple[list[tuple[int, int, int]], Array]]:
-    """In the order of reading, some steps at a time: their places, W x + b ``(steps, N, ...)``."""
-    T, N, size = x.shape
+    """In the order of reading, some steps at a time: their places and W x + b.
+
+    Args:
+        W: Blocks ``(gates, H, D)``.
+        bias: Blocks ``(gates, H)``.
+
+    Yields:
+        (places, sums ``(gates, steps, N, H)``, the steps in the order of time).
+    """
+    T, N, D = x.shape
+    G, H, _ = W.shape
     count = max(1, min(T, -(-ROWS // max(N, 1))))
-    room = np.empty((count, N, W.shape[0]), x.dtype)
-    order = reading_order(T, reverse)
+    order, columns = reading_order(T, reverse), W.swapaxes(1, 2)
     for first in range(0, T, count):
         places = order[first : first + count]
-        low, wx = min(places)[0], room[: len(places)]
-        rows = wx.reshape(len(places) * N, W.shape[0])
-        np.matmul(x[low : low + len(places)].reshape(len(rows), size), W.T, rows)
+        low, steps = min(places)[0], len(places)
+        rows = np.matmul(x[low : low + steps].reshape(steps * N, D), columns)
         if bias is not None:
-            rows += bias
-        yield places, wx
+            rows += bias[:, None]
+        yield places, rows.reshape(G, steps, N, H)
 
 
 def hold_at(np: Any, mask: Array | None, t: int) -> Array | None:

@@ -7,18 +7,20 @@ from typing import Any
 from .common import (
     Array,
     Saved,
+    as_columns,
     before_each,
+    blocks_of,
     hold_at,
     outputs,
     parameters,
     projected,
+    pull_back,
     reading_order,
     receive,
     room_for,
-    slopes,
+    squash,
     start,
 )
-from .gru import GRU_SLOPES
 
 
 def gru_after_gates(np: Any, wx: Array, uh: Array, h: Array, v: Array, m: Array, h1: Array) -> None:
@@ -30,22 +32,17 @@ def gru_after_gates(np: Any, wx: Array, uh: Array, h: Array, v: Array, m: Array,
         h' = z ⊙ h + (1 - z) ⊙ n
 
     Args:
-        wx, uh: s ⊙ (W x + b) and s ⊙ (U h + c) ``(N, 3H)``; c_r and c_z may be in either.
+        wx, uh: W x + b and U h + c ``(3, N, H)``, halved for σ.
         h: State before ``(N, H)``.
         v: Written: r, z, n ``(3, N, H)``.
         m, h1: Written: m and h'.
     """
-    _, N, H = v.shape
-    w, u = wx.reshape(N, 3, H).swapaxes(0, 1), uh.reshape(N, 3, H).swapaxes(0, 1)
-    rz = v[:2]
-    np.add(w[:2], u[:2], rz)
-    np.tanh(rz, rz)
-    rz *= 0.5
-    rz += 0.5
     r, z, n = v
-    np.copyto(m, u[2])
+    np.add(wx[:2], uh[:2], v[:2])
+    squash(np, v[:2], 2)
+    np.copyto(m, uh[2])
     np.multiply(r, m, n)
-    n += w[2]
+    n += wx[2]
     np.tanh(n, n)
     np.subtract(h, n, h1)
     h1 *= z
@@ -53,7 +50,7 @@ def gru_after_gates(np: Any, wx: Array, uh: Array, h: Array, v: Array, m: Array,
 
 
 def gru_after_gates_backward(
-    np: Any, v: Array, h: Array, m: Array, h_: Array, a_: Array, room: Array
+    np: Any, v: Array, h: Array, m: Array, h_: Array, a: Array, room: Array
 ) -> None:
     """From h̄' to ā, m̄, and what h̄ gets beside the product.
 
@@ -63,27 +60,23 @@ def gru_after_gates_backward(
 
     Args:
         h_: h̄', overwritten by h̄' ⊙ z.
-        a_: Written: m̄, ā_r, ā_z, ā_n ``(N, 4H)``.
-        room: Room ``(2, N, H)``.
+        a: Written: m̄, ā_r, ā_z, ā_n ``(4, N, H)``.
+        room: Room ``(N, H)``.
     """
-    H = h.shape[1]
     r, z, n = v
-    n_, slope = room
-    np.multiply(n, n, slope)
-    np.subtract(1, slope, slope)
-    np.subtract(1, z, n_)
-    n_ *= h_
-    slope *= n_  # ā_n
-    a_[:, 3 * H :] = slope
-    h1_z = a_[:, 2 * H : 3 * H]
-    np.subtract(h, n, h1_z)
-    h1_z *= z
-    h1_z *= n_  # (1 - z) ⊙ h̄' is there already
-    slope *= r
-    a_[:, :H] = slope
-    slope *= m
-    np.subtract(1, r, n_)
-    np.multiply(slope, n_, a_[:, H : 2 * H])
+    m_, ar, az, an = a
+    np.subtract(1, z, room)
+    room *= h_  # n̄
+    np.multiply(n, n, an)
+    np.subtract(1, an, an)
+    an *= room
+    np.subtract(h, n, az)
+    az *= room
+    az *= z
+    np.multiply(an, r, m_)
+    np.subtract(1, r, ar)
+    ar *= m_
+    ar *= m
     h_ *= z
 
 
@@ -98,66 +91,60 @@ def gru_after_forward(
     mask: Array | None,
     reverse: bool,
     keep: bool,
-    gates: Any = gru_after_gates,
 ) -> tuple[tuple[Array, Array], Saved | None]:
-    """The GRU of PyTorch and cuDNN, whose reset gate acts after the product: (y, h_n), saved."""
+    """The GRU of PyTorch and cuDNN: (y, h_n), saved."""
     T, N, _ = x.shape
-    H, dtype = U.shape[1], x.dtype
-    _, row = slopes(np, GRU_SLOPES, H, dtype)
-    Ut = np.ascontiguousarray(U.T) * row
-    late = None if c is None else c * row
+    H = U.shape[1]
+    W3, bias = blocks_of(np, W, 2, 3), None if b is None else blocks_of(np, b, 2, 3)
+    columns = as_columns(np, blocks_of(np, U, 2, 3))
+    late = None if c is None else blocks_of(np, c, 2, 3)[:, None]
     hs = room_for(np, x, h0, H, reverse)
-    v, m = np.empty((T if keep else 1, 3, N, H), dtype), np.empty((T if keep else 1, N, H), dtype)
-    uh = np.empty((N, 3 * H), dtype)
-    scaled = None if b is None else b * row
-    for order, block in projected(np, x, W * row[:, None], scaled, reverse):
+    v, m = (np.empty((T if keep else 1, *s, N, H), x.dtype) for s in ((3,), ()))
+    uh = np.empty((3, N, H), x.dtype)
+    for order, block in projected(np, x, W3, bias, reverse):
         low = min(order)[0]
         for t, before, after in order:
-            wx = block[t - low]
             at = t if keep else 0
-            h = hs[before]
-            np.matmul(h, Ut, uh)
+            np.matmul(hs[before], columns, uh)
             if late is not None:
                 uh += late
-            gates(np, wx, uh, h, v[at], m[at], hs[after])
+            gru_after_gates(np, block[:, t - low], uh, hs[before], v[at], m[at], hs[after])
             hold = hold_at(np, mask, t)
             if hold is not None:
-                np.copyto(hs[after], h, where=hold)
+                np.copyto(hs[after], hs[before], where=hold)
     saved = Saved(x, W, U, mask, reverse, hs, v, hidden=m) if keep else None
     return outputs(np, hs, mask, reverse), saved
 
 
 def gru_after_backward(
-    np: Any,
-    gy: Array | None,
-    gh_n: Array | None,
-    saved: Saved,
-    wanted: Any,
-    gates: Any = gru_after_gates_backward,
+    np: Any, gy: Array | None, gh_n: Array | None, saved: Saved, wanted: Any
 ) -> dict[str, Array]:
     """Gradients of the reset-after GRU among x, h0, W, U, b, c.
 
-        h̄ = h̄' ⊙ z + [ā_r, ā_z, m̄] U,    Ū = Σ [ā_r, ā_z, m̄]ᵀ h,    W̄ = Σ [ā_r, ā_z, ā_n]ᵀ x
+        h̄ = h̄' ⊙ z + ā_r U_r + ā_z U_z + m̄ U_n
+        W̄ = Σ [ā_r, ā_z, ā_n]ᵀ x,    Ū = Σ [ā_r, ā_z, m̄]ᵀ h
 
-    The four gradients are kept as m̄, ā_r, ā_z, ā_n: the first three lie together, and the last
-    three, so that each is one product; for the first, U turns to n, r, z, and Ū back.
+    Kept as m̄, ā_r, ā_z, ā_n, the last three lie together, and the first three: each of the two
+    is one product. For the first three U turns to n, r, z, and Ū back.
     """
-    _, _, U, mask, reverse, hs, v, _, m, _ = saved
+    hs, v, m, mask = saved.hs, saved.gates, saved.hidden, saved.mask
     T, _, N, H = v.shape
-    a_, room = np.empty((T, N, 4 * H), v.dtype), np.empty((2, N, H), v.dtype)
-    h_, more = start(np, gh_n, hs[0]), np.empty((N, H), v.dtype)
-    turned = np.roll(U, H, axis=0)
-    for t, before, _ in reversed(reading_order(T, reverse)):
+    a_ = np.empty((T, N, 4 * H), v.dtype)
+    rows = a_.reshape(T, N, 4, H).swapaxes(1, 2)
+    a, back, room = (np.empty((*s, N, H), v.dtype) for s in ((4,), (3,), ()))
+    h_, more, U = start(np, gh_n, hs[0]), np.empty_like(hs[0]), blocks_of(np, saved.U, 0, 3, turn=1)
+    for t, before, _ in reversed(reading_order(T, saved.reverse)):
         hold = hold_at(np, mask, t)
         receive(np, h_, gy, t, hold)
         held = None if hold is None else h_.copy()
-        gates(np, v[t], hs[before], m[t], h_, a_[t], room)
-        np.matmul(a_[t][:, : 3 * H], turned, more)
+        gru_after_gates_backward(np, v[t], hs[before], m[t], h_, a, room)
+        pull_back(np, a[:3], U, back, more)
         h_ += more
         if held is not None:
-            np.copyto(a_[t], 0, where=hold)
+            np.copyto(a, 0, where=hold)
             np.copyto(h_, held, where=hold)
-    flat, prior = a_.reshape(T * N, 4 * H), before_each(hs, reverse).reshape(T * N, H)
+        rows[t] = a
+    flat, prior = a_.reshape(T * N, 4 * H), before_each(hs, saved.reverse).reshape(T * N, H)
     gradients = parameters(np, wanted, saved, flat[:, H:], flat[:, : 3 * H], prior)
     for name in {"U", "c"} & gradients.keys():
         gradients[name] = np.roll(gradients[name], -H, axis=0)

@@ -60,13 +60,14 @@ def rnn_forward(
     """Simple RNN: (y, h_n), saved."""
     N, H = x.shape[1], U.shape[0]
     Ut, uh = np.ascontiguousarray(U.T), np.empty((N, H), x.dtype)
+    bias = added(b, c)
+    bias = None if bias is None else bias[None]
     hs = room_for(np, x, h0, H, reverse)
-    for order, block in projected(np, x, W, added(b, c), reverse):
+    for order, block in projected(np, x, W[None], bias, reverse):
         low = min(order)[0]
         for t, before, after in order:
-            wx = block[t - low]
             np.matmul(hs[before], Ut, uh)
-            gates(np, wx, uh, hs[after])
+            gates(np, block[0, t - low], uh, hs[after])
             hold = hold_at(np, mask, t)
             if hold is not None:
                 np.copyto(hs[after], hs[before], where=hold)
