@@ -66,8 +66,8 @@ def test_a_wrong_factor_is_refused(factor):
     wrong = spoilt(square, x=lambda g, x: factor * (g * 2 * x))
     message = message_of(wrong, X)
     assert "spoilt" in message
-    if abs(factor) > 1:
-        assert f"{factor:.6g} times the right one" in message
+    hint = f"{factor:.6g} times the right one"
+    assert (hint in message) == (factor not in (0.0, 1 + 1e-5))  # no hint: `1.00001 times`
 
 
 def test_a_transposed_gradient_is_refused():
@@ -181,10 +181,72 @@ def test_nan_is_refused():
 
 
 def test_a_kink_is_explained():
-    message = message_of(ts.abs, np.array([1.0, 1e-7]))
+    message = message_of(ts.relu, np.array([1.0, 0.0]))
     assert "kink" in message
     assert "at index (1,)" in message
     assert "Interval" in message
+
+
+def test_smaller_steps_see_past_a_kink_nearby():
+    assert gradcheck(ts.abs, np.array([1.0, 1e-7]))
+    wrong = spoilt(lambda x, /: np.abs(x), x=lambda g, x: -g * np.sign(x))
+    assert "at index (0,)" in message_of(wrong, np.array([1e-7]))
+
+
+def unrolled(tanh, steps=5):
+    """A tanh RNN, whose third derivatives grow with the weights and with each step."""
+
+    def net(x, h, w, u):
+        def cell(a, s):
+            s = tanh(a @ w + s @ u)
+            return s, s
+
+        return nn.Recurrent(cell)(x, h)[0]
+
+    return net, lambda rng: (
+        np.zeros((steps, 2, 3)),
+        np.zeros((2, 4)),
+        rng.uniform(-3, 3, (3, 4)),
+        rng.uniform(-3, 3, (4, 4)),
+    )
+
+
+@pytest.mark.parametrize("steps", [5, 9])
+def test_a_steep_function_passes(steps):
+    """The error of one central difference is 1e-4 of the gradient, and more of the second."""
+    net, draw = unrolled(ts.tanh, steps)
+    for seed in range(10):
+        inputs = draw(np.random.default_rng(seed))
+        assert gradcheck(net, *inputs, seed=seed)
+        if seed < 3:
+            assert gradgradcheck(net, *inputs, seed=seed)
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-5, 0.0, -1.0, 12345.0])
+@pytest.mark.parametrize("steps", [5, 9])
+def test_a_wrong_rule_in_a_steep_function_is_refused(steps, factor):
+    wrong = spoilt(lambda x, /: np.tanh(x), x=lambda g, y: factor * (g * (1 - y * y)))
+    net, draw = unrolled(wrong, steps)
+    for seed in range(5):
+        message = message_of(net, *draw(np.random.default_rng(seed)), seed=seed)
+        assert "is wrong at index" in message
+
+
+def test_a_wrong_second_derivative_of_a_steep_function_is_refused():
+    def rule(g, y):
+        return g * (1 - y * ts.Tensor(getattr(y, "data", y)))  # half of y² is held constant
+
+    wrong = spoilt(lambda x, /: np.tanh(x), x=rule)
+    net, draw = unrolled(wrong)
+    inputs = [x + 0.1 for x in draw(np.random.default_rng(0))]
+    assert gradcheck(net, *inputs)
+    assert "is wrong at index" in message_of(net, *inputs, check=gradgradcheck)
+
+
+def test_what_differences_cannot_see_is_said():
+    message = message_of(lambda x: ts.tanh(1e13 * x), np.zeros(1))
+    assert "cannot be checked" in message
+    assert "keep changing as the step shrinks" in message
 
 
 def test_steepness_is_no_kink():

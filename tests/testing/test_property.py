@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import example, settings
 from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
@@ -16,6 +18,8 @@ from tinygrad_seq.autograd import Interval, Primitive
 from tinygrad_seq.testing import (
     GradientError,
     arrays,
+    check_float32,
+    gradcheck,
     gradient_property,
     lengths,
     modules,
@@ -99,9 +103,102 @@ def test_settings_reach_hypothesis_without_a_deadline():
     assert check._hypothesis_internal_use_settings.max_examples == 3
 
 
+@settings(max_examples=2, database=None)
+@gradient_property(x=arrays((2,)))
+def test_settings_above(x):
+    return x * 2
+
+
+@gradient_property(x=arrays((2,)))
+@settings(max_examples=2, database=None)
+@pytest.mark.filterwarnings("error")
+def test_settings_below(x):
+    return x * 2
+
+
+@example(x=np.ones(2), seed=3)
+@gradient_property(x=arrays((2,)))
+def test_an_example_above(x):
+    return x * 2
+
+
+def _plainly(f):
+    @functools.wraps(f)
+    def wrapper(*args, **kwargs):
+        return f(*args, **kwargs)
+
+    return wrapper
+
+
+@gradient_property(x=arrays((2,)))
+@_plainly
+def test_a_wrapped_function(x):
+    return x * 2
+
+
+def test_settings_stack_as_on_given():
+    for check in (test_settings_above, test_settings_below):
+        assert check._hypothesis_internal_use_settings.max_examples == 2
+    assert [mark.name for mark in test_settings_below.pytestmark] == ["filterwarnings"]
+    assert test_a_function._hypothesis_internal_use_settings.deadline is None
+    with pytest.raises(InvalidArgument, match="settings"):
+        settings()(gradient_property(x=arrays((2,)), settings=settings())(lambda x: x * 2))
+
+
 def test_names_and_arguments_are_fit_for_pytest():
     assert test_a_primitive.__name__ == "test_sqrt"
     assert test_a_module.__name__ == "test_Cell"
+    assert test_a_lambda.__name__ == "test_lambda"
+
+
+test_a_lambda = gradient_property(x=arrays((2,)))(lambda x: x * 2)
+
+
+@gradient_property(x=arrays((2,)), seed=arrays((2,)), upstream_seed=2.0)
+def test_an_input_may_be_called_seed(x, seed, upstream_seed):
+    return x * seed * upstream_seed
+
+
+@pytest.mark.parametrize("option", ["settings", "float32", "second_order", "complex_step"])
+def test_an_input_with_the_name_of_an_option_is_refused(option):
+    with pytest.raises(TypeError, match=f"{option} is an option of gradient_property.*rename"):
+        gradient_property(**{option: arrays((2,))})
+
+
+outer = nn.Linear(2, 3, dtype="float64")
+outer32 = nn.Linear(2, 3, dtype="float32")
+
+
+def test_a_module_closed_over_is_to_be_an_argument():
+    @gradient_property(x=arrays((2, 2)), b=1.0, settings=settings(max_examples=1, database=None))
+    def check(b, x):
+        return outer(x) * b
+
+    with pytest.raises(GradientError, match="pass outer=outer as an argument") as caught:
+        check()
+    assert "float32=False" in str(caught.value)
+
+    inner = outer
+    for call in (lambda x: inner(x), lambda x: x @ inner.weight.detach().T):
+        with pytest.raises(GradientError, match="`inner` is closed over"):
+            check_float32(call, np.ones((2, 2)))
+    gradient_property(x=arrays((2, 2)), outer=outer)(lambda x, outer: outer(x))()
+    gradient_property(x=arrays((2, 2)), float32=False)(lambda x: outer(x))()
+
+
+def test_a_float32_module_closed_over_is_to_be_a_float64_argument():
+    with pytest.raises(TypeError, match=r"pass outer32=outer32 as an argument.*float64"):
+        gradcheck(lambda x: outer32(x), np.ones((2, 2)))
+
+
+def test_other_type_errors_are_left_alone():
+    def broken(x):
+        raise TypeError("something else")
+
+    with pytest.raises(TypeError, match=r"^something else$"):
+        gradcheck(broken, np.ones(2))
+    with pytest.raises(TypeError, match=r"^something else$"):
+        check_float32(broken, np.ones(2))
 
 
 def test_it_asks_for_hypothesis_only_when_it_draws():
@@ -116,7 +213,7 @@ assert gradcheck(ts.tanh, np.ones(2))
 try:
     from tinygrad_seq.testing import arrays
 except ImportError as error:
-    assert "tinygrad_seq[test]" in str(error), error
+    assert "tinygrad-seq[test]" in str(error), error
 else:
     raise SystemExit("arrays came without Hypothesis")
 """

@@ -10,7 +10,8 @@ try:
 except ImportError as error:
     raise ImportError(
         "The strategies and properties of tinygrad_seq.testing draw their cases with Hypothesis: "
-        "pip install 'tinygrad_seq[test]'. The oracles and gradcheck work without it."
+        "pip install 'tinygrad-seq[test]', or pip install -e '.[test]' in a checkout. The oracles "
+        "and gradcheck work without it."
     ) from error
 
 __all__ = ["Settings", "given", "hnp", "st"]

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Any]
+Index = tuple[int, ...]
 
 CENTRAL_STEP = 1e-5
 COMPLEX_STEP = 1e-20
@@ -73,28 +74,42 @@ def central_differences_with_noise(
     """
     points = _float64(inputs)
     upstream = _check_cotangents(f, points, cotangents)
-    epsilon = float(np.finfo(np.float64).eps)
     pairs = []
     for position, point in enumerate(points):
         gradient, noise = np.zeros(point.shape), np.zeros(point.shape)
         for index in np.ndindex(point.shape):
-            h = step * max(1.0, abs(float(point[index])))
-            high, low = point.copy(), point.copy()
-            high[index] += h
-            low[index] -= h
-            width = float(high[index] - low[index])
-            above = _outputs(f(*points[:position], high, *points[position + 1 :]))
-            below = _outputs(f(*points[:position], low, *points[position + 1 :]))
-            slope = spread = 0.0
-            for g, plus, minus in zip(upstream, above, below, strict=True):
-                change = plus - minus
-                slope += float(np.sum(g * change))
-                size = np.where(change != 0, np.abs(plus) + np.abs(minus), 0)
-                spread += float(np.sum(np.abs(g) * size))
-            gradient[index] = slope / width
-            noise[index] = epsilon * spread / width
+            gradient[index], noise[index] = central_difference(
+                f, points, upstream, position, index, step=step
+            )
         pairs.append((gradient, noise))
     return pairs
+
+
+def central_difference(
+    f: Function,
+    points: Sequence[Array],
+    upstream: Sequence[Array],
+    position: int,
+    index: Index,
+    *,
+    step: float = CENTRAL_STEP,
+) -> tuple[float, float]:
+    """The central difference for one entry of one input, and the rounding error to expect."""
+    point = points[position]
+    h = step * max(1.0, abs(float(point[index])))
+    high, low = point.copy(), point.copy()
+    high[index] += h
+    low[index] -= h
+    width = float(high[index] - low[index])
+    above = _outputs(f(*points[:position], high, *points[position + 1 :]))
+    below = _outputs(f(*points[:position], low, *points[position + 1 :]))
+    slope = spread = 0.0
+    for g, plus, minus in zip(upstream, above, below, strict=True):
+        change = plus - minus
+        slope += float(np.sum(g * change))
+        size = np.where(change != 0, np.abs(plus) + np.abs(minus), 0)
+        spread += float(np.sum(np.abs(g) * size))
+    return slope / width, float(np.finfo(np.float64).eps) * spread / width
 
 
 def complex_step(

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..autograd import grad
 from ..tensor import Tensor
-from .comparison import draw_cotangents
+from .backward import draw_cotangents
+from .closure import advice
 from .oracles import Array
 from .report import Situation, describe
 from .subject import Subject
@@ -37,7 +38,8 @@ def check_float32(
         True.
 
     Raises:
-        GradientError: an output or a gradient has another dtype, or is far from float64.
+        GradientError: an output or a gradient has another dtype, or is far from float64; or f runs
+            in float64 only, as with a float64 Module that is closed over and not an argument.
     """
     single = Subject(f, inputs, names).astype(np.float32)
     double = single.astype(np.float64)
@@ -47,13 +49,19 @@ def check_float32(
         seed,
         [describe(leaf.label, leaf.value) for leaf in single.leaves],
     )
-    outputs, gradients = _run(single, seed)
     expected_outputs, expected_gradients = _run(double, seed)
+    try:
+        outputs, gradients = _run(single, seed)
+    except TypeError as error:
+        raise situation.error(
+            f"{single.name} runs in float64 and not in float32. {_moves(single)}\n"
+            f"  raised   {type(error).__name__} inside: {error}"
+        ) from error
     for k, (y, expected) in enumerate(zip(outputs, expected_outputs, strict=True)):
-        _compare(situation, f"output {k} of {single.name}", y, expected, rtol)
+        _compare(single, situation, f"output {k} of {single.name}", y, expected, rtol)
     for leaf, x, x64 in zip(single.leaves, gradients, expected_gradients, strict=True):
         if x is not None and x64 is not None:
-            _compare(situation, f"the gradient of {leaf.label}", x, x64, rtol)
+            _compare(single, situation, f"the gradient of {leaf.label}", x, x64, rtol)
     return True
 
 
@@ -73,11 +81,18 @@ def _run(subject: Subject, seed: int) -> tuple[list[Array], list[Array | None]]:
     return arrays, [None if x is None else np.asarray(x.data) for x in found]
 
 
-def _compare(situation: Situation, label: str, value: Array, expected: Array, rtol: float) -> None:
+def _compare(
+    subject: Subject,
+    situation: Situation,
+    label: str,
+    value: Array,
+    expected: Array,
+    rtol: float,
+) -> None:
     if value.dtype != np.float32:
         raise situation.error(
-            f"{label} is {value.dtype} for float32 inputs. A float64 array took part: give "
-            "constants as Python numbers or in the input's dtype, and Modules as an input."
+            f"{label} is {value.dtype} for float32 inputs: a float64 array took part. "
+            + _moves(subject)
         )
     scale = np.abs(expected) + np.max(np.abs(expected), initial=0.0)
     wrong = np.abs(value - expected) > rtol * scale + 1e-6
@@ -87,3 +102,11 @@ def _compare(situation: Situation, label: str, value: Array, expected: Array, rt
             f"{label} is {float(value[index])!r} in float32 and {float(expected[index])!r} in "
             f"float64 at index {index}."
         )
+
+
+def _moves(subject: Subject) -> str:
+    """What to do about a function that does not keep to float32."""
+    found = advice(subject.f, np.float32) or (
+        "Give constants as Python numbers or in the input's dtype, and pass Modules as arguments"
+    )
+    return f"{found}; or leave this check out (float32=False in gradient_property)."

@@ -10,13 +10,16 @@
     def test_my_cell(cell, x, h):
         return cell(x, h)
 
-pytest runs it as it stands. A failure shows the drawn inputs, shrunk, and the seed of the upstream
-gradients; Hypothesis prints how to reproduce it.
+pytest runs it as it stands; `@settings(...)`, `@seed(...)` and pytest's marks go above or below it,
+as with `@given`, and `@example(x=..., w=..., seed=0)` with the seed of the upstream gradients. A
+failure shows the drawn inputs, shrunk, and that seed; Hypothesis prints how to reproduce it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..nn import Module
@@ -27,6 +30,10 @@ from .precision import check_float32
 from .subject import own_names
 
 Test = Callable[..., None]
+
+# Hypothesis' mark of a test that has its settings: it refuses a second @settings. Without the mark,
+# one above replaces ours.
+_APPLIED = "_hypothesis_internal_settings_applied"
 
 
 def gradient_property(
@@ -49,10 +56,12 @@ def gradient_property(
         second_order: False for a function that can be differentiated once only.
         float32: False for a function that computes in float64 whatever it is given.
         settings: Hypothesis' settings, such as `settings(max_examples=10)`; by default those of the
-            profile. The deadline is always lifted: a check takes as long as its arrays are large.
+            profile. The deadline is lifted either way: a check takes as long as its arrays are
+            large. `@settings(...)` above or below counts instead, as it stands: say `deadline=None`
+            there too.
         inputs: for each argument of the function, a strategy (`arrays(...)`, `lengths(...)`,
             `modules(...)`, ...) or a value that stays the same: an array, a Module, a number.
-            Parameters of Modules are checked as inputs.
+            Parameters of Modules are checked as inputs. What the function closes over is not.
 
     Returns:
         A decorator for a function of these arguments, or for a Module, that returns a Tensor or a
@@ -60,15 +69,29 @@ def gradient_property(
 
     Raises:
         GradientError: when the test runs and a check fails.
+        TypeError: an input has the name of an option.
     """
+    for option, value, kind in (
+        ("complex_step", complex_step, bool),
+        ("second_order", second_order, bool),
+        ("float32", float32, bool),
+        ("settings", settings, Settings | None),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{option} is an option of gradient_property and was given a "
+                f"{type(value).__name__}; if it is an argument of your function, rename it there."
+            )
+    own_seed = "seed" if "seed" not in inputs else _free("upstream_seed", inputs)
     strategies = {
         name: value if isinstance(value, st.SearchStrategy) else st.just(value)
         for name, value in inputs.items()
     }
 
     def decorate(f: Callable[..., Any]) -> Test:
-        def test(seed: int, **values: Any) -> None:
-            call, names, arguments = _arranged(f, values)
+        def test(**drawn: Any) -> None:
+            seed = drawn.pop(own_seed)
+            call, names, arguments = _arranged(f, drawn)
             gradcheck(call, *arguments, names=names, seed=seed)
             if complex_step:
                 gradcheck(call, *arguments, names=names, seed=seed, oracle="complex")
@@ -77,15 +100,28 @@ def gradient_property(
             if float32:
                 check_float32(call, *arguments, names=names, seed=seed)
 
-        name = name_of(f)
+        if inspect.isfunction(f):
+            noted = {key: value for key, value in vars(f).items() if key != "__wrapped__"}
+            vars(test).update(noted)  # by decorators below: settings, marks
+        name = re.sub(r"\W", "", name_of(f))
         test.__name__ = name if name.startswith("test") else f"test_{name}"
         test.__qualname__, test.__module__ = test.__name__, getattr(f, "__module__", __name__)
         test.__doc__ = f.__doc__
-        drawn = given(seed=st.integers(0, 2**16), **strategies)(test)
-        patient: Test = Settings(settings, deadline=None)(drawn)
-        return patient
+        return _with_settings(given(**{own_seed: st.integers(0, 2**16)}, **strategies)(test))
+
+    def _with_settings(test: Test) -> Test:
+        if settings is not None:
+            return Settings(settings, deadline=None)(test)
+        if not hasattr(test, _APPLIED):
+            Settings(deadline=None)(test)
+            vars(test).pop(_APPLIED, None)
+        return test
 
     return decorate
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    return name if name not in taken else _free(f"{name}_", taken)
 
 
 def _arranged(
@@ -107,4 +143,5 @@ def _arranged(
         return f(**dict(zip(names, arguments, strict=True)))
 
     call.__name__ = name_of(f)
+    call.__wrapped__ = f  # type: ignore[attr-defined]  # to look through
     return call, names, tuple(values.values())

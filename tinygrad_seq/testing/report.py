@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .oracles import Array
+from .oracles import Array, Index
 
 GRADIENT_OF = "the gradient of "
 
@@ -45,70 +45,87 @@ def describe(label: str, value: Array) -> str:
     return f"{label}: {value.dtype} {value.shape}"
 
 
-def mismatch(
-    situation: Situation,
-    label: str,
-    analytic: Array,
-    numeric: Array,
-    tolerance: Array,
-    oracle: str,
-    kink: tuple[float, float] | None,
-) -> GradientError:
-    """The error for two gradients that differ by more than the tolerance.
+@dataclass(frozen=True)
+class Mismatch:
+    """Two gradients of one input that differ by more than the tolerance.
 
-    Args:
-        situation: names the function, its inputs and the seed.
-        label: the input whose gradient is wrong.
+    Attributes:
         analytic: what the library computed.
         numeric: what the oracle found, of the same shape.
         tolerance: how far apart they may be, of the same shape.
-        oracle: the oracle, in words.
-        kink: the slopes on either side of a kink at the worst entry, if there is one.
+        index: the entry to report.
+        source: where its numeric value comes from, in words.
+        settled: False if differences of ever smaller steps kept changing.
     """
-    error = np.abs(analytic - numeric)
-    wrong = ~(error <= tolerance)
-    index = worst(analytic, numeric, tolerance)
-    lines = [
-        f"the gradient of {situation.name} with respect to {label} is wrong at index {index}",
-        f"  analytic {float(analytic[index])!r}",
-        f"  numeric  {float(numeric[index])!r}  ({oracle})",
-        f"  error    {float(error[index]):.3g}, tolerance {float(tolerance[index]):.3g}; "
-        f"{int(wrong.sum())} of {wrong.size} entries are wrong",
-    ]
-    hint = _hint(analytic, numeric, tolerance, kink)
-    if hint:
-        lines.append(f"  hint     {hint}")
-    return situation.error("\n".join(lines))
+
+    analytic: Array
+    numeric: Array
+    tolerance: Array
+    index: Index
+    source: str
+    settled: bool = True
+
+    def error(
+        self, situation: Situation, label: str, kink: tuple[float, float] | None
+    ) -> GradientError:
+        """What to raise.
+
+        Args:
+            situation: names the function, its inputs and the seed.
+            label: the input whose gradient it is.
+            kink: the slopes on either side of a kink at the entry, if there is one.
+        """
+        error = np.abs(self.analytic - self.numeric)
+        wrong = ~(error <= self.tolerance)
+        wrong[self.index] = True
+        index = self.index
+        verdict = "is wrong" if self.settled else "cannot be checked"
+        count = "are wrong" if self.settled else "differ"
+        lines = [
+            f"the gradient of {situation.name} with respect to {label} {verdict} at index {index}",
+            f"  analytic {float(self.analytic[index])!r}",
+            f"  numeric  {float(self.numeric[index])!r}  ({self.source})",
+            f"  error    {float(error[index]):.3g}, tolerance {float(self.tolerance[index]):.3g}; "
+            f"{int(wrong.sum())} of {wrong.size} entries {count}",
+        ]
+        hint = self._hint(kink)
+        if hint:
+            lines.append(f"  hint     {hint}")
+        return situation.error("\n".join(lines))
+
+    def _hint(self, kink: tuple[float, float] | None) -> str:
+        """The most likely cause, where the numbers show one."""
+        analytic, numeric, tolerance = self.analytic, self.numeric, self.tolerance
+        if kink is not None:
+            return (
+                f"the slope is {kink[0]:.6g} on the left and {kink[1]:.6g} on the right: a kink "
+                "lies within the step. Draw inputs away from it, as arrays(shape, Interval(low, "
+                "high, kinks=(k,))) does, or test the convention at the kink by itself."
+            )
+        if not self.settled:
+            return (
+                "the differences keep changing as the step shrinks: here the function is too steep "
+                "or too rough for them. Draw smaller inputs, or fewer steps of a recurrence."
+            )
+        if not analytic.any():
+            return "the gradient is zero everywhere: a rule or a path is missing."
+        square = analytic.ndim >= 2 and analytic.shape[-1] == analytic.shape[-2]
+        if square and np.all(np.abs(np.swapaxes(analytic, -1, -2) - numeric) <= tolerance):
+            return "the gradient is the transpose of the right one."
+        strong = np.abs(numeric) > 1e3 * tolerance
+        if strong.sum() > 1:
+            ratio = analytic[strong] / numeric[strong]
+            typical = float(np.median(ratio))
+            same = np.allclose(ratio, typical, rtol=1e-4, atol=0.0)
+            if same and abs(typical - 1) > 0.01:
+                return f"every entry is {typical:.6g} times the right one."
+        return ""
 
 
-def worst(analytic: Array, numeric: Array, tolerance: Array) -> tuple[int, ...]:
+def worst(analytic: Array, numeric: Array, tolerance: Array) -> Index:
     """Where the error exceeds its tolerance most."""
     excess = np.abs(analytic - numeric) / np.maximum(tolerance, np.finfo(np.float64).tiny)
     return tuple(int(k) for k in np.unravel_index(int(np.argmax(excess)), excess.shape))
-
-
-def _hint(
-    analytic: Array, numeric: Array, tolerance: Array, kink: tuple[float, float] | None
-) -> str:
-    """The most likely cause, where the numbers show one."""
-    if kink is not None:
-        return (
-            f"the slope is {kink[0]:.6g} on the left and {kink[1]:.6g} on the right: a kink "
-            "lies within the step. Draw inputs away from it, as arrays(shape, Interval(low, high, "
-            "kinks=(k,))) does, or test the convention at the kink by itself."
-        )
-    if not analytic.any():
-        return "the gradient is zero everywhere: a rule or a path is missing."
-    square = analytic.ndim >= 2 and analytic.shape[-1] == analytic.shape[-2]
-    if square and np.all(np.abs(np.swapaxes(analytic, -1, -2) - numeric) <= tolerance):
-        return "the gradient is the transpose of the right one."
-    strong = np.abs(numeric) > 1e3 * tolerance
-    if strong.any():
-        ratio = analytic[strong] / numeric[strong]
-        typical = float(np.median(ratio))
-        if strong.sum() > 1 and np.allclose(ratio, typical, rtol=1e-4, atol=0.0):
-            return f"every entry is {typical:.6g} times the right one."
-    return ""
 
 
 def shapes_of(values: Sequence[Any]) -> list[str]:

@@ -37,7 +37,7 @@ def arrays(
     distinct: bool = False,
     layouts: bool = False,
 ) -> st.SearchStrategy[Array]:
-    """Floating arrays, no entry of which is a copy of another.
+    """Floating arrays, whose entries are drawn independently.
 
     Args:
         shape: a shape, or a strategy for shapes.
