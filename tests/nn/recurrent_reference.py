@@ -53,6 +53,75 @@ def lstm_step(w, x, state):
     return h, (h, c)
 
 
+def gates(w, x, h, count):
+    """The sums of the gates, for as many as there are."""
+    sums = w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
+    return np.split(sums, count)
+
+
+def peephole_step(w, x, state):
+    h, c = state
+    i, f, g, o = gates(w, x, h, 4)
+    p_i, p_f, p_o = np.split(w["weight_peephole"], 3)
+    c_new = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
+    h = sigmoid(o + p_o * c_new) * np.tanh(c_new)
+    return h, (h, c_new)
+
+
+def coupled_step(w, x, state):
+    h, c = state
+    f, g, o = gates(w, x, h, 3)
+    p_f, p_o = np.split(w["weight_peephole"], 2) if "weight_peephole" in w else (0, 0)
+    f = sigmoid(f + p_f * c)
+    c_new = f * c + (1 - f) * np.tanh(g)
+    h = sigmoid(o + p_o * c_new) * np.tanh(c_new)
+    return h, (h, c_new)
+
+
+ALPHA = np.array([0.0, 0.3, 0.8, 1.0])
+
+
+def leaky_step(w, x, state):
+    (h,) = state
+    alpha = sigmoid(w["weight_alpha"]) if "weight_alpha" in w else ALPHA
+    h = alpha * h + (1 - alpha) * tanh_step(w, x, state)[0]
+    return h, (h,)
+
+
+def normalised(w, name, a):
+    """Layer normalisation of a vector, with the weights of the part ``name``."""
+    centred = a - a.mean()
+    return centred / np.sqrt((centred**2).mean() + 1e-5) * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def norm_rnn_step(w, x, state):
+    (h,) = state
+    h = np.tanh(normalised(w, "norm", w["weight_ih"] @ x + w["weight_hh"] @ h))
+    return h, (h,)
+
+
+def norm_gru_step(w, x, state):
+    (h,) = state
+    x_r, x_z, x_n = np.split(w["weight_ih"] @ x, 3)
+    h_r, h_z, h_n = np.split(w["weight_hh"] @ h, 3)
+    x_rz = normalised(w, "norm_ih_rz", np.concatenate([x_r, x_z]))
+    h_rz = normalised(w, "norm_hh_rz", np.concatenate([h_r, h_z]))
+    r, z = np.split(sigmoid(x_rz + h_rz), 2)
+    n = np.tanh(normalised(w, "norm_ih_n", x_n) + r * normalised(w, "norm_hh_n", h_n))
+    h = z * h + (1 - z) * n
+    return h, (h,)
+
+
+def norm_lstm_step(w, x, state):
+    h, c = state
+    sums = normalised(w, "norm_ih", w["weight_ih"] @ x)
+    sums = sums + normalised(w, "norm_hh", w["weight_hh"] @ h)
+    i, f, g, o = np.split(sums, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(normalised(w, "norm_c", c))
+    return h, (h, c)
+
+
 def read(step, w, x, state, reverse=False):
     """One sequence x (T, I): outputs (T, H) in their places, and the last state."""
     outputs = [None] * len(x)

@@ -42,10 +42,14 @@ def test_fused_equals_unrolled(kind, data):
         p.data = rng.normal(size=p.shape)
     shape = (steps, size) if single else (steps, batch, size)
     x = ts.tensor(rng.normal(size=shape), requires_grad=True)
-    lengths = None
-    if not single and draw(st.booleans()):
+    lengths = mask = None
+    left_out = draw(st.sampled_from(["nothing", "ends", "holes"]))
+    if left_out == "ends" and not single:
         lengths = rng.integers(1, steps + 1, batch)
         x.data[np.arange(steps)[:, None] >= lengths] = np.nan
+    elif left_out == "holes":
+        mask = rng.random(shape[:-1]) < 0.6
+        x.data[~mask] = np.nan
     state = None
     if draw(st.booleans()):
         zeros = parts(cell.initial_state(shape[1:-1]))
@@ -55,9 +59,9 @@ def test_fused_equals_unrolled(kind, data):
     wanted = [t for t in inputs if draw(st.booleans())] or inputs
     layer = nn.Recurrent(cell, reverse=reverse)
 
-    y, last = layer(x, state, lengths)
+    y, last = layer(x, state, lengths, mask)
     with nn.unrolled():
-        y_steps, last_steps = layer(x, state, lengths)
+        y_steps, last_steps = layer(x, state, lengths, mask)
     results = [y, *parts(last)]
     for one, other in zip(results, [y_steps, *parts(last_steps)], strict=True):
         np.testing.assert_allclose(one.data, other.data, rtol=1e-12, atol=1e-12)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as ts
+from tinygrad_seq import nn
 from tinygrad_seq.nn import init
 
 DRAWN = {
@@ -92,6 +93,78 @@ def test_the_default_dtype_is_followed():
     ts.set_default_dtype("float64")
     assert init.normal(3).dtype == np.float64
     assert init.zeros(3).dtype == np.float64
+
+
+# -- recurrent cells ----------------------------------------------------------------------------
+
+LAYERS = {
+    "rnn": (lambda: nn.RNN(3, 4, num_layers=2, bidirectional=True), 1),
+    "gru": (lambda: nn.GRU(3, 4, num_layers=2, bidirectional=True), 3),
+    "lstm": (lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True), 4),
+    "lstm_proj": (lambda: nn.LSTM(3, 4, proj_size=2), 4),
+    "cell": (lambda: nn.GRUCell(3, 4), 3),
+    "wrapped": (lambda: nn.Recurrent(nn.Zoneout(nn.CoupledLSTMCell(3, 4), 0.1)), 3),
+    "stacked": (lambda: nn.Stacked(nn.Recurrent(nn.LeakyCell(3, 4)), nn.RNN(4, 4)), 1),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_each_gate_of_each_cell_gets_an_orthogonal_matrix(kind):
+    make, gates = LAYERS[kind]
+    module = make()
+    before = module.state_dict()
+    init.recurrent_(module, init.orthogonal)
+    found = 0
+    for name, weight in module.state_dict().items():
+        if "weight_hh" not in name:
+            np.testing.assert_array_equal(weight, before[name])
+            continue
+        blocks = np.split(weight, gates)
+        for block in blocks:
+            np.testing.assert_allclose(block.T @ block, np.eye(block.shape[1]), rtol=0, atol=1e-6)
+            found += 1
+        assert gates == 1 or np.abs(blocks[0] - blocks[1]).max() > 0.01
+    assert found == gates * sum("weight_hh" in name for name in before)
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_forget_gates_get_their_bias():
+    for make, gate, place in (
+        (lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True), "f", slice(4, 8)),
+        (lambda: nn.CoupledLSTMCell(3, 4), "f", slice(0, 4)),
+        (lambda: nn.GRU(3, 4), "z", slice(4, 8)),
+    ):
+        module = make()
+        before = module.state_dict()
+        init.bias_(module, 1.0, gate=gate)
+        for name, value in module.state_dict().items():
+            if "bias" in name:
+                expected = before[name].copy()
+                expected[place] = 1.0 if "bias_ih" in name else 0.0
+                np.testing.assert_array_equal(value, expected)
+            else:
+                np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_relu_net_that_starts_as_the_identity_remembers():
+    rnn = nn.RNN(3, 4, nonlinearity="relu")
+    init.recurrent_(rnn, init.identity)
+    init.bias_(rnn, 0.0)
+    start = np.array([[1.0, 2.0, 0.0, 0.5]], "f4")
+    _, last = rnn(np.zeros((100, 3), "f4"), start)
+    np.testing.assert_array_equal(last.data, start)
+    np.testing.assert_array_equal(init.identity((2, 3), gain=0.5), [[0.5, 0, 0], [0, 0.5, 0]])
+
+
+def test_initialisers_of_cells_say_what_is_missing():
+    with pytest.raises(ValueError, match="no recurrent cell in this Linear"):
+        init.recurrent_(nn.Linear(3, 4), init.orthogonal)
+    with pytest.raises(ValueError, match="no cell in this GRU has a bias of a gate 'f'"):
+        init.bias_(nn.GRU(3, 4), 1.0, gate="f")
+    with pytest.raises(ValueError, match="no cell in this LSTM has a bias of a gate 'f'"):
+        init.bias_(nn.LSTM(3, 4, bias=False), 1.0, gate="f")
+    with pytest.raises(ValueError, match=r"two axes; got \(3,\)"):
+        init.identity((3,))
 
 
 def test_what_does_not_fit_is_told():

@@ -7,6 +7,7 @@ from .container import ModuleList, Sequential
 from .dropout import Dropout
 from .embedding import Embedding
 from .layers import GRU, LSTM, RNN
+from .learned import InitialState
 from .linear import Linear
 from .losses import (
     BCEWithLogitsLoss,
@@ -20,7 +21,11 @@ from .losses import (
 )
 from .module import LoadReport, Module, Parameter
 from .norm import LayerNorm
+from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
 from .recurrent import Bidirectional, Recurrent, unrolled
+from .stacked import Stacked
+from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
+from .wrappers import VariationalDropout, Zoneout
 
 __all__ = [
     "GRU",
@@ -29,12 +34,18 @@ __all__ = [
     "BCEWithLogitsLoss",
     "Bidirectional",
     "Cell",
+    "CoupledLSTMCell",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "GRUCell",
+    "InitialState",
     "LSTMCell",
     "LayerNorm",
+    "LayerNormGRUCell",
+    "LayerNormLSTMCell",
+    "LayerNormRNNCell",
+    "LeakyCell",
     "Linear",
     "LoadReport",
     "MSELoss",
@@ -42,12 +53,16 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "PeepholeLSTMCell",
     "RNNCell",
     "ReLU",
     "Recurrent",
     "Sequential",
     "Sigmoid",
+    "Stacked",
     "Tanh",
+    "VariationalDropout",
+    "Zoneout",
     "bce_with_logits",
     "cross_entropy",
     "init",

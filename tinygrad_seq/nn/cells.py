@@ -19,15 +19,13 @@ from ..tensor import Tensor
 from . import init
 from .checks import State, features, floating_dtype, positive, state_of
 from .linear import affine
-from .module import Module, Parameter
-
-Step: TypeAlias = Callable[[Tensor, Any], tuple[Tensor, Any]]
-"""(projected input or x, state) -> (y, state)."""
+from .module import Parameter
+from .unrollable import Recall, Step, Unrollable, as_it_is
 
 Specification: TypeAlias = Callable[[], tuple[Tensor, ...]]
 
 
-class Cell(Module):
+class Cell(Unrollable):
     """What the cells share: weights, checks, and a step cut in two.
 
     :meth:`project` is the part of a step that reads only the input, so that it can be computed for
@@ -48,12 +46,13 @@ class Cell(Module):
         weight_hh: U ``(gates * H, output_size)``.
         bias_ih, bias_hh: Biases ``(gates * H,)``, or None.
         state_names: Names of the parts of the state.
+        gate_names: Names of the blocks of the weights, in order; may be left out.
         fused: The whole sequence as one operation, ``fused(x, state, specification, mask=...,
             reverse=...) -> (y, parts of the last state)``; None for a cell that has no such form.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ("h",)
-    fused: ClassVar[Callable[..., tuple[Tensor, ...]] | None] = None
+    gate_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -86,8 +85,8 @@ class Cell(Module):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """Sizes of the last axis of the parts of the state."""
-        return (self.output_size,)
+        """Sizes of the last axis of the parts of the state: of h, then H for each further one."""
+        return self.output_size, *(self.hidden_size for _ in self.state_names[1:])
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
         """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
@@ -108,6 +107,27 @@ class Cell(Module):
         """The input as a tensor, if its features and dtype fit."""
         return features(type(self).__name__, x, "input_size", self.input_size, self.dtype)
 
+    def check_step(self, x: Any) -> Tensor:
+        """The input of one step, ``(N, I)`` or ``(I,)``, as a tensor."""
+        tensor = self.check_input(x)
+        if tensor.ndim > 2:
+            raise ValueError(
+                f"{type(self).__name__} takes one step, x of shape (N, {self.input_size}) or "
+                f"({self.input_size},); got {tensor.ndim} axes: nn.Recurrent(cell) unrolls it"
+            )
+        return tensor
+
+    def check_sequence(self, x: Any) -> Tensor:
+        """The input of all steps, ``(T, N, I)`` or ``(T, I)``, as a tensor."""
+        tensor = self.check_input(x)
+        if tensor.ndim not in (2, 3):
+            size = self.input_size
+            raise ValueError(
+                f"{type(self).__name__} reads sequences (T, N, {size}) or (T, {size}); "
+                f"got x of shape {tensor.shape}"
+            )
+        return tensor
+
     def project(self, x: Any) -> Tensor:
         """W x + b for x ``(..., I)``: what the input brings to every gate, ``(..., gates * H)``."""
         return affine(self.check_input(x), self.weight_ih, self._input_bias())
@@ -119,36 +139,8 @@ class Cell(Module):
         both: Tensor = self.bias_ih + self.bias_hh
         return both
 
-    def recurrence(self) -> Step:
-        """The step ``(projected, state) -> (y, state)``, for one pass over a sequence.
-
-        What does not change from step to step (transposed weights) is made here, once.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not define recurrence()")
-
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, State]:
-        """One step.
-
-        Args:
-            x: Input ``(N, I)``, or ``(I,)``.
-            state: The state before, each part ``(N, H)`` or ``(H,)``; zeros if None.
-
-        Returns:
-            (y, state after): y is the new h.
-
-        Raises:
-            ValueError: a shape does not fit.
-            TypeError: a dtype or kind does not fit.
-        """
-        projected = self.project(x)
-        if projected.ndim > 2:
-            raise ValueError(
-                f"{type(self).__name__} takes one step, x of shape (N, {self.input_size}) or "
-                f"({self.input_size},); got {projected.ndim} axes: nn.Recurrent(cell) unrolls it"
-            )
-        batch = projected.shape[:-1]
-        state = self.initial_state(batch) if state is None else self.check_state(state, batch)
-        return self.recurrence()(projected, state)
+    def _recurrent_cells(self) -> list[Cell]:
+        return [self]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A cell with other equations than its parent is not the parent's fused operation."""
@@ -185,6 +177,8 @@ class RNNCell(Cell):
     Source: Elman 1990; Goodfellow et al., Deep Learning, eq. 10.8; layout of PyTorch.
     """
 
+    gate_names: ClassVar[tuple[str, ...]] = ("h",)
+
     def __init__(
         self,
         input_size: int,
@@ -199,13 +193,13 @@ class RNNCell(Cell):
         super().__init__(input_size, hidden_size, 1, 2 if bias else 0, dtype)
         self.nonlinearity = nonlinearity
 
-    def recurrence(self) -> Step:
+    def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: h ``(N, H)`` -> (h', h')."""
         u = self.weight_hh.T
         phi = ops.tanh if self.nonlinearity == "tanh" else ops.relu
 
         def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            h = phi(wx + h @ u)
+            h = phi(wx + recall(h) @ u)
             return h, h
 
         return step
@@ -255,6 +249,8 @@ class GRUCell(Cell):
     Source: Cho et al. 2014, eq. 5-8; layout of PyTorch.
     """
 
+    gate_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+
     def __init__(
         self,
         input_size: int,
@@ -272,29 +268,32 @@ class GRUCell(Cell):
         """b alone: c_n stands inside the product with r."""
         return self.bias_ih
 
-    def recurrence(self) -> Step:
+    def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: h ``(N, H)`` -> (h', h')."""
-        return self._reset_after() if self.reset_after else self._reset_before()
+        return self._reset_after(recall) if self.reset_after else self._reset_before(recall)
 
-    def _reset_before(self) -> Step:
+    def _reset_before(self, recall: Recall) -> Step:
         rz = [2 * self.hidden_size]
         u_rz, u_n = (u.T for u in ops.split(self.weight_hh, rz, axis=0))
 
         def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
             x_rz, x_n = ops.split(wx, rz, axis=-1)
-            r, z = ops.split(ops.sigmoid(x_rz + h @ u_rz), 2, axis=-1)
-            n = ops.tanh(x_n + (r * h) @ u_n)
+            seen = recall(h)
+            r, z = ops.split(ops.sigmoid(x_rz + seen @ u_rz), 2, axis=-1)
+            n = ops.tanh(x_n + (r * seen) @ u_n)
             h = n + z * (h - n)  # z h + (1 - z) n
             return h, h
 
         return step
 
-    def _reset_after(self) -> Step:
+    def _reset_after(self, recall: Recall) -> Step:
         rz = [2 * self.hidden_size]
         u = self.weight_hh.T
 
         def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            uh = h @ u if self.bias_hh is None else h @ u + self.bias_hh
+            uh = recall(h) @ u
+            if self.bias_hh is not None:
+                uh = uh + self.bias_hh
             x_rz, x_n = ops.split(wx, rz, axis=-1)
             h_rz, h_n = ops.split(uh, rz, axis=-1)
             r, z = ops.split(ops.sigmoid(x_rz + h_rz), 2, axis=-1)
@@ -364,6 +363,7 @@ class LSTMCell(Cell):
     """
 
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+    gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
 
     def __init__(
         self,
@@ -383,19 +383,14 @@ class LSTMCell(Cell):
         self.proj_size = proj_size
         self.weight_hr = self._draw((proj_size, hidden_size), self.dtype) if proj_size else None
 
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """Sizes of h (H or P) and of c (H)."""
-        return self.output_size, self.hidden_size
-
-    def recurrence(self) -> Step:
+    def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: (h ``(N, H or P)``, c ``(N, H)``) -> (h', (h', c'))."""
         u = self.weight_hh.T
         projection = None if self.weight_hr is None else self.weight_hr.T
 
         def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             h, c = state
-            i, f, g, o = ops.split(wx + h @ u, 4, axis=-1)
+            i, f, g, o = ops.split(wx + recall(h) @ u, 4, axis=-1)
             c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
             h = ops.sigmoid(o) * ops.tanh(c)
             if projection is not None:

@@ -99,6 +99,14 @@ def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
     return array
 
 
+def booleans(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
+    """Booleans of any kind as a NumPy array."""
+    array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype.kind != "b":
+        raise TypeError(f"{owner} expects a {name} of booleans; got {array.dtype}")
+    return array
+
+
 def indices(owner: str, name: str, values: Any, size: int) -> np.ndarray[Any, Any]:
     """Integers within 0..size-1; the error names the first that is not, and where it stands."""
     array = integers(owner, name, values)

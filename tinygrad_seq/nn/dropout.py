@@ -40,8 +40,21 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """x ⊙ m / (1-p) with a fresh mask m."""
     if p == 0.0:
         return x
-    keep = generator().random(x.shape, dtype=np.float32) >= p
-    scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
-    mask = np.multiply(keep, scale, dtype=x.dtype)
-    y: Tensor = x * backend_of(x.data).from_host(mask)
+    y: Tensor = x * dropout_mask(x, p)
     return y
+
+
+def dropout_mask(x: Tensor, p: float) -> Any:
+    """m / (1-p) of the shape and dtype of x, an array."""
+    scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
+    mask = np.multiply(_uniform(x) >= p, scale, dtype=x.dtype)
+    return backend_of(x.data).from_host(mask)
+
+
+def chosen(x: Tensor, p: float) -> Any:
+    """Booleans of the shape of x, an array, each true with probability p."""
+    return backend_of(x.data).from_host(_uniform(x) < p)
+
+
+def _uniform(x: Tensor) -> np.ndarray[Any, Any]:
+    return generator().random(x.shape, dtype=np.float32)

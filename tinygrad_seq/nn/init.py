@@ -6,18 +6,28 @@ fan_out the first, each times the axes that follow.
 
     layer.weight.copy_(init.orthogonal(layer.weight.shape))     # under no_grad()
     self.weight = nn.Parameter(init.xavier_uniform((out, in_)))
+
+Those that end in ``_`` write into all recurrent cells of a module, gate by gate:
+
+    init.recurrent_(lstm, init.orthogonal)                      # Saxe et al. 2014
+    init.bias_(lstm, 1.0, gate="f")                             # Jozefowicz et al. 2015
+    init.recurrent_(relu_rnn, init.identity)                    # IRNN, Le et al. 2015 ...
+    init.bias_(relu_rnn, 0.0)                                   # ... with zero biases
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..backend import generator
 from .checks import floating_dtype
+
+if TYPE_CHECKING:
+    from .module import Module
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = int | tuple[int, ...]
@@ -118,6 +128,70 @@ def orthogonal(shape: Shape, gain: float = 1.0, dtype: Any = None, rng: Rng = No
     if rows < columns:
         q = q.T
     return np.ascontiguousarray(gain * q.reshape(shape), dtype=drawn.dtype)
+
+
+def identity(shape: Shape, gain: float = 1.0, dtype: Any = None) -> Array:
+    """The identity matrix times gain; of a shape that is not square, ones on its diagonal.
+
+    Source: Le, Jaitly & Hinton 2015, for the recurrent weights of a ReLU RNN.
+    """
+    if isinstance(shape, int) or len(shape) != 2:
+        raise ValueError(f"identity needs a shape of two axes; got {shape}")
+    return np.eye(*shape, dtype=floating_dtype("init", dtype)) * gain
+
+
+def recurrent_(module: Module, draw: Callable[..., Array]) -> None:
+    """Draw the recurrent weights of all cells anew, the block ``(H, H or P)`` of each gate alone.
+
+    Args:
+        module: A cell, a layer, or any module with recurrent cells in it.
+        draw: ``draw(shape, dtype=...)``, such as :func:`orthogonal` or :func:`identity`.
+
+    Raises:
+        ValueError: there is no recurrent cell.
+    """
+    for cell in _cells(module):
+        weight, size = cell.weight_hh, cell.hidden_size
+        block = (size, weight.shape[1])
+        drawn = [draw(block, dtype=weight.dtype) for _ in range(weight.shape[0] // size)]
+        weight.detach().copy_(np.concatenate(drawn))
+
+
+def bias_(module: Module, value: float, gate: str | None = None) -> None:
+    """Set the bias of one gate, or of all, in all cells that have the gate.
+
+    Where there are two biases, the first is ``value`` and the second zero.
+
+    Args:
+        module: A cell, a layer, or any module with recurrent cells in it.
+        value: What the sum of the gate's biases shall be.
+        gate: ``"f"`` for the forget gate of LSTMs, or another of ``cell.gate_names``; None for all.
+
+    Raises:
+        ValueError: no recurrent cell has a bias of such a gate.
+    """
+    written = False
+    for cell in _cells(module):
+        if gate is None or gate in cell.gate_names:
+            first = 0 if gate is None else cell.gate_names.index(gate) * cell.hidden_size
+            last = None if gate is None else first + cell.hidden_size
+            for bias, new in ((cell.bias_ih, value), (cell.bias_hh, 0.0)):
+                if bias is not None:
+                    values = bias.detach().numpy().copy()
+                    values[first:last] = new
+                    bias.detach().copy_(values)
+                    written = True
+    if not written:
+        name = "" if gate is None else f" of a gate {gate!r}"
+        raise ValueError(f"no cell in this {type(module).__name__} has a bias{name}")
+
+
+def _cells(module: Module) -> list[Any]:
+    """The cells of a tree, those within layers too."""
+    cells = [c for part in module.modules() for c in getattr(part, "_recurrent_cells", list)()]
+    if not cells:
+        raise ValueError(f"there is no recurrent cell in this {type(module).__name__}")
+    return cells
 
 
 def fans(shape: Shape) -> tuple[int, int]:

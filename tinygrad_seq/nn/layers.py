@@ -17,9 +17,9 @@ from ..tensor import Tensor
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .checks import State, features, fraction, positive, state_of
 from .container import ModuleList
-from .dropout import dropout
 from .module import Module, Parameter
-from .recurrent import Bidirectional, Recurrent
+from .recurrent import Bidirectional, Recurrent, mask_of
+from .stacked import in_turn
 
 _WEIGHTS = ("weight_ih_", "weight_hh_", "weight_hr_", "bias_ih_", "bias_hh_")
 
@@ -74,6 +74,9 @@ class RecurrentLayer(Module):
         for name, parameter in self._own_parameters():
             parameter.name = name
 
+    def _recurrent_cells(self) -> list[Cell]:
+        return [cell for _, cell in self._cells()]
+
     def _cells(self) -> Iterator[tuple[str, Cell]]:
         """The cells in order, each with the ending that its parameters' names take."""
         for k, level in enumerate(self.levels):
@@ -124,7 +127,13 @@ class RecurrentLayer(Module):
 
     # -- computing ----------------------------------------------------------------------------
 
-    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, State]:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+        """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
+        return self._join([cell.initial_state(batch_shape) for cell in self._recurrent_cells()])
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+    ) -> tuple[Tensor, State]:
         """Read a batch of sequences, or one.
 
         Args:
@@ -134,17 +143,19 @@ class RecurrentLayer(Module):
                 k * D + d is direction d of layer k. With ``proj_size=P``, h has P in place of H.
             lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Outputs past
                 a length are zero, and padding has no effect and no gradient.
+            mask: In place of lengths, which steps to read, booleans of the first two axes of x; the
+                others, anywhere, are left out as padding is.
 
         Returns:
-            (y ``(T, N, D*H)``, final state in the form of ``state``). ``batch_first`` swaps the
-            first two axes of y.
+            (y ``(T, N, D*H)``, final state in the form of ``state``); with ``proj_size=P``, P in
+            place of H. ``batch_first`` swaps the first two axes of y.
 
         Raises:
             ValueError: a shape or a length does not fit, or there are no steps.
             TypeError: a dtype or kind does not fit.
         """
         owner = type(self).__name__
-        cells = [cell for _, cell in self._cells()]
+        cells = self._recurrent_cells()
         x = features(owner, x, "input_size", self.input_size, cells[0].dtype)
         if x.ndim not in (2, 3):
             order = "(N, T, {0})" if self.batch_first else "(T, N, {0})"
@@ -154,19 +165,17 @@ class RecurrentLayer(Module):
             )
         swap = self.batch_first and x.ndim == 3
         if swap:
+            mask = None if mask is None else mask_of(mask, x.shape).T
             x = x.swapaxes(0, 1)
 
         before = self._split(state, cells, x.shape[1:-1])
-        after: list[Any] = []
-        for k, level in enumerate(self.levels):
-            if k and self.training:
-                x = dropout(x, self.dropout)
-            if self.bidirectional:
-                x, pair = level(x, before[2 * k : 2 * k + 2], lengths)
-                after.extend(pair)
-            else:
-                x, last = level(x, before[k], lengths)
-                after.append(last)
+        p = self.dropout if self.training else 0.0
+        if not self.bidirectional:
+            x, after = in_turn(self.levels, x, before, p, lengths, mask)
+        else:
+            pairs = list(zip(before[::2], before[1::2], strict=True))
+            x, joined = in_turn(self.levels, x, pairs, p, lengths, mask)
+            after = [last for pair in joined for last in pair]
         return x.swapaxes(0, 1) if swap else x, self._join(after)
 
     def _split(self, state: Any, cells: list[Cell], batch: tuple[int, ...]) -> list[Any]:

@@ -1,11 +1,12 @@
 """Unrolling: a cell applied along time, in either direction or both.
 
 Shapes: T steps, N sequences, I inputs. Sequences of different lengths are padded to T and come
-with ``lengths``.
+with ``lengths``; steps to leave out, wherever they are, come as a ``mask``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -14,12 +15,12 @@ import numpy as np
 from .. import ops
 from ..autograd.mode import Mode
 from ..tensor import Tensor
-from .cells import Cell, Step
-from .checks import as_tensor, integers
+from .checks import as_tensor, booleans, integers
 from .module import Module
+from .unrollable import Step, each, unrollable
 
 Mask: TypeAlias = np.ndarray[Any, Any]
-"""Which steps are no padding, booleans ``(T, N)``."""
+"""Which steps are read, booleans ``(T, N)``, or ``(T,)`` for one sequence."""
 
 step_by_step: ContextVar[bool] = ContextVar("step_by_step", default=False)
 
@@ -59,14 +60,17 @@ class Recurrent(Module):
     """
 
     def __init__(self, cell: Any, reverse: bool = False) -> None:
-        if not callable(cell):
-            raise TypeError(
-                f"Recurrent expects a cell, callable as cell(x, state) -> (y, state); got {cell!r}"
-            )
+        unrollable("Recurrent", cell)  # or say so now
         self.cell = cell
         self.reverse = reverse
 
-    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
+        """The cell's own first state, for a batch ``(N,)`` or one sequence ``()``."""
+        return unrollable("Recurrent", self.cell).initial_state(batch_shape)
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+    ) -> tuple[Tensor, Any]:
         """Read a sequence.
 
         Args:
@@ -76,6 +80,9 @@ class Recurrent(Module):
                 length a sequence keeps its state and gives zeros; in reverse it starts at its
                 own end. Padding of any value, NaN too, has no effect and a gradient of exactly
                 zero: each sequence comes out as if it were alone.
+            mask: In place of lengths, which steps to read, booleans ``(T, N)``, or ``(T,)`` for one
+                sequence: the others, anywhere, are left out as padding is. (Keras' layers repeat
+                the last output there, where these give zeros.)
 
         Returns:
             (y ``(T, N, H)``, state after the last step).
@@ -87,45 +94,36 @@ class Recurrent(Module):
         x = as_tensor(x)
         if x.ndim < 1 or x.shape[0] == 0:
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
-        valid = valid_steps(lengths, x.shape)
+        valid = valid_steps(lengths, mask, x.shape)
         if valid is not None:
             x = ops.where(_beside(valid, x), x, 0)
-        cell, batch = self.cell, x.shape[1:-1]
-        if not isinstance(cell, Cell):
-            if state is None and hasattr(cell, "initial_state"):
-                state = cell.initial_state(batch)
-            return self._unroll(cell, ops.unstack(x), state, valid)
-        x = cell.check_input(x)
-        if x.ndim not in (2, 3):
-            size = cell.input_size
-            raise ValueError(
-                f"{type(cell).__name__} reads sequences (T, N, {size}) or (T, {size}); "
-                f"got x of shape {x.shape}"
-            )
+        cell = unrollable("Recurrent", self.cell)
+        x = cell.check_sequence(x)
+        batch = x.shape[1:-1]
         state = cell.initial_state(batch) if state is None else cell.check_state(state, batch)
         if cell.fused is None or step_by_step.get():
             return self._step_by_step(cell, x, state, valid)
         return self._at_once(cell, x, state, valid)
 
-    def _at_once(self, cell: Cell, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
+    def _at_once(self, cell: Any, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
         """The whole sequence as one operation, whose specification is the cell unrolled."""
         single = x.ndim == 2
         if single:
-            x, state = ops.expand_dims(x, 1), _each(lambda part: ops.expand_dims(part, 0), state)
+            x, state = ops.expand_dims(x, 1), each(lambda part: ops.expand_dims(part, 0), state)
+            valid = None if valid is None else valid[:, None]
 
         def specification() -> tuple[Tensor, ...]:
             y, last = self._step_by_step(cell, x, state, valid)
             return y, *(last if isinstance(last, tuple) else (last,))
 
-        assert cell.fused is not None
         y, *parts = cell.fused(x, state, specification, mask=valid, reverse=self.reverse)
         last = tuple(parts) if len(parts) > 1 else parts[0]
         if single:
-            y, last = ops.squeeze(y, 1), _each(lambda part: ops.squeeze(part, 0), last)
+            y, last = ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
         return y, last
 
     def _step_by_step(
-        self, cell: Cell, x: Tensor, state: Any, valid: Mask | None
+        self, cell: Any, x: Tensor, state: Any, valid: Mask | None
     ) -> tuple[Tensor, Any]:
         """The cell unrolled, one product for what all steps read of the input."""
         return self._unroll(cell.recurrence(), ops.unstack(cell.project(x)), state, valid)
@@ -136,7 +134,7 @@ class Recurrent(Module):
         """y_t, s_t = step(x_t, s_{t-1}) for every t."""
         outputs = []
         for t in reversed(range(len(inputs))) if self.reverse else range(len(inputs)):
-            y, after = _take(step(inputs[t], state))
+            y, after = pair("a cell", step(inputs[t], state))
             if valid is not None and not valid[t].all():
                 after = _freeze(valid[t], after, state)
             outputs.append(y)
@@ -155,11 +153,13 @@ class Recurrent(Module):
 class Bidirectional(Module):
     """Read a sequence in both directions and join the outputs.  y_t = [y→_t, y←_t]
 
-    The two may differ in size and in kind; each is built with its own cell.
+    The two may differ in kind and, where they are concatenated, in size; each is built with its
+    own cell.
 
     Args:
         forwards: A :class:`Recurrent`.
         backwards: A :class:`Recurrent` with ``reverse=True``.
+        merge: ``"concat"``, or ``"sum"``, ``"mean"`` or ``"product"`` element by element.
 
     Example:
         >>> import tinygrad_seq as ts
@@ -174,18 +174,25 @@ class Bidirectional(Module):
     Source: Schuster & Paliwal 1997.
     """
 
-    def __init__(self, forwards: Recurrent, backwards: Recurrent) -> None:
+    def __init__(self, forwards: Recurrent, backwards: Recurrent, merge: str = "concat") -> None:
         for name, part, reverse in (("first", forwards, False), ("second", backwards, True)):
             if not isinstance(part, Recurrent) or part.reverse != reverse:
                 raise TypeError(
                     f"Bidirectional expects Recurrent(cell) and Recurrent(cell, reverse=True); "
                     f"got {part!r} as the {name}"
                 )
+        if merge not in _MERGES:
+            raise ValueError(f"merge must be one of {', '.join(_MERGES)}; got {merge!r}")
         self.forwards = forwards
         self.backwards = backwards
+        self.merge = merge
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
+        """The pair of the directions' first states."""
+        return self.forwards.initial_state(batch_shape), self.backwards.initial_state(batch_shape)
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None
+        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
     ) -> tuple[Tensor, tuple[Any, Any]]:
         """Read a sequence; arguments as for :class:`Recurrent`.
 
@@ -193,32 +200,63 @@ class Bidirectional(Module):
             x: Input ``(T, N, I)``, or ``(T, I)``.
             state: A pair, one state for each direction; each may be None.
             lengths: Length of each sequence ``(N,)``.
+            mask: In place of lengths, which steps to read ``(T, N)``.
 
         Returns:
-            (y ``(T, N, H→ + H←)``, pair of states).
+            (y ``(T, N, H→ + H←)``, or ``(T, N, H)`` if merged otherwise; pair of states).
 
         Raises:
             TypeError: ``state`` is no pair; and as :class:`Recurrent`.
+            ValueError: outputs to be merged differ in size; and as :class:`Recurrent`.
         """
-        if state is None:
-            state = (None, None)
-        if not isinstance(state, tuple | list) or len(state) != 2:
-            raise TypeError(
-                "Bidirectional expects its state as a pair, one for each direction; "
-                f"got a {type(state).__name__}"
+        states = states_for("Bidirectional", state, 2, "pair, one for each direction")
+        ahead, state_ahead = self.forwards(x, states[0], lengths, mask)
+        back, state_back = self.backwards(x, states[1], lengths, mask)
+        if self.merge != "concat" and ahead.shape != back.shape:
+            raise ValueError(
+                f"Bidirectional(merge={self.merge!r}) expects two directions of one size; "
+                f"got {ahead.shape[-1]} forwards and {back.shape[-1]} backwards: use 'concat'"
             )
-        ahead, state_ahead = self.forwards(x, state[0], lengths)
-        back, state_back = self.backwards(x, state[1], lengths)
-        return ops.concatenate([ahead, back], axis=-1), (state_ahead, state_back)
+        return _MERGES[self.merge](ahead, back), (state_ahead, state_back)
+
+    def extra_repr(self) -> str:
+        """How the outputs are joined, if not by concatenation."""
+        return "" if self.merge == "concat" else f"merge={self.merge!r}"
 
 
-def valid_steps(lengths: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-    """Which steps of a batch ``(T, N, ...)`` are no padding: booleans ``(T, N)``; None if all are.
+_MERGES: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "concat": lambda ahead, back: ops.concatenate([ahead, back], axis=-1),
+    "sum": lambda ahead, back: ahead + back,
+    "mean": lambda ahead, back: (ahead + back) / 2,
+    "product": lambda ahead, back: ahead * back,
+}
+
+
+def states_for(owner: str, state: Any, count: int, form: str) -> Sequence[Any]:
+    """The states of several parts, all None if none is given."""
+    if state is None:
+        return (None,) * count
+    if not isinstance(state, tuple | list) or len(state) != count:
+        many = f" of {len(state)}" if isinstance(state, tuple | list) else ""
+        raise TypeError(
+            f"{owner} expects its state as a {form}; got a {type(state).__name__}{many}"
+        )
+    return state
+
+
+def valid_steps(lengths: Any, mask: Any, shape: tuple[int, ...]) -> Mask | None:
+    """Which steps of x, ``(T, N, ...)`` or ``(T, I)``, are read; None if all are.
 
     Raises:
-        TypeError: the lengths are not integers.
-        ValueError: they are not one for each sequence, or not in 1..T.
+        TypeError: the lengths are not integers, or the mask is not booleans.
+        ValueError: both are given, or the lengths are not one for each sequence, or not in 1..T, or
+            the mask has not one for each step.
     """
+    if mask is not None:
+        if lengths is not None:
+            raise ValueError("give lengths or a mask, not both: a mask says which steps are read")
+        valid = mask_of(mask, shape)
+        return None if valid.all() else valid
     if lengths is None:
         return None
     array = integers("a recurrent layer", "lengths", lengths)
@@ -237,31 +275,43 @@ def valid_steps(lengths: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | 
     return None if (array == steps).all() else np.arange(steps)[:, None] < array
 
 
-def _beside(mask: np.ndarray[Any, Any], x: Tensor) -> np.ndarray[Any, Any]:
+def mask_of(mask: Any, shape: tuple[int, ...]) -> Mask:
+    """The mask of an x of this shape, as a NumPy array."""
+    array = booleans("a recurrent layer", "mask", mask)
+    expected = shape[: min(2, len(shape) - 1)]
+    if array.shape != expected:
+        raise ValueError(
+            f"mask must say of each step whether it is read, of shape {expected} "
+            f"for x of shape {shape}; got shape {array.shape}"
+        )
+    return array
+
+
+def _beside(mask: Mask, x: Tensor) -> Mask:
     """A mask with as many axes as ``x``, to broadcast over the last ones."""
     return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
 
 
-def _each(f: Any, state: Any) -> Any:
-    return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
-
-
-def _take(result: Any) -> tuple[Tensor, Any]:
+def pair(owner: str, result: Any) -> tuple[Tensor, Any]:
+    """What a cell or a layer returned, if it is (y, state)."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
-            f"a cell must return the pair (y, state); got a {type(result).__name__}"
+            f"{owner} must return the pair (y, state); got a {type(result).__name__}"
             + (f" of {len(result)}" if isinstance(result, tuple) else "")
+        )
+    if not isinstance(result[0], Tensor):
+        raise TypeError(
+            f"{owner} must return y as a Tensor, or gradients would be lost; got a "
+            f"{type(result[0]).__name__}"
         )
     return result
 
 
-def _freeze(valid: np.ndarray[Any, Any], after: Any, before: Any) -> Any:
+def _freeze(valid: Mask, after: Any, before: Any) -> Any:
     """The new state for the sequences that are at a valid step, the old one for the others."""
     if before is None:
         raise ValueError(
-            "reading padded sequences in reverse needs a state to keep until each starts: "
-            "give state=, or the cell an initial_state(batch_shape)"
+            "leaving out the first step that is read needs a state to keep until each sequence "
+            "starts: give state=, or the cell an initial_state(batch_shape)"
         )
-    if isinstance(after, tuple | list):
-        return tuple(_freeze(valid, a, b) for a, b in zip(after, before, strict=True))
-    return ops.where(_beside(valid, after), after, before)
+    return each(lambda a, b: ops.where(_beside(valid, a), a, b), after, before)

@@ -1,0 +1,203 @@
+"""More cells: peepholes, coupled gates, leaky units.
+
+Symbols, shapes and parameters are those of :mod:`.cells`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import ops
+from ..tensor import Tensor
+from .cells import Cell, RNNCell
+from .module import Parameter
+from .unrollable import Recall, Step, as_it_is
+
+
+class PeepholeLSTMCell(Cell):
+    """LSTM whose gates see the cell.
+
+        i = σ(W_i x + b_i + U_i h + c_i + p_i ⊙ c)
+        f = σ(W_f x + b_f + U_f h + c_f + p_f ⊙ c)
+        g = tanh(W_g x + b_g + U_g h + c_g)
+        c' = f ⊙ c + i ⊙ g
+        o = σ(W_o x + b_o + U_o h + c_o + p_o ⊙ c')
+        h' = o ⊙ tanh(c'),    y = h'
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        bias: Whether there are biases.
+        dtype: Of the parameters; the default float if None.
+
+    Attributes:
+        weight_ih, weight_hh: Blocks i, f, g, o of W ``(4H, I)`` and U ``(4H, H)``.
+        bias_ih, bias_hh: Blocks of the two biases ``(4H,)``.
+        weight_peephole: Blocks i, f, o of p ``(3H,)``. (ONNX has them in the order i, o, f.)
+
+    Source: Gers & Schmidhuber 2000; Gers et al. 2002.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+    gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = None
+    ) -> None:
+        super().__init__(input_size, hidden_size, 4, 2 if bias else 0, dtype)
+        self.weight_peephole = self._draw((3 * hidden_size,), self.dtype)
+
+    def recurrence(self, recall: Recall = as_it_is) -> Step:
+        """One step: (h, c) -> (h', (h', c'))."""
+        u = self.weight_hh.T
+        p_i, p_f, p_o = ops.split(self.weight_peephole, 3)
+
+        def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            h, c = state
+            i, f, g, o = ops.split(wx + recall(h) @ u, 4, axis=-1)
+            i, f = ops.sigmoid(i + p_i * c), ops.sigmoid(f + p_f * c)
+            c = f * c + i * ops.tanh(g)
+            h = ops.sigmoid(o + p_o * c) * ops.tanh(c)
+            return h, (h, c)
+
+        return step
+
+
+class CoupledLSTMCell(Cell):
+    """LSTM that forgets just as much as it takes in.
+
+        f = σ(W_f x + b_f + U_f h + c_f)
+        g = tanh(W_g x + b_g + U_g h + c_g)
+        o = σ(W_o x + b_o + U_o h + c_o)
+        c' = f ⊙ c + (1 - f) ⊙ g
+        h' = o ⊙ tanh(c'),    y = h'
+
+    With ``peepholes=True``, + p_f ⊙ c within f and + p_o ⊙ c' within o.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        bias: Whether there are biases.
+        dtype: Of the parameters; the default float if None.
+        peepholes: Whether the gates see the cell.
+
+    Attributes:
+        weight_ih, weight_hh: Blocks f, g, o of W ``(3H, I)`` and U ``(3H, H)``. (ONNX computes i,
+            and f = 1 - i: negate its weights of i.)
+        bias_ih, bias_hh: Blocks of the two biases ``(3H,)``.
+        weight_peephole: Blocks f, o of p ``(2H,)``, or None.
+
+    Source: Greff et al. 2017 (CIFG, there with peepholes).
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ("h", "c")
+    gate_names: ClassVar[tuple[str, ...]] = ("f", "g", "o")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: Any = None,
+        peepholes: bool = False,
+    ) -> None:
+        super().__init__(input_size, hidden_size, 3, 2 if bias else 0, dtype)
+        self.weight_peephole = self._draw((2 * hidden_size,), self.dtype) if peepholes else None
+
+    def recurrence(self, recall: Recall = as_it_is) -> Step:
+        """One step: (h, c) -> (h', (h', c'))."""
+        u, p = self.weight_hh.T, self.weight_peephole
+        p_f, p_o = (0.0, 0.0) if p is None else ops.split(p, 2)
+
+        def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            h, c = state
+            f, g, o = ops.split(wx + recall(h) @ u, 3, axis=-1)
+            f, g = ops.sigmoid(f + p_f * c), ops.tanh(g)
+            c = g + f * (c - g)  # f c + (1 - f) g
+            h = ops.sigmoid(o + p_o * c) * ops.tanh(c)
+            return h, (h, c)
+
+        return step
+
+    def options(self) -> list[str]:
+        """The settings that differ from the default."""
+        return super().options() + ["peepholes=True"] * (self.weight_peephole is not None)
+
+
+class LeakyCell(RNNCell):
+    """Simple recurrent cell of leaky units, which remember for about 1 / (1 - α) steps.
+
+        h' = α ⊙ h + (1 - α) ⊙ φ(W x + b + U h + c),    y = h'
+
+    α is fixed, or learned as α = σ(a), which keeps it between 0 and 1.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        bias: Whether b and c are there.
+        nonlinearity: φ, ``"tanh"`` or ``"relu"``.
+        alpha: α, from 0 to 1: one for all units, or H of them, for different scales of time.
+        learned: Whether α is learned, from ``alpha`` on.
+        dtype: Of the parameters; the default float if None.
+
+    Attributes:
+        weight_ih, weight_hh, bias_ih, bias_hh: As in :class:`RNNCell`.
+        weight_alpha: a ``(H,)``, or None.
+
+    Source: Mozer 1992; Jaeger et al. 2007; Goodfellow et al., Deep Learning, 10.9.2.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        *,
+        alpha: Any = 0.9,
+        learned: bool = False,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, nonlinearity, dtype=dtype)
+        values = np.asarray(alpha, np.float64)
+        if values.shape not in ((), (hidden_size,)):
+            raise ValueError(
+                f"LeakyCell expects one alpha, or one for each of {hidden_size} units; "
+                f"got shape {values.shape}"
+            )
+        inside = (values > 0) & (values < 1) if learned else (values >= 0) & (values <= 1)
+        if not inside.all():
+            form = "strictly between 0 and 1, to be learned" if learned else "from 0 to 1"
+            raise ValueError(f"LeakyCell expects alpha {form}; got {alpha}")
+        self._fixed = values
+        self.weight_alpha = None
+        if learned:
+            start = np.broadcast_to(np.log(values / (1 - values)), hidden_size)  # σ^-1(α)
+            self.weight_alpha = Parameter(start.astype(self.dtype))
+
+    @property
+    def alpha(self) -> Tensor:
+        """α ``(H,)`` or ``()``."""
+        if self.weight_alpha is None:
+            return Tensor(self._fixed.astype(self.dtype))
+        alpha: Tensor = ops.sigmoid(self.weight_alpha)
+        return alpha
+
+    def recurrence(self, recall: Recall = as_it_is) -> Step:
+        """One step: h ``(N, H)`` -> (h', h')."""
+        simple, alpha = super().recurrence(recall), self.alpha
+
+        def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+            new, _ = simple(wx, h)
+            h = new + alpha * (h - new)  # α h + (1 - α) new
+            return h, h
+
+        return step
+
+    def options(self) -> list[str]:
+        """The settings that differ from the default."""
+        how = ["learned=True"] if self.weight_alpha is not None else [f"alpha={self._fixed}"]
+        return super().options() + how
