@@ -21,10 +21,11 @@ import numpy as np
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def tinygrad_seq(kind, data, unrolled=False):
+def tinygrad_seq(kind, data, unrolled=False, jit=False):
     import tinygrad_seq as ts
     from tinygrad_seq import nn
 
+    ts.use_jit(jit)
     size, hidden = data["x"].shape[2], data["weight_hh"].shape[1]
     form = {"reset_after": True} if kind == "GRU" else {}
     layer = getattr(nn, kind)(size, hidden, **form)
@@ -45,6 +46,10 @@ def tinygrad_seq(kind, data, unrolled=False):
 
 def tinygrad_seq_unrolled(kind, data):
     return tinygrad_seq(kind, data, unrolled=True)
+
+
+def tinygrad_seq_jit(kind, data):
+    return tinygrad_seq(kind, data, jit=True)
 
 
 def torch(kind, data):
@@ -218,10 +223,16 @@ def products(kind, data):
 CONTENDERS = {
     f.__name__: f
     for f in (
-        tinygrad_seq, tinygrad_seq_unrolled, torch, torch_eager, jax, autograd, mygrad, products,
+        tinygrad_seq, tinygrad_seq_jit, tinygrad_seq_unrolled, torch, torch_eager, jax, autograd,
+        mygrad, products,
     )
 }  # fmt: skip
-NEEDS = {"torch_eager": "torch", "products": "numpy", "tinygrad_seq_unrolled": "tinygrad_seq"}
+NEEDS = {
+    "torch_eager": "torch",
+    "products": "numpy",
+    "tinygrad_seq_jit": "numba",
+    "tinygrad_seq_unrolled": "tinygrad_seq",
+}
 
 
 def missing(name):

@@ -35,6 +35,7 @@ ROWS = [
 ]
 SHORT = [ROWS[0], ROWS[2], ROWS[3], ROWS[7]]
 SLOW = {"autograd", "mygrad"}  # shown on the first and last row only: minutes elsewhere
+PAIRS = [("tinygrad_seq_jit", "torch"), ("tinygrad_seq_unrolled", "torch_eager")]  # ratios beside
 PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # choose slower products than the machine has
 
 
@@ -199,16 +200,18 @@ def main():
                 here = [n for n in names if n not in absent]
                 if row not in (ROWS[0], ROWS[-1]):
                     here = [n for n in here if n not in SLOW]
+                if kind != "LSTM":  # what is compiled
+                    here = [n for n in here if n != "tinygrad_seq_jit"]
                 times, agree = race(row, kind, threads, here, turns)
                 wrong = {name: error for name, error in agree.items() if error > 1e-3}
                 if wrong:
                     raise SystemExit(f"{kind} {row}: results differ from tinygrad_seq's: {wrong}")
                 mine = float(np.median(times["tinygrad_seq"]))
                 found = ratios(times, "tinygrad_seq")
-                if "torch_eager" in times and "tinygrad_seq_unrolled" in times:
-                    pair = {n: times[n] for n in ("tinygrad_seq_unrolled", "torch_eager")}
-                    (own,) = ratios(pair, "tinygrad_seq_unrolled").values()
-                    found["tinygrad_seq_unrolled ÷ torch_eager"] = own
+                for base, other in PAIRS:
+                    if base in times and other in times:
+                        pair = {n: times[n] for n in (base, other)}
+                        (found[f"{base} ÷ {other}"],) = ratios(pair, base).values()
                 report["rows"].append(
                     {"kind": kind, "threads": threads, "row": row, "seconds": mine,
                      "ratios": found, "largest difference": agree}

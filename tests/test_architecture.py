@@ -25,7 +25,11 @@ FLOORS = {
     "__init__": 7,
 }
 # An extra is imported where it is used, inside a function or in the one folder that needs it.
-ALLOWED = {"testing": {"hypothesis"}, "io": {"safetensors"}}
+ALLOWED = {
+    "testing": {"hypothesis"},
+    "io": {"safetensors"},
+    "backend": {"numba", "llvmlite"},
+}
 
 
 class WithoutTypeChecking(ast.NodeTransformer):
@@ -108,7 +112,7 @@ def test_only_numpy_is_needed_and_extras_stay_in_their_place():
 def test_importing_the_library_imports_no_extra():
     code = (
         "import sys, tinygrad_seq; "
-        "print([m for m in ('hypothesis', 'safetensors', 'matplotlib', 'torch', 'cupy') "
+        "print([m for m in ('hypothesis', 'safetensors', 'matplotlib', 'torch', 'cupy', 'numba') "
         "if m in sys.modules])"
     )
     out = subprocess.run(

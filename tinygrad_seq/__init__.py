@@ -18,6 +18,7 @@ from .backend import (
     manual_seed,
     set_default_dtype,
     set_rng_state,
+    use_jit,
 )
 from .creation import (
     arange,
@@ -104,6 +105,7 @@ __all__ = [
     "set_default_dtype",
     "set_rng_state",
     "tensor",
+    "use_jit",
     "value_and_grad",
     "vjp",
     "zeros",

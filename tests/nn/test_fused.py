@@ -158,8 +158,9 @@ def test_backward_again_after_retain_graph_gives_the_same():
         np.testing.assert_array_equal(a.data, b.data)
 
 
+@pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize(("kind", "saved"), [("lstm", 6), ("gru", 4), ("rnn tanh", 1)])
-def test_memory_of_a_step_is_what_the_equations_need(kind, saved):
+def test_memory_of_a_step_is_what_the_equations_need(kind, saved, jit):
     """Forward and backward, beyond the arguments: values per step, ā per step, x̄, weight gradients.
 
     The LSTM keeps four gates, c and h, the GRU three gates and h, the RNN h; ā has one value per
@@ -177,8 +178,9 @@ def test_memory_of_a_step_is_what_the_equations_need(kind, saved):
     x.grad = None
     gc.collect()
     tracemalloc.start()
-    y, _ = layer(x)
-    y.backward(upstream)
+    with ts.use_jit(jit):
+        y, _ = layer(x)
+        y.backward(upstream)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     values = 4 * steps * batch * ((saved + gates) * hidden + size)

@@ -2,6 +2,7 @@
 
 from .base import Array, AxisError, Backend, backend_of, is_array, xp
 from .dtypes import default_dtype, result_dtype, set_default_dtype
+from .jit import use_jit
 from .random import generator, get_rng_state, manual_seed, set_rng_state
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "result_dtype",
     "set_default_dtype",
     "set_rng_state",
+    "use_jit",
     "xp",
 ]

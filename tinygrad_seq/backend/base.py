@@ -16,6 +16,7 @@ import numpy
 from numpy.exceptions import AxisError
 
 from .erf import erf
+from .jit import KERNELS as COMPILED
 from .recurrence import KERNELS
 
 __all__ = ["Array", "AxisError", "Backend", "backend_of", "is_array", "xp"]
@@ -91,6 +92,7 @@ class Backend:
 
 
 _numpy = Backend()
+_numpy.kernels = KERNELS | COMPILED  # these fall through to the others without numba
 _by_type: dict[type, Backend] = {numpy.ndarray: _numpy}
 
 

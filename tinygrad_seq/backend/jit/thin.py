@@ -1,0 +1,174 @@
+"""Thin products for compiled loops: a few rows, times a matrix that is packed once for many steps.
+
+A BLAS packs its right operand anew in every call, which for a few rows costs as much as the product
+itself. Here it is packed once for a pass over a sequence, in *panels* as wide as a few vector
+registers; and a *tile*, some rows of the product by one panel, keeps all its sums in registers, one
+multiply-add for each. float32 only.
+
+Compilers do not find this form by themselves, so the tile is written in LLVM's own language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+# What numba compiles for, which it also knows its cached machine code by. (Not what the machine
+# has: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may say less.)
+_, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+
+LANES = next((n for n, name in ((16, "+avx512f"), (8, "+avx")) if name in _FEATURES.split(",")), 4)
+"""float32 numbers in a vector register."""
+
+TILES = {2: 8, 4: 6, 8: 3} if LANES == 16 else {1: 8, 2: 6, 4: 3}
+"""Registers across a panel: rows of a tile at most. The sums, a row of the panel and a factor stay
+in registers, of which there are 32 with AVX-512 and 16 before."""
+
+
+@intrinsic
+def _tile(typing: Any, rows: Any, vectors: Any, a: Any, row: Any, b: Any, panel: Any, out: Any,
+          add: Any) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """One tile of :func:`product`, of ``rows`` rows from ``row`` on by panel number ``panel``.
+
+    There is a piece of straight code for every size of a tile, and a switch that chooses it.
+    """
+    signature = types.void(rows, vectors, a, row, b, panel, out, add)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, b, out = (
+            context.make_array(signature.args[k])(context, builder, args[k]) for k in (2, 4, 6)
+        )
+        rows, vectors, row, panel, add = (args[k] for k in (0, 1, 3, 5, 7))
+        done = builder.append_basic_block("done")
+        size = builder.add(builder.mul(vectors, _number(16)), rows)
+        choice = builder.switch(size, done)
+        for across, most in TILES.items():
+            for down in range(1, most + 1):
+                block = builder.append_basic_block(f"tile_{down}_{across}")
+                choice.add_case(_number(16 * across + down), block)
+                builder.position_at_end(block)
+                _one_tile(builder, a, b, out, row, panel, add, down, across)
+                builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _number(n: int) -> Any:
+    return ir.Constant(ir.IntType(64), n)
+
+
+def _one_tile(
+    builder: Any, a: Any, b: Any, out: Any, row: Any, panel: Any, add: Any, down: int, across: int
+) -> None:
+    """Code for the tile of ``down`` rows by ``across`` registers.
+
+    sums = out's if add else 0
+    for k: for each row r: sums[r] += a[r, k] * b[panel, k]
+    out = sums
+    """
+    register = ir.VectorType(ir.FloatType(), LANES)
+    depth = cgutils.unpack_tuple(builder, a.shape)[1]
+    width = cgutils.unpack_tuple(builder, out.shape)[1]
+    columns = _number(across * LANES)
+    zero, undefined = ir.Constant(register, [0.0] * LANES), ir.Constant(register, ir.Undefined)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    multiply_add = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(register, [register] * 3), f"llvm.fmuladd.v{LANES}f32"
+    )  # in one instruction where the machine has it, else in two
+
+    def registers(pointer: Any) -> list[Any]:
+        start = builder.bitcast(pointer, register.as_pointer())
+        return [builder.gep(start, [_number(j)]) for j in range(across)]
+
+    lines = [builder.add(row, _number(r)) for r in range(down)]
+    left = [builder.gep(a.data, [builder.mul(line, depth)]) for line in lines]
+    right = builder.gep(b.data, [builder.mul(panel, builder.mul(depth, columns))])
+    first = builder.mul(panel, columns)
+    places = [
+        place
+        for line in lines
+        for place in registers(
+            builder.gep(out.data, [builder.add(builder.mul(line, width), first)])
+        )
+    ]
+    started = [builder.select(add, builder.load(p, align=4), zero) for p in places]
+
+    before, loop, after = builder.block, *map(builder.append_basic_block, ("k", "end"))
+    builder.cbranch(builder.icmp_signed(">", depth, _number(0)), loop, after)
+    builder.position_at_end(loop)
+    k = builder.phi(ir.IntType(64))
+    sums = [builder.phi(register) for _ in places]
+    panel_row = registers(builder.gep(right, [builder.mul(k, columns)]))
+    factors = [builder.load(p, align=4) for p in panel_row]
+    updated = []
+    for r in range(down):
+        value = builder.load(builder.gep(left[r], [k]))
+        value = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+        value = builder.shuffle_vector(value, undefined, everywhere)
+        for factor, total in zip(factors, sums[r * across : (r + 1) * across], strict=True):
+            updated.append(builder.call(multiply_add, [value, factor, total]))
+    following = builder.add(k, _number(1))
+    k.add_incoming(_number(0), before)
+    k.add_incoming(following, loop)
+    for total, old, new in zip(sums, started, updated, strict=True):
+        total.add_incoming(old, before)
+        total.add_incoming(new, loop)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+
+    builder.position_at_end(after)
+    results = [builder.phi(register) for _ in places]
+    for result, old, new in zip(results, started, updated, strict=True):
+        result.add_incoming(old, before)
+        result.add_incoming(new, loop)
+    for result, place in zip(results, places, strict=True):
+        builder.store(result, place, align=4)
+
+
+@njit(nogil=True, cache=True)
+def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> None:
+    """out = (out if add else 0) + a b, of arrays in C order.
+
+    Args:
+        a: ``(N, K)``.
+        b: ``(panels, K, vectors * LANES)``, from :func:`pack`.
+        out: ``(N, panels * vectors * LANES)``; columns past those of b get zeros.
+        rows, vectors: From :func:`tiling`; the N rows are cut evenly into tiles of at most so many.
+    """
+    count = a.shape[0]
+    tiles = -(-count // rows)
+    for panel in range(b.shape[0]):
+        row = 0
+        for left in range(tiles, 0, -1):
+            down = -(-(count - row) // left)
+            _tile(down, vectors, a, row, b, panel, out, add)
+            row += down
+
+
+def tiling(count: int, columns: int) -> tuple[int, int]:
+    """Rows and registers of a tile, for products of ``count`` rows and so many columns."""
+    registers = -(-columns // LANES)
+    narrow, middle, wide = sorted(TILES)
+    # the wide ones for few rows, which have sums to spare; else those that need the least padding
+    vectors = wide if count <= TILES[wide] else middle if registers % middle == 0 else narrow
+    return TILES[vectors], vectors
+
+
+def pack(b: Any, vectors: int) -> Any:
+    """b ``(K, columns)`` in panels ``(panels, K, vectors * LANES)``, padded with zeros."""
+    depth, columns = b.shape
+    width = vectors * LANES
+    panels, whole = -(-columns // width), columns // width
+    out = np.zeros((panels, depth, width), b.dtype)
+    out[:whole] = b[:, : whole * width].reshape(depth, whole, width).swapaxes(0, 1)
+    if whole < panels:
+        out[whole, :, : columns - whole * width] = b[:, whole * width :]
+    return out
