@@ -86,7 +86,9 @@ def torch_eager(kind, data):
     def step():
         for t in (x, w, u, b, c):
             t.grad = None
-        y = _unrolled(torch, kind, x @ w.T + b, u, c, lambda v, n: v.chunk(n, -1), torch.stack)
+        y = _unrolled(
+            torch, kind, (x @ w.T + b).unbind(), u, c, lambda v, n: v.chunk(n, -1), torch.stack
+        )
         y.backward(g)
         return tuple(t.detach().numpy() for t in (y, x.grad, w.grad, u.grad))
 
@@ -96,10 +98,10 @@ def torch_eager(kind, data):
 def _unrolled(np, kind, wx, u, c, chunk, stack, zeros=None):
     """The equations, step by step, in whichever library ``np`` is."""
     sigmoid = getattr(np, "sigmoid", None) or (lambda v: 0.5 * np.tanh(0.5 * v) + 0.5)
-    h = (zeros or np.zeros)((wx.shape[1], u.shape[1]))
+    h = (zeros or np.zeros)((wx[0].shape[0], u.shape[1]))
     cell, outputs = h, []
     ut = u.T
-    for t in range(wx.shape[0]):
+    for t in range(len(wx)):
         uh = h @ ut + c
         if kind == "RNN":
             h = np.tanh(wx[t] + uh)
