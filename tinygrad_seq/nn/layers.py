@@ -223,6 +223,14 @@ class RNN(RecurrentLayer):
         bidirectional: Whether a second cell reads each layer from the end.
         dtype: Of the parameters; the default float if None.
 
+    Attributes:
+        weight_ih_l0, weight_hh_l0: W ``(H, I)`` and U ``(H, H)`` of layer 0; ``..._l1`` of layer 1,
+            with W ``(H, D*H)``; ``..._l0_reverse`` of the second direction.
+        bias_ih_l0, bias_hh_l0: b and c ``(H,)``, or None.
+
+    Called with x ``(T, N, I)`` and optionally a state h_0 ``(L*D, N, H)``, ``lengths`` or ``mask``;
+    gives (y ``(T, N, D*H)``, h_n ``(L*D, N, H)``): see :meth:`forward`.
+
     Source: Elman 1990; the cell is :class:`RNNCell`.
     """
 
@@ -257,9 +265,22 @@ class GRU(RecurrentLayer):
     see :class:`GRUCell` for the equations.
 
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype: As
-            for :class:`RNN`.
+        input_size: I.
+        hidden_size: H.
+        num_layers: L; layer k+1 reads the output of layer k.
+        bias: Whether there are biases.
+        batch_first: Whether x and y are ``(N, T, ...)``.
+        dropout: Probability of dropout on the output of each layer but the last, in training.
+        bidirectional: Whether a second cell reads each layer from the end.
+        dtype: Of the parameters; the default float if None.
         reset_after: Whether the reset gate acts after the recurrent matrix.
+
+    Attributes:
+        weight_ih_l0, weight_hh_l0: Blocks r, z, n of W ``(3H, I)`` and U ``(3H, H)`` of layer 0;
+            other layers and directions as for :class:`RNN`.
+        bias_ih_l0: Blocks of b ``(3H,)``; with ``reset_after`` also ``bias_hh_l0``.
+
+    Called as :class:`RNN`: (x, h_0) to (y, h_n).
 
     Source: Cho et al. 2014; the cell is :class:`GRUCell`.
     """
@@ -291,10 +312,28 @@ class GRU(RecurrentLayer):
 class LSTM(RecurrentLayer):
     """Long short-term memory; state is the tuple (h, c).
 
+        i, f, o = σ(W x + b + U h + c),    g = tanh(W_g x + b_g + U_g h + c_g)
+        c' = f ⊙ c + i ⊙ g,    h' = o ⊙ tanh(c')
+
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype: As
-            for :class:`RNN`.
+        input_size: I.
+        hidden_size: H.
+        num_layers: L; layer k+1 reads the output of layer k.
+        bias: Whether there are biases.
+        batch_first: Whether x and y are ``(N, T, ...)``.
+        dropout: Probability of dropout on the output of each layer but the last, in training.
+        bidirectional: Whether a second cell reads each layer from the end.
+        dtype: Of the parameters; the default float if None.
         proj_size: P, to project each h from H to P units; 0 for no projection.
+
+    Attributes:
+        weight_ih_l0, weight_hh_l0: Blocks i, f, g, o of W ``(4H, I)`` and U ``(4H, H or P)`` of
+            layer 0; other layers and directions as for :class:`RNN`.
+        bias_ih_l0, bias_hh_l0: Blocks of b and c ``(4H,)``, or None.
+        weight_hr_l0: The projection ``(P, H)``, with ``proj_size``.
+
+    Called with x ``(T, N, I)`` and optionally (h_0 ``(L*D, N, H or P)``, c_0 ``(L*D, N, H)``);
+    gives (y ``(T, N, D*H or D*P)``, (h_n, c_n)): see :meth:`forward`.
 
     Example:
         >>> import tinygrad_seq as ts
