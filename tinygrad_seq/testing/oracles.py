@@ -67,10 +67,12 @@ def central_differences_with_noise(
     *,
     step: float = CENTRAL_STEP,
 ) -> list[tuple[Array, Array]]:
-    """`central_differences`, each with the rounding error to expect: ε Σ |ȳ| (|f₊| + |f₋|) / 2h.
+    """`central_differences`, each with the rounding to expect: ε Σ |ȳ| (|f₊| + |f₋| + m) / 2h.
 
     Only the outputs that change take part in the sum, so that the noise of an elementwise
-    function is that of its one element.
+    function is that of its one element. An output may be a small difference of large numbers, as
+    1 - tanh² is, and then carries their rounding: m, the largest input squared (1 at least), stands
+    for them.
     """
     points = _float64(inputs)
     upstream = _check_cotangents(f, points, cotangents)
@@ -103,11 +105,12 @@ def central_difference(
     width = float(high[index] - low[index])
     above = _outputs(f(*points[:position], high, *points[position + 1 :]))
     below = _outputs(f(*points[:position], low, *points[position + 1 :]))
+    hidden = max(1.0, *(float(np.max(np.abs(p), initial=0.0)) for p in points)) ** 2
     slope = spread = 0.0
     for g, plus, minus in zip(upstream, above, below, strict=True):
         change = plus - minus
         slope += float(np.sum(g * change))
-        size = np.where(change != 0, np.abs(plus) + np.abs(minus), 0)
+        size = np.where(change != 0, np.abs(plus) + np.abs(minus) + hidden, 0)
         spread += float(np.sum(np.abs(g) * size))
     return slope / width, float(np.finfo(np.float64).eps) * spread / width
 
