@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 import tinygrad_seq as ts
+from tinygrad_seq.autograd import PRIMITIVES
 
 # A gradient check takes as long as it takes: one deadline for all, here and nowhere else.
 COMMON = {
@@ -50,6 +51,15 @@ def _library_randomness(seed: int) -> Iterator[None]:
     ts.manual_seed(seed)
     yield
     ts.set_default_dtype(dtype)
+
+
+@pytest.fixture(autouse=True)
+def _op_table() -> Iterator[None]:
+    """Forget the primitives that a test defines."""
+    before = dict(PRIMITIVES)
+    yield
+    PRIMITIVES.clear()
+    PRIMITIVES.update(before)
 
 
 @pytest.hookimpl(wrapper=True)

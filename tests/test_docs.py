@@ -10,17 +10,8 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as ts
-from tinygrad_seq.autograd import PRIMITIVES
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def restore_table():
-    before = dict(PRIMITIVES)
-    yield
-    PRIMITIVES.clear()
-    PRIMITIVES.update(before)
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))

@@ -72,8 +72,6 @@ class Tensor(Variable):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        if isinstance(data, Variable):
-            data = data._data
         self._data = _as_array(data, dtype)
         self._grad = None
         self._requires_grad = False
@@ -103,7 +101,7 @@ class Tensor(Variable):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = _as_array(value._data if isinstance(value, Variable) else value, None)
+        array = _as_array(value)
         if array is self._data:
             mark_written(array)  # ``t.data -= step`` wrote in place before it came here
             return
@@ -330,7 +328,7 @@ class Tensor(Variable):
                 "copy_ writes into leaves only, and under no_grad() if they require grad: a "
                 "tracked tensor is a value; make a new one instead"
             )
-        new = _as_array(value._data if isinstance(value, Variable) else value, None)
+        new = _as_array(value)
         if numpy.shape(new) != self.shape:
             raise ValueError(f"copy_ needs shape {self.shape}; got {numpy.shape(new)}")
         self._data[...] = new
@@ -429,7 +427,7 @@ class Tensor(Variable):
                 "x[i] = v with a v that requires grad would lose its gradient: use "
                 "x = ts.index_set(x, i, v)"
             )
-        new = _as_array(value._data if isinstance(value, Variable) else value, None)
+        new = _as_array(value)
         self._data[ops.index.plain(index)] = new
         mark_written(self._data)
 
@@ -554,8 +552,10 @@ _NUMPY_NAMES = {
 }
 
 
-def _as_array(data: Any, dtype: Any) -> Array:
+def _as_array(data: Any, dtype: Any = None) -> Array:
     """Data given by a user as an array: arrays keep their dtype, Python numbers are weak."""
+    if isinstance(data, Variable):
+        data = data._data
     if is_array(data):
         array = numpy.asarray(data) if isinstance(data, numpy.ndarray) else data  # no subclass
     elif isinstance(data, numpy.generic) and not isinstance(data, float):

@@ -7,14 +7,6 @@ import tinygrad_seq as ts
 from tinygrad_seq.autograd import PRIMITIVES
 
 
-@pytest.fixture(autouse=True)
-def restore_table():
-    before = dict(PRIMITIVES)
-    yield
-    PRIMITIVES.clear()
-    PRIMITIVES.update(before)
-
-
 def leaf(values):
     return ts.tensor(values, dtype="f8", requires_grad=True)
 

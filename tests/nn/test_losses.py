@@ -25,7 +25,10 @@ def loss_and_gradient(loss, x, *args, **kwargs):
 def torch_loss_and_gradient(loss, x, *args, **kwargs):
     torch = pytest.importorskip("torch")
     x = torch.tensor(x, requires_grad=True)
-    convert = lambda v: torch.tensor(v) if isinstance(v, np.ndarray) else v  # noqa: E731
+
+    def convert(v):
+        return torch.tensor(v) if isinstance(v, np.ndarray) else v
+
     value = loss(x, *map(convert, args), **{k: convert(v) for k, v in kwargs.items()})
     up = torch.arange(1.0, value.numel() + 1, dtype=torch.float64).reshape(value.shape)
     (value * up).sum().backward()

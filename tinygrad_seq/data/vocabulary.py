@@ -95,7 +95,7 @@ class Vocabulary:
             return NotImplemented
         return self.tokens == other.tokens and self.unknown == other.unknown
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # its tokens are a list, which may change
 
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self.tokens[:8])) + (", ..." if len(self) > 8 else "")

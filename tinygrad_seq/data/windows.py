@@ -222,7 +222,7 @@ def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
             f"split expects a share that leaves both parts something; got validation={validation} "
             f"of {len(sequence)} items"
         )
-    return sequence[:at], sequence[at:]  # type: ignore[return-value]
+    return sequence[:at], sequence[at:]  # type: ignore[return-value]  # a slice is of the same type
 
 
 def _checked(ids: Any) -> Ids:

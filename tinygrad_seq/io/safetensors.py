@@ -36,7 +36,7 @@ _STORED = {np.dtype(dtype) for dtype in _DTYPES.values()}
 def require() -> None:
     """Raise ImportError unless the library is installed."""
     try:
-        import safetensors  # noqa: F401
+        import safetensors  # noqa: F401  # only to see whether it is there
     except ImportError:
         raise ImportError(
             "a .safetensors file needs the library safetensors: "

@@ -33,7 +33,7 @@ def _is_basic(index: Any) -> bool:
 @primitive
 def getitem(x: Array, /, index: Any) -> Array:
     """x[index] in every NumPy form; a view for slices, a copy for masks and integer arrays."""
-    return x[plain(index)]
+    return x[index]
 
 
 getitem.domain(x=REALS)
@@ -42,7 +42,6 @@ getitem.domain(x=REALS)
 @primitive
 def scatter_add(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
     """Zeros of the given shape with x added at index; repeated positions add up."""
-    index = plain(index)
     y = xp(x).zeros(shape, x.dtype)
     if _is_basic(index):
         y[index] = x
@@ -60,20 +59,20 @@ scatter_add.domain(x=REALS)
 def set_at(x: Array, v: Array, /, index: Any) -> Array:
     """A copy of x with v at index; where a position is repeated, the last value stays."""
     y = xp(x).array(x)
-    y[plain(index)] = v
+    y[index] = v
     return y
 
 
 def _set_at_rule(g: Any, index: Any) -> Any:
     """ȳ at index, for the values that stayed: of a repeated position only the last."""
     taken = getitem(g, index)
-    if _is_basic(plain(index)):
+    if _is_basic(index):
         return taken
     np = xp()
     numbers = np.arange(taken.size).reshape(taken.shape)
     winner = np.zeros(g.shape, int)
-    winner[plain(index)] = numbers
-    return where(winner[plain(index)] == numbers, taken, 0.0)
+    winner[index] = numbers
+    return where(winner[index] == numbers, taken, 0.0)
 
 
 set_at.defvjp(x=lambda g, index: set_at(g, 0.0, index), v=_set_at_rule)
@@ -83,7 +82,6 @@ set_at.domain(x=REALS, v=REALS)
 @primitive
 def add_at(x: Array, v: Array, /, index: Any) -> Array:
     """A copy of x with v added at index; repeated positions add up."""
-    index = plain(index)
     y = xp(x).array(x)
     v = xp(y).asarray(v, y.dtype)
     if _is_basic(index):

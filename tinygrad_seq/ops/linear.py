@@ -12,6 +12,7 @@ from ..autograd import Variable, composite, primitive
 from ..backend import Array, xp
 from .arithmetic import REALS, multiply
 from .axes import many_axes
+from .index import plain
 from .shape import expand_dims, reshape, swapaxes, transpose
 
 
@@ -24,9 +25,7 @@ def matmul(a: Array, b: Array, /) -> Array:
     """
     np = xp(a, b)
     try:
-        if (
-            np.ndim(b) == 2 and np.ndim(a) > 2
-        ):  # one product over all leading axes, not one for each
+        if np.ndim(b) == 2 and np.ndim(a) > 2:  # one product for all leading axes
             *leading, n = a.shape
             flat = np.matmul(a.reshape(math.prod(leading), n), b)
             return flat.reshape(*leading, b.shape[-1])
@@ -79,7 +78,7 @@ def contract(*xs: Array, inputs: tuple[str, ...], output: str) -> Array:
 def _contract_rule(g: Any, i: int, xs: Any, inputs: tuple[str, ...], output: str) -> Any:
     others = [(word, x) for k, (word, x) in enumerate(zip(inputs, xs, strict=True)) if k != i]
     words, operands = [output, *(w for w, _ in others)], [g, *(x for _, x in others)]
-    np, shape, dtype = xp(*_arrays(xs)), xs[i].shape, xs[i].dtype
+    np, shape, dtype = xp(*plain(tuple(xs))), xs[i].shape, xs[i].dtype
     free = iter(c for c in string.ascii_letters if c not in "".join(inputs) + output)
     own = ""
     for axis, letter in enumerate(inputs[i]):
@@ -94,10 +93,6 @@ def _contract_rule(g: Any, i: int, xs: Any, inputs: tuple[str, ...], output: str
             operands.append(np.ones(shape[axis], dtype))
         own += letter
     return contract(operands, inputs=tuple(words), output=own)
-
-
-def _arrays(xs: Any) -> Any:
-    return [getattr(x, "_data", x) for x in xs]
 
 
 contract.defvjp(xs=_contract_rule)
@@ -121,7 +116,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
     inputs = words.split(",")
     if len(inputs) != len(operands):
         raise ValueError(f"einsum {subscripts!r} names {len(inputs)} operands; got {len(operands)}")
-    ranks = [xp().ndim(getattr(x, "_data", x)) for x in operands]
+    ranks = [xp().ndim(plain(x)) for x in operands]
     free = [c for c in string.ascii_letters if c not in subscripts]
     depth = max(
         (n - len(w) + 3 for w, n in zip(inputs, ranks, strict=True) if "..." in w), default=0
