@@ -21,7 +21,7 @@ $(VENV)/made-%: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/made-examples
-	$(BIN)/python examples/char_lm.py
+	$(BIN)/python examples/05_char_lm.py
 
 test: $(VENV)/made-test
 	$(BIN)/python -m pytest
@@ -34,7 +34,7 @@ types: $(VENV)/made-dev
 	$(BIN)/mypy
 
 examples: $(VENV)/made-examples
-	$(BIN)/python examples/char_lm.py --quick
+	set -e; for script in examples/[0-9]*.py; do echo "== $$script"; $(BIN)/python $$script --quick --out runs/quick; done
 
 bench: $(VENV)/made-bench
 	$(BIN)/python benchmarks/recurrent.py $(ARGS)

@@ -1,8 +1,8 @@
 """Train a character language model, compare it with n-grams, and let it write.
 
-    python examples/char_lm.py                          # an LSTM on Python's own documentation
-    python examples/char_lm.py --cell GRU --text my.txt
-    python examples/char_lm.py --resume                 # go on where Ctrl-C, or the end, stopped it
+    python examples/05_char_lm.py                     # an LSTM on Python's own documentation
+    python examples/05_char_lm.py --cell GRU --text my.txt
+    python examples/05_char_lm.py --resume            # go on where Ctrl-C, or the end, stopped it
 
 The text is read as N parallel streams of T characters at a time. The state of the net is carried
 from window to window and detached there: truncated back-propagation through time (d2l 9.7). The
