@@ -28,7 +28,7 @@ FLOORS = {
 ALLOWED = {
     "testing": {"hypothesis"},
     "io": {"safetensors"},
-    "backend": {"numba", "llvmlite"},
+    "backend": {"numba", "llvmlite", "cupy"},
 }
 
 

@@ -15,7 +15,7 @@ from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sign, whe
 from .arrange import diagonal, flip
 from .axes import Axis, many_axes, one_axis
 from .compare import argmax, argmin
-from .index import getitem
+from .index import getitem, plain
 from .shape import astype, broadcast_to, concatenate, moveaxis, ravel, reshape
 
 
@@ -129,7 +129,7 @@ def _extreme_rule(arg: Any) -> Any:
         g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
         if axis is not None and not isinstance(axis, tuple) and x.ndim:
             along = [-1 if k == one_axis(axis, x.ndim) else 1 for k in range(x.ndim)]
-            places = reshape(xp().arange(x.shape[axis]), tuple(along))
+            places = reshape(xp(plain(x)).arange(x.shape[axis]), tuple(along))
             return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
         chosen = x == y
         shares = sum(astype(chosen, g.dtype), axis=axis, keepdims=True)

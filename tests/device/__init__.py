@@ -1,0 +1,1 @@
+"""A device for machines that have none: see ``fake_cupy``."""
