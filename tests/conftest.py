@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, Phase, settings
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import PRIMITIVES
 
+import device
+
 # A gradient check takes as long as it takes: one deadline for all, here and nowhere else.
 COMMON = {
     "deadline": None,
@@ -30,6 +32,18 @@ settings.register_profile("thorough", max_examples=300, **COMMON)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 )
+
+
+@pytest.fixture(scope="module", params=["numpy", "fake", pytest.param("cupy", marks=pytest.mark.gpu)])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the module with new tensors on each device: NumPy, the strict fake GPU, a real one."""
+    with device.selected(request.param) as name:
+        yield name
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which devices the tests of ``backend`` really run on."""
+    return f"devices: {device.description(config.option.markexpr)}"
 
 
 @pytest.fixture

@@ -162,7 +162,9 @@ class Primitive:
             return out
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
-        if type(out) is not numpy.ndarray or (out.dtype is FLOAT64 and not self._says_dtype):
+        if type(out) is not numpy.ndarray:
+            out = xp(out).asarray(out)
+        if out.dtype is FLOAT64 and not self._says_dtype:
             out = settle(out, values)
         node = None
         if wanted and self.rules and out.dtype.kind in "fc" and recording.get():

@@ -193,7 +193,7 @@ def vector_norm(x: Array, /, ord: float = 2, axis: Axis = None, keepdims: bool =
     """p-norm, 1 ≤ p < ∞.  y = (Σ |xᵢ|ᵖ)^(1/p),  x̄ᵢ = ȳ sign xᵢ (|xᵢ| / y)ᵖ⁻¹, 0 at the origin."""
     np = xp(x)
     size = np.abs(x)
-    scale = size.max(axis=axis, keepdims=True, initial=0)
+    scale = np.max(size, axis=axis, keepdims=True, initial=0)
     scale = np.where((scale == 0) | ~np.isfinite(scale), 1, scale)  # powers do not overflow
     total = np.sum((size / scale) ** ord, axis=axis, keepdims=True)
     y = total ** (1 / ord) * scale

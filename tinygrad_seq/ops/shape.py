@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..autograd import composite, primitive
+from ..autograd import composite, elementwise, primitive
 from ..backend import Array, backend_named, backend_of, xp
 from .arithmetic import REALS
 from .axes import Axis, many_axes, one_axis
@@ -61,7 +61,7 @@ astype.defvjp(x=lambda g: g)  # the engine keeps dtypes
 astype.domain(x=REALS, analytic=False)
 
 
-@primitive
+@elementwise
 def to(x: Array, /, backend: str = "numpy") -> Array:
     """The values on another backend, a copy.  x̄ comes back to where x is."""
     if not isinstance(backend, str):

@@ -167,17 +167,21 @@ class CuPy(Backend):
     def index(self, index: Any, shape: tuple[int, ...]) -> Any:
         """Host arrays in an index, checked against the shape while still on the host, copied."""
         parts = index if isinstance(index, tuple) else (index,)
-        if not any(isinstance(part, numpy.ndarray | numpy.generic) for part in parts):
+        host = (numpy.ndarray, numpy.generic, list)
+        if not any(isinstance(part, host) for part in parts):
             return index
         if not any(isinstance(part, self.array_type) for part in parts):
             numpy.broadcast_to(numpy.False_, shape)[index]  # IndexError, in NumPy's words
-        moved = tuple(
-            (part.item() if not part.ndim and part.dtype.kind in "iu" else self.from_host(part))
-            if isinstance(part, numpy.ndarray | numpy.generic)
-            else part
-            for part in parts
-        )
+        moved = tuple(self._part(part) if isinstance(part, host) else part for part in parts)
         return moved if isinstance(index, tuple) else moved[0]
+
+    def _part(self, part: Any) -> Any:
+        """A part of an index that lies on the host."""
+        array = numpy.asarray(part)
+        if not array.size:
+            array = array.astype(bool if array.dtype.kind == "b" else numpy.int64)
+        number = not array.ndim and array.dtype.kind in "iu"
+        return array.item() if number else self.from_host(array)
 
     def assign(self, target: Array, index: Any, values: Any) -> None:
         """Of the values for one position the last stays; on the device any might."""
