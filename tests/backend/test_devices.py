@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import data, nn, ops, optim
 from tinygrad_seq.autograd import grad
 from tinygrad_seq.backend import backend_named, use_backend
+from tinygrad_seq.backend.cupy import library
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from ops.cases import cases_of
@@ -114,12 +115,21 @@ def test_rounding_of_float32_stays_float32():
         assert y.dtype == x.grad.dtype == np.float32
 
 
+@pytest.mark.parametrize("scanned", [2, 100])
 @FEW
-@given(
-    st.lists(st.integers(-3, 2), min_size=1, max_size=6), st.integers(0, 99), st.booleans()
-)
-def test_repeated_positions(index, seed, device_index):
+@given(index=st.lists(st.integers(-3, 2), min_size=1, max_size=6), seed=st.integers(0, 99))
+@example(index=[0, 1, 0, -3, 1], seed=1)
+def test_repeated_positions(scanned, index, seed):
     """What is added adds up; of what is set the last stays; gradients know which."""
+    device_index = seed % 2
+    before, library.SCANNED = library.SCANNED, scanned
+    try:
+        check_repeated_positions(index, seed, device_index)
+    finally:
+        library.SCANNED = before
+
+
+def check_repeated_positions(index, seed, device_index):
     values = np.random.default_rng(seed).normal(size=(len(index), 2))
 
     def run():

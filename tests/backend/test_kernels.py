@@ -135,9 +135,9 @@ def cuda_source(name, kind):
         body = f"{c} s = {first}; {{ {c} a = s, b = {body}; s = {meet}; }} {c} a = s; {finish};"
     return (
         f"typedef {kind} T; typedef double float64; typedef long long int64;\n"
-        f'extern "C" __global__ void {name}(long size, {", ".join(arguments)}) {{\n'
+        f'extern "C" __global__ void k_{name}(long count_, {", ".join(arguments)}) {{\n'
         "  long i = (long)blockIdx.x * blockDim.x + threadIdx.x;\n"
-        f"  if (i >= size) return;\n  {' '.join(lines)}\n{body}\n}}\n"
+        f"  if (i >= count_) return;\n  {' '.join(lines)}\n{body}\n}}\n"
     )
 
 

@@ -304,6 +304,7 @@ def ufunc(name: str) -> Any:
 
 def _call(what: str, function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     _check(what, names, args, kwargs)
+    counts.waits += what in ("argsort", "sort", "unique")  # Thrust, which sorts for CuPy, waits
     sources = _arrays((*args, *kwargs.values()))
     outs = kwargs.get("out")
     args, kwargs = _argument(args), {k: _argument(v) for k, v in kwargs.items()}

@@ -202,27 +202,33 @@ KERNELS: dict[str, Source] = {
         "T y",
         "y = t < 0 ? (T)0 : g * (exp(x - total) - (j == t ? (T)1 : (T)0));",
     ),
-    # Sorted positions ``rows`` of ``order``: a run by the thread at its start, or its end
-    "add_runs": Source(
-        "raw int64 rows, raw int64 order, raw T values, int64 size, int64 count",
+    # Values for ``rows``, which may repeat: where each row comes next; the sum in that order; the last
+    "chain": Source(
+        "raw int64 rows, int64 count",
+        "int64 after, raw bool first",
+        """
+        long long k = i + 1;
+        while (k < count && rows[k] != rows[i]) k++;
+        after = k;
+        if (k < count) first[k] = false;
+        """,
+    ),
+    "add_chains": Source(
+        "raw int64 rows, raw int64 after, raw bool first, raw T values, int64 width, int64 count",
         "raw T target",
         """
-        const long long k = i / size, e = i % size, row = rows[k];
-        if (k == 0 || rows[k - 1] != row) {
+        const long long k = i / width, e = i % width;
+        if (first[k]) {
             T sum = 0;
-            for (long long j = k; j < count && rows[j] == row; j++)
-                sum += values[order[j] * size + e];
-            target[row * size + e] += sum;
+            for (long long j = k; j < count; j = after[j]) sum += values[j * width + e];
+            target[rows[k] * width + e] += sum;
         }
         """,
     ),
     "put_last": Source(
-        "raw int64 rows, raw int64 order, raw T values, int64 size, int64 count",
+        "raw int64 rows, int64 after, raw T values, int64 count",
         "raw T target",
-        """
-        const long long k = i / size, row = rows[k];
-        if (k == count - 1 || rows[k + 1] != row) target[row] = values[order[k]];
-        """,
+        "if (after == count) target[rows[i]] = values[i];",
     ),
     # Elementwise
     "erf": Source("T x", "T y", "y = erf(x);"),

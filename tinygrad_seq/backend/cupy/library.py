@@ -2,12 +2,12 @@
 
 CuPy is imported by :func:`load`, when somebody first asks for it. Three rules hold on a GPU:
 
-- Nothing waits. No function here reads a value back, but ``to_host``, and where a count decides a
-  shape (an index that is a mask). Host indices are checked on the host: the device wraps them.
+- Nothing waits, but ``to_host``, where a count decides a shape (an index that is a mask), and where
+  very many positions are sorted. Host indices are checked on the host: the device wraps them.
 - Random numbers are a function of a seed from the library's host generator and of the position, so
   that a generator's state, a checkpoint, and a segment computed again mean what they mean on NumPy.
-- Positions that are repeated are sorted and taken run by run, in their order, never added by
-  competing threads: the same program gives the same bits.
+- Where a position is repeated one thread adds its values in their order, never several that
+  compete: the same program gives the same bits.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ from ..recurrence import KERNELS
 from . import kernels, recurrent
 
 _INSTALL = "pip install 'tinygrad-seq[cuda12]' (or [cuda13], as your driver is)"
+
+
+SCANNED = 1 << 15
+"""So many repeated positions are compared with one another; more are sorted, and sorting waits."""
+
+
+def _contiguous(array: Array) -> Array:
+    """In C order: a kernel takes it as one run of memory."""
+    return array if array.flags.c_contiguous else array.copy(order="C")
 
 
 @functools.cache
@@ -190,18 +199,25 @@ class CuPy(Backend):
             return
         places = self._places(target, index)
         values = self._cupy.broadcast_to(self._cupy.asarray(values, target.dtype), places.shape)
-        self._by_runs("put_last", target, places.reshape(-1), values.reshape(-1), 1)
+        rows, after, _ = self._chains(places)
+        if rows.size:
+            self._kernel("put_last")(rows, after, _contiguous(values), rows.size, target)
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
-        """``target[index] += values``: positions sorted, each run summed by one thread in order."""
+        """``target[index] += values``: each position summed by one thread, in the order given."""
         index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+        width = 1
         if isinstance(index, self.array_type) and index.dtype.kind in "iu" and target.ndim > 1:
-            rows, size = index.reshape(-1) % target.shape[0], target[0].size
-            values = self._cupy.broadcast_to(values, index.shape + target.shape[1:])
+            places, width = index % target.shape[0], target[0].size
+            shape = index.shape + target.shape[1:]
         else:
-            rows, size = self._places(target, index), 1
-            values, rows = self._cupy.broadcast_to(values, rows.shape), rows.reshape(-1)
-        self._by_runs("add_runs", target, rows, values.reshape(-1), size)
+            places = self._places(target, index)
+            shape = places.shape
+        rows, after, first = self._chains(places)
+        values = _contiguous(self._cupy.broadcast_to(values, shape))
+        if values.size:
+            chains = (rows, after, first, values, width, rows.size)
+            self._kernel("add_chains")(*chains, target, size=values.size)
 
     def _repeats(self, index: Any) -> bool:
         """Whether an index could name a position twice: only arrays of integers can."""
@@ -212,13 +228,20 @@ class CuPy(Backend):
         """The number of each element that an index chooses."""
         return self._cupy.arange(target.size).reshape(target.shape)[index]
 
-    def _by_runs(self, name: str, target: Array, rows: Array, values: Array, size: int) -> None:
-        if not values.size:
-            return
-        rows = rows.astype(numpy.int64, copy=False)
-        order = self._cupy.argsort(rows, kind="stable")
-        arguments = (rows[order], order, self._cupy.ascontiguousarray(values), size, rows.size)
-        self._kernel(name)(*arguments, target, size=values.size)
+    def _chains(self, places: Array) -> tuple[Array, Array, Array]:
+        """Row numbers, where each comes next (their count: nowhere), and which come first."""
+        np, count = self._cupy, places.size
+        rows = _contiguous(places).reshape(-1).astype(numpy.int64, copy=False)
+        after, first = np.full(count, count, numpy.int64), np.ones(count, bool)
+        if count <= SCANNED:
+            if count:
+                self._kernel("chain")(rows, count, after, first)
+        else:
+            order = np.argsort(rows, kind="stable")
+            same = rows[order[1:]] == rows[order[:-1]]
+            after[order[:-1]] = np.where(same, order[1:], count)
+            first[order[1:]] = ~same
+        return rows, after, first
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -229,7 +252,7 @@ class CuPy(Backend):
         def cross_entropy(np: Any, x: Array, targets: Array, keep: bool) -> tuple[Array, Any]:
             if not x.size:
                 return np.zeros(targets.shape, x.dtype), (x, targets, targets)
-            x = np.ascontiguousarray(x)
+            x = _contiguous(x)
             top = np.max(x, axis=-1, keepdims=True)
             log_sum = kernel("log_sum")(x, top, axis=1)
             loss, total = kernel("pick")(log_sum, top[:, 0], targets, x, x.shape[1])
