@@ -10,14 +10,13 @@ import os
 import zlib
 from collections.abc import Iterator
 
+import device
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import PRIMITIVES
-
-import device
 
 # A gradient check takes as long as it takes: one deadline for all, here and nowhere else.
 COMMON = {
@@ -34,7 +33,9 @@ settings.load_profile(
 )
 
 
-@pytest.fixture(scope="module", params=["numpy", "fake", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    scope="module", params=["numpy", "fake", pytest.param("cupy", marks=pytest.mark.gpu)]
+)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the module with new tensors on each device: NumPy, the strict fake GPU, a real one."""
     with device.selected(request.param) as name:

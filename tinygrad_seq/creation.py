@@ -9,7 +9,6 @@ import numpy
 from .backend import backend_named, backend_of, current, default_dtype, generator
 from .tensor import Tensor
 
-
 _CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and for managed memory
 
 
@@ -67,7 +66,9 @@ def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tens
 def full_like(like: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """One value everywhere, with the shape and dtype of ``like``."""
     like = Tensor(like)
-    return _made(backend_of(like.data).np.full(like.shape, value, dtype or like.dtype), requires_grad)
+    return _made(
+        backend_of(like.data).np.full(like.shape, value, dtype or like.dtype), requires_grad
+    )
 
 
 def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -17,7 +17,16 @@ from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
 from .autograd.operands import as_operand
 from .autograd.writes import version
-from .backend import Array, backend_named, backend_of, current, default_dtype, is_array, one_backend, there
+from .backend import (
+    Array,
+    backend_named,
+    backend_of,
+    current,
+    default_dtype,
+    is_array,
+    one_backend,
+    there,
+)
 from .interop import from_numpy_function, from_ufunc
 
 HostArray: TypeAlias = numpy.ndarray[Any, Any]

@@ -136,7 +136,11 @@ def check_repeated_positions(index, seed, device_index):
         x = ts.Tensor(np.arange(6.0).reshape(3, 2), requires_grad=True)
         v = ts.Tensor(values, requires_grad=True)
         at = ts.Tensor(np.array(index)) if device_index else np.array(index)
-        results = (ts.index_add(x, at, v), ts.index_set(x, at, v), ts.index_set(x, (at, 1), v[:, 0]))
+        results = (
+            ts.index_add(x, at, v),
+            ts.index_set(x, at, v),
+            ts.index_set(x, (at, 1), v[:, 0]),
+        )
         sum((y * ts.arange(6.0, dtype="f8").reshape(3, 2)).sum() for y in results).backward()
         t = ts.zeros(3, 2, dtype="f8")
         t[at] = v.detach()
@@ -385,10 +389,10 @@ def test_clipping():
         rng = np.random.default_rng(4)
         params = [ts.zeros(*s, dtype="f8", requires_grad=True) for s in ((3, 2), (4,), ())]
         norms = []
-        for bound in (0.5, 100.0):
+        for limit in (0.5, 100.0):
             for p in params:
                 p.grad = ts.Tensor(rng.normal(size=p.shape))
-            norms.append(np.float64(float(optim.clip_grad_norm_(params, bound))))
+            norms.append(np.float64(float(optim.clip_grad_norm_(params, limit))))
         optim.clip_grad_value_(params, 0.1)
         return norms + [host(p.grad) for p in params]
 

@@ -16,8 +16,8 @@ from tinygrad_seq.backend import backend_named
 from tinygrad_seq.backend.cupy.kernels import KERNELS
 from tinygrad_seq.backend.recurrence import lstm
 from tinygrad_seq.backend.steps import STEPS
-from tinygrad_seq.testing import arrays
 from tinygrad_seq.ops.arithmetic import REALS
+from tinygrad_seq.testing import arrays
 
 SIZES = st.tuples(st.integers(1, 4), st.integers(1, 5))
 
@@ -116,9 +116,7 @@ def cuda_compiler():
 def cuda_source(name, kind):
     """A kernel as CuPy would write it, its arrays as plain pointers."""
     source, finish = KERNELS[name], ""
-    ins, outs = (
-        [part.split() for part in text.split(", ")] for text in (source.ins, source.outs)
-    )
+    ins, outs = ([part.split() for part in text.split(", ")] for text in (source.ins, source.outs))
     arguments, lines = [], []
     for *raw, c, variable in ins:
         arguments.append(f"const {c}* _{variable}")

@@ -92,7 +92,9 @@ def test_what_lives_on_two_sides_is_not_mixed(device):
         lambda: (there * 1).requires_grad_().backward(host[0]),
     )
     for mix in mixtures:
-        with pytest.raises(TypeError, match="on one side only; got one .* on (numpy|cupy) and one"):
+        with pytest.raises(
+            TypeError, match=r"on one side only; got one .* on (numpy|cupy) and one"
+        ):
             mix()
     leaf = there.requires_grad_()
     with pytest.raises(TypeError, match="one side"):
@@ -129,7 +131,8 @@ def test_without_a_gpu_a_sentence_says_so(monkeypatch):
 
 def test_importing_and_using_numpy_never_imports_cupy():
     code = (
-        "import sys, tinygrad_seq as ts; ts.tensor([1.0]).sum(); ts.nn.LSTM(2, 3)(ts.zeros(2, 1, 2))\n"
+        "import sys, tinygrad_seq as ts\n"
+        "ts.tensor([1.0]).sum(); ts.nn.LSTM(2, 3)(ts.zeros(2, 1, 2))\n"
         "assert not {'cupy', 'cupy_backends'} & sys.modules.keys()"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TINYGRAD_SEQ_BACKEND"}

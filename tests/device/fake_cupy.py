@@ -1,17 +1,17 @@
 """A strict stand-in for CuPy, where there is no GPU: what CuPy would refuse, it refuses.
 
-Its arrays are no ndarrays. They speak the part of CuPy's API that CuPy has (``cupy_names.json``, made
-by ``list_cupy.py`` from the wheel): other names and keywords fail. It refuses host arrays and lists
-mixed in, ``np.asarray`` and NumPy's functions on its arrays, host arrays as indices, 0-d arrays as
-Python ints, and writes in which a position is repeated (on a GPU any of them may win). An index out
-of range wraps silently, as it does there. Kernels are compiled as C and run element by element.
+Its arrays are no ndarrays. They speak the part of CuPy's API that CuPy has (``cupy_names.json``,
+made by ``list_cupy.py`` from the wheel): other names and keywords fail. It refuses host arrays and
+lists mixed in, ``np.asarray`` and NumPy's functions on its arrays, host arrays as indices, 0-d
+arrays as Python ints, and writes in which a position is repeated (on a GPU any of them may win). An
+index out of range wraps silently, as it does there. What was never written is NaN. Kernels are
+compiled as C and run element by element.
 
 ``counts`` has the launches, copies to and from the device, and the times that the host had to wait.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import types
@@ -262,12 +262,10 @@ def _index(index: Any, shape: tuple[int, ...]) -> Any:
 
 def _check(what: str, names: list[str] | None, args: Any, kwargs: Any) -> None:
     """Refuse keywords, and numbers of arguments, that CuPy does not have."""
-    if names is None or any(n.startswith("*") for n in names):
-        allowed = None if names is None or "*" in names else {n for n in names}
-    else:
-        allowed = set(names)
-        if len(args) > len(names):
-            raise TypeError(f"{what} takes {names}; got {len(args)} arguments")
+    free = names is None or any(n.startswith("*") for n in names)
+    if not free and len(args) > len(names or ()):
+        raise TypeError(f"{what} takes {names}; got {len(args)} arguments")
+    allowed = None if names is None or "*" in names else set(names)
     unknown = set(kwargs) - allowed if allowed is not None else set()
     if unknown:
         raise TypeError(f"{what} got an unexpected keyword argument {sorted(unknown)}")
@@ -399,8 +397,8 @@ module.cuda = types.SimpleNamespace(
     runtime=types.SimpleNamespace(getDeviceCount=lambda: 1),
     get_current_stream=lambda: stream,
 )
-for _name in ("shape", "ndim", "size"):
-    setattr(module, _name, lambda a, _name=_name: getattr(getattr(a, "_host", np.asarray(a) if not isinstance(a, ndarray) else a._host), _name))
+module.shape = lambda a: np.shape(_scalar_or_array(a))
+module.ndim = lambda a: np.ndim(_scalar_or_array(a))
 
 
 def install() -> types.ModuleType:
@@ -413,4 +411,4 @@ def install() -> types.ModuleType:
     return module
 
 
-__all__ = ["counts", "install", "itertools", "module", "ndarray"]
+__all__ = ["counts", "install", "module", "ndarray"]

@@ -178,27 +178,36 @@ class ReductionKernel(_Kernel):
         ins, outs, dtypes = self._settle(args)
         assert not outs, "not needed so far"
         shape = np.broadcast_shapes(*(v.shape for v in ins))
-        axes = tuple(range(len(shape))) if axis is None else (axis,) if isinstance(axis, int) else axis
+        axes = (
+            tuple(range(len(shape))) if axis is None else (axis,) if isinstance(axis, int) else axis
+        )
         axes = tuple(k % len(shape) for k in axes)
         kept = tuple(k for k in range(len(shape)) if k not in axes)
         buffers = [
-            np.ascontiguousarray(np.broadcast_to(v._host, shape).transpose(kept + axes)) for v in ins
+            np.ascontiguousarray(np.broadcast_to(v._host, shape).transpose(kept + axes))
+            for v in ins
         ]
         rows = tuple(shape[k] for k in kept)
         kind = self._dtype(self.outs[0], dtypes)
         out = np.empty(rows, kind)
         mapped, meet, post, identity = self.parts
-        names = [f"const {C_TYPES[b.dtype.name]}* _{p.name}" for p, b in zip(self.ins, buffers, strict=True)]
+        names = [
+            f"const {C_TYPES[b.dtype.name]}* _{p.name}"
+            for p, b in zip(self.ins, buffers, strict=True)
+        ]
         reads = " ".join(
             f"const {C_TYPES[b.dtype.name]} {p.name} = _{p.name}[_r * _m + _k];"
             for p, b in zip(self.ins, buffers, strict=True)
         )
         c, y = C_TYPES[kind.name], self.outs[0].name
         source = (
-            f"{self._head(dtypes)}void run(long long _n, long long _m, {', '.join(names)}, {c}* _y) {{\n"
+            f"{self._head(dtypes)}void run(long long _n, long long _m, {', '.join(names)}, {c}* _y)"
+            " {\n"
             f"for (long long _r = 0; _r < _n; _r++) {{ {c} _s = {identity};\n"
             f"for (long long _k = 0; _k < _m; _k++) {{ {reads} const {c} a = _s, b = {mapped};\n"
             f"_s = {meet}; }}\n{{ const {c} a = _s; {c} {y}; {post}; _y[_r] = {y}; }} }} }}\n"
         )
         _run(source, [out.size, int(np.prod([shape[k] for k in axes]))], [*buffers, out])
-        return _from_host(out.reshape([1 if k in axes else n for k, n in enumerate(shape)]) if keepdims else out)
+        return _from_host(
+            out.reshape([1 if k in axes else n for k, n in enumerate(shape)]) if keepdims else out
+        )

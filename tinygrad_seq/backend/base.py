@@ -56,7 +56,7 @@ class Backend:
 
     name = "numpy"
     np: Any = numpy
-    array_type: type = numpy.ndarray
+    array_type: Any = numpy.ndarray
     kernels: Mapping[str, Callable[..., Any]] = KERNELS | STEPS
     flat = False
 

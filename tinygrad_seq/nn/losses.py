@@ -264,10 +264,12 @@ def _weigh(
     if _known(reduction) != "mean":
         return _reduce(loss, reduction)
     result: Tensor = ops.sum(loss)
-    if share is None:
-        return result / max(1, int(counts.sum()))
-    total = ops.sum(share)
-    return result / ops.where(total == 0, 1, total)  # asking whether it is 0 would wait for a GPU
+    total: Any = max(1, int(counts.sum()))
+    if share is not None:
+        total = ops.sum(share)
+        total = ops.where(total == 0, 1, total)  # asking whether it is 0 would wait for a GPU
+    mean: Tensor = result / total
+    return mean
 
 
 def _known(reduction: str) -> str:

@@ -47,8 +47,8 @@ def clip_grad_norm_(
     total = backend.joint_norm(gradients)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(
-            f"the norm of the gradients is {float(total)}, so they cannot be clipped: the loss or a "
-            "gradient overflowed (anomaly_mode() names the operation)"
+            f"the norm of the gradients is {float(total)}, so they cannot be clipped: the loss or "
+            "a gradient overflowed (anomaly_mode() names the operation)"
         )
     with backend.quiet():  # Inf · 0, said above
         written = backend.shrink(gradients, total, float(max_norm), _EPS)
@@ -80,4 +80,3 @@ def _gradients(params: Tensor | Iterable[Tensor]) -> list[Array]:
         raise TypeError("clipping takes parameters: pass model.parameters()")
     given = [params] if isinstance(params, Tensor) else params
     return [p.grad.data for p in given if p.grad is not None]
-

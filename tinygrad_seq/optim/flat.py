@@ -75,7 +75,9 @@ class Flat:
         return parts
 
 
-def flat_for(known: Flat | None, params: Sequence[Tensor], memories: Sequence[State]) -> Flat | None:
+def flat_for(
+    known: Flat | None, params: Sequence[Tensor], memories: Sequence[State]
+) -> Flat | None:
     """The group as one buffer, ``known`` if it still is; None where it cannot be one.
 
     Every parameter needs a gradient, and all of them one dtype and as many steps behind them.

@@ -67,5 +67,6 @@ class SGD(Optimizer):
             else:
                 kernel = backend_of(p).kernels["sgd_momentum"]
                 rest = (group["lr"], mu, 1 - group["dampening"], group["nesterov"])
-                return kernel(xp(p), p, g, b, *rest)
+                kernel(xp(p), p, g, b, *rest)
+                return
         backend_of(p).kernels["sgd"](xp(p), p, g, group["lr"])

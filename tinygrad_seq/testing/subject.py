@@ -165,7 +165,9 @@ class GradientSubject:
         with self.subject.parameters_at(values[:count]), enable_grad():
             leaves = self.subject.tensors(values[:count])
             upstream = [Tensor(value) for value in values[count:]]
-            return [y.detach().numpy() for y in self._gradients(leaves, upstream, create_graph=False)]
+            return [
+                y.detach().numpy() for y in self._gradients(leaves, upstream, create_graph=False)
+            ]
 
     def record(self) -> tuple[list[Tensor], list[Any]]:
         """The leaves as Tensors that require gradients, and the recorded gradients."""

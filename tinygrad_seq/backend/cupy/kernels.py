@@ -4,10 +4,10 @@ Each stands for a composite elsewhere, which is its specification; the names are
 (``backend/recurrence`` for the gates, ``backend/steps``). Arguments called ``raw`` are seen whole,
 the others at ``i``. The bodies are plain C: the tests run them where there is no GPU.
 
-The gates of a step lie side by side, ``(N, gates*H)`` in PyTorch's order, so that one product makes
-them all; ``i`` numbers the N·H units, r is the sequence and ``at`` where its first gate stands. At a
-step of padding (``masked`` and not ``read[r]``) a state stays, and its gradient passes in ``kept``,
-what h̄ gets beside the product with U; ``seen`` says whether there is a gradient of the output.
+The gates of a step lie side by side, ``(N, gates*H)`` in PyTorch's order, so that one product
+makes them all; ``i`` numbers the N·H units, r is the sequence, ``at`` the place of its first gate.
+At a step of padding (``masked`` and not ``read[r]``) a state stays, and its gradient passes in
+``kept``, what h̄ gets beside the product with U; ``seen``: there is a gradient of the output.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ KERNELS: dict[str, Source] = {
         "T y",
         "y = t < 0 ? (T)0 : g * (exp(x - total) - (j == t ? (T)1 : (T)0));",
     ),
-    # Values for ``rows``, which may repeat: where each row comes next; the sum in that order; the last
+    # Of ``rows``, which may repeat, where each comes next; sums in that order; the last of each
     "chain": Source(
         "raw int64 rows, int64 count",
         "int64 after, raw bool first",

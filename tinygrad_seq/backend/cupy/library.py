@@ -13,6 +13,7 @@ CuPy is imported by :func:`load`, when somebody first asks for it. Three rules h
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -44,7 +45,7 @@ def load() -> Backend:
         RuntimeError: CuPy is not installed, or finds no GPU.
     """
     try:
-        import cupy  # type: ignore[import-untyped]
+        import cupy  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
         raise RuntimeError(
             f"the backend 'cupy' needs CuPy, which cannot be imported here ({error}): {_INSTALL}"
@@ -149,10 +150,8 @@ class CuPy(Backend):
         """a / b with 0 / 0 = 0, without asking whether there is a 0."""
         if isinstance(b, int | float) and b:
             return self.np.true_divide(a, b)
-        like = a if is_array(a) else b
-        kind = numpy.result_type(*(v.dtype for v in (a, b) if is_array(v)), numpy.float16)
-        if not (is_array(a) and is_array(b)):
-            kind = like.dtype if like.dtype.kind == "f" else kind
+        kinds = [v.dtype for v in (a, b) if is_array(v)]  # a Python number widens nothing
+        kind = numpy.result_type(*kinds) if kinds[0].kind == "f" else numpy.dtype(numpy.float64)
         a, b = (v.astype(kind, copy=False) if is_array(v) else kind.type(v) for v in (a, b))
         return self._kernel("quotient")(a, b)
 
@@ -208,7 +207,7 @@ class CuPy(Backend):
         index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
         width = 1
         if isinstance(index, self.array_type) and index.dtype.kind in "iu" and target.ndim > 1:
-            places, width = index % target.shape[0], target[0].size
+            places, width = index % target.shape[0], math.prod(target.shape[1:])
             shape = index.shape + target.shape[1:]
         else:
             places = self._places(target, index)
