@@ -7,7 +7,9 @@ values and gradients of both orders.
 
 from __future__ import annotations
 
+import copy
 import functools
+import pickle
 import sys
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tinygrad_seq import data, nn, ops, optim
 from tinygrad_seq.autograd import grad
 from tinygrad_seq.backend import backend_named, use_backend
 from tinygrad_seq.backend.cupy import library
+from tinygrad_seq.testing import gradcheck
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from ops.cases import cases_of
@@ -531,6 +534,67 @@ def test_to_and_back_is_on_the_graph(backend):
     assert x.grad.backend == "numpy"
     np.testing.assert_array_equal(x.grad.numpy(), [2, 4])
     assert backend_named(name).to_host(y.data).tolist() == [1, 2]
+
+
+# -- the rest of the library --------------------------------------------------------------------
+
+
+def test_transforms():
+    def f(x):
+        return ts.sin(x * x).sum() * x
+
+    def run():
+        x, v = ts.Tensor(np.array([0.3, -1.2])), ts.Tensor(np.array([1.0, 2.0]))
+        value, slope = ts.value_and_grad(lambda x: f(x).sum())(x)
+        results = [value, slope, ts.jacobian(f)(x), ts.hessian(lambda x: f(x).sum())(x)]
+        results += [ts.jvp(f, (x,), (v,))[1], ts.hvp(lambda x: f(x).sum(), x, v)]
+        return [host(t) for t in results]
+
+    assert_close(run(), on_numpy(run))
+
+
+def test_starting_values_learned_states_and_noise():
+    def run():
+        ts.manual_seed(4)
+        net = nn.LSTM(3, 4, num_layers=2, dtype="f8")
+        nn.init.recurrent_(net, nn.init.orthogonal)
+        nn.init.bias_(net, 1.0, gate="f")
+        first = nn.InitialState(net)
+        y, _ = net(ts.ones(5, 2, 3, dtype="f8"), first(2))
+        (y * y).sum().backward()
+        return [host(y), *(host(p.grad) for p in (*first.parameters(), *net.parameters()))]
+
+    assert_close(run(), on_numpy(run))
+    ts.manual_seed(4)
+    noisy = nn.Zoneout(nn.VariationalDropout(nn.LSTMCell(3, 4), 0.3, 0.3), (0.2, 0.2))
+    y, _ = nn.Recurrent(noisy)(ts.ones(5, 2, 3))
+    y.sum().backward()
+    assert np.isfinite(host(noisy.cell.cell.weight_hh.grad)).all()
+
+
+def test_precision_and_copies(backend):
+    net = nn.GRU(3, 4).astype("f8")
+    copied, pickled = copy.deepcopy(net), pickle.loads(pickle.dumps(net))
+    x = ts.ones(2, 1, 3, dtype="f8")
+    for other in (copied, pickled):
+        np.testing.assert_array_equal(host(other(x)[0]), host(net(x)[0]))
+    assert copied.weight_hh_l0.backend == x.backend
+
+
+def test_anomalies_are_named():
+    x = ts.Tensor([-1.0, 2.0], requires_grad=True)
+    with (
+        np.errstate(all="ignore"),
+        ts.anomaly_mode(),
+        pytest.raises(FloatingPointError, match="log of shapes"),
+    ):
+        ts.log(x)
+
+
+def test_gradients_are_checked_on_the_device():
+    """The public checker: analytic gradients here, against differences of forwards here."""
+    ts.manual_seed(1)
+    gradcheck(nn.LSTM(2, 3, dtype="f8"), np.random.default_rng(0).normal(size=(3, 2, 2)))
 
 
 def test_every_differentiable_operation_was_looked_at():
