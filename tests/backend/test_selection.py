@@ -96,6 +96,11 @@ def test_what_lives_on_two_sides_is_not_mixed(device):
             TypeError, match=r"on one side only; got one .* on (numpy|cupy) and one"
         ):
             mix()
+    with use_backend("cupy"):  # a NumPy array is new: it goes where creation happens
+        assert (there * np.arange(3)).tolist() == (np.arange(3) * there).tolist() == [0, 1, 2]
+        assert ts.where(np.array([True, False, True]), there, 0).tolist() == [1, 0, 1]
+        with pytest.raises(TypeError, match="one side"):
+            host + there
     leaf = there.requires_grad_()
     with pytest.raises(TypeError, match="one side"):
         leaf.grad = ts.ones(3)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import backend_of, is_array, result_dtype, xp
+from ..backend import backend_of, current, is_array, one_backend, result_dtype, xp
 from .graph import Variable
 
 # What a forward takes as it is. NumPy's integer scalars and np.float64 become Python numbers: weak.
@@ -38,6 +38,21 @@ def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation
     weak = isinstance(value, (list, tuple)) and array.dtype.kind == "f"
     array = array.astype(result_dtype(*beside)) if weak else array
     return backend_of(*beside).from_host(array)
+
+
+def together(name: str, values: list[Any], beside_tensors: Iterable[Any]) -> list[Any]:
+    """The values of an operation, all on one side.
+
+    NumPy arrays beside tensors are new to them: they go where creation happens.
+
+    Raises:
+        TypeError: tensors, or arrays, of two sides; the message names both.
+    """
+    for k, arg in enumerate(beside_tensors):
+        if type(arg) is numpy.ndarray:
+            values[k] = current().from_host(values[k])
+    one_backend(name, values)
+    return values
 
 
 def as_static(name: str, value: Any) -> Any:

@@ -26,10 +26,19 @@ from typing import Any
 
 import numpy
 
-from ..backend import is_array, one_backend, result_dtype, xp
+from ..backend import is_array, result_dtype, several, xp
 from .graph import Node, Plan, Rule, Source, Variable
 from .mode import recording, watching
-from .operands import FLOAT64, PLAIN, REAL, all_finite, as_operand, as_static, settle
+from .operands import (
+    FLOAT64,
+    PLAIN,
+    REAL,
+    all_finite,
+    as_operand,
+    as_static,
+    settle,
+    together,
+)
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
@@ -156,7 +165,8 @@ class Primitive:
                 values.append(arg)
             edges.append(edge)
             bit <<= 1
-        one_backend(self.name, values)
+        if several():
+            values = together(self.name, values, args if variable is not None else ())
         out = self.forward(*values, **params)
         if variable is None:
             return out

@@ -1,6 +1,16 @@
 """Floor 0: which array library computes. Every difference between libraries lives here."""
 
-from .base import Array, AxisError, Backend, backend_of, is_array, one_backend, there, xp
+from .base import (
+    Array,
+    AxisError,
+    Backend,
+    backend_of,
+    is_array,
+    one_backend,
+    several,
+    there,
+    xp,
+)
 from .dtypes import default_dtype, result_dtype, set_default_dtype
 from .jit import use_jit
 from .random import generator, get_rng_state, manual_seed, set_rng_state
@@ -22,6 +32,7 @@ __all__ = [
     "result_dtype",
     "set_default_dtype",
     "set_rng_state",
+    "several",
     "there",
     "use_backend",
     "use_jit",

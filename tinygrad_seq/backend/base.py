@@ -30,6 +30,7 @@ __all__ = [
     "is_array",
     "one_backend",
     "register",
+    "several",
     "there",
     "xp",
 ]
@@ -188,14 +189,17 @@ def there(array: Array, beside: Array) -> Array:
     return array if here is target else target.from_host(here.to_host(array))
 
 
+def several() -> bool:
+    """Whether another library than NumPy is in use at all."""
+    return len(_by_type) > 1
+
+
 def one_backend(owner: str, values: Iterable[Any]) -> None:
     """Refuse arrays of two libraries in one operation.
 
     Raises:
         TypeError: some of the arrays among ``values`` are on another side than others.
     """
-    if len(_by_type) == 1:
-        return
     found = {b.name: v for v in values if (b := _by_type.get(type(v))) is not None}
     if len(found) > 1:
         what = " and ".join(f"one of shape {v.shape} on {name}" for name, v in found.items())
