@@ -186,21 +186,18 @@ KERNELS: dict[str, Source] = {
     "log_sum": Source(
         "T x, T top",
         "T y",
-        "exp(x - (isinf(top) && top < 0 ? (T)0 : top))",
+        "exp(x - top)",
         ("a + b", "y = log(a)", "0"),
     ),
     "pick": Source(
         "T log_sum, T top, int64 t, raw T x, int64 C",
-        "T loss, T total",
-        """
-        total = log_sum + (isinf(top) && top < 0 ? (T)0 : top);
-        loss = t < 0 ? (T)0 : total - x[i * C + t];
-        """,
+        "T loss",
+        "loss = t < 0 ? (T)0 : top - x[i * C + t] + log_sum;",
     ),
     "unpick": Source(
-        "T x, T g, T total, int64 t, int64 j",
+        "T x, T g, T top, T log_sum, int64 t, int64 j",
         "T y",
-        "y = t < 0 ? (T)0 : g * (exp(x - total) - (j == t ? (T)1 : (T)0));",
+        "y = t < 0 ? (T)0 : g * (exp(x - top - log_sum) - (j == t ? (T)1 : (T)0));",
     ),
     # Of ``rows``, which may repeat, where each comes next; sums in that order; the last of each
     "chain": Source(

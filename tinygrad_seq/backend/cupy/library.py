@@ -250,17 +250,20 @@ class CuPy(Backend):
 
         def cross_entropy(np: Any, x: Array, targets: Array, keep: bool) -> tuple[Array, Any]:
             if not x.size:
-                return np.zeros(targets.shape, x.dtype), (x, targets, targets)
+                return np.zeros(targets.shape, x.dtype), (x, None, None, None)
             x = _contiguous(x)
             top = np.max(x, axis=-1, keepdims=True)
             log_sum = kernel("log_sum")(x, top, axis=1)
-            loss, total = kernel("pick")(log_sum, top[:, 0], targets, x, x.shape[1])
-            return loss, (x, total, targets) if keep else None
+            loss = kernel("pick")(log_sum, top[:, 0], targets, x, x.shape[1])
+            return loss, (x, top, log_sum, targets) if keep else None
 
         def cross_entropy_backward(np: Any, g: Array, saved: Any) -> Array:
-            x, total, targets = saved
-            rows = (v[:, None] for v in (g, total, targets))
-            return kernel("unpick")(x, *rows, np.arange(x.shape[1]))
+            x, top, log_sum, targets = saved
+            if not x.size:
+                return np.zeros_like(x)
+            columns = np.arange(x.shape[1])
+            rows = (g[:, None], top, log_sum[:, None], targets[:, None])
+            return kernel("unpick")(x, *rows, columns)
 
         def sgd(np: Any, p: Array, g: Array, lr: float) -> None:
             kernel("sgd")(p, g, lr, p)
