@@ -540,7 +540,7 @@ class Tensor(Variable):
 
     # -- other libraries --------------------------------------------------------------------------
 
-    __array_priority__ = 100.0
+    __array_priority__ = 1000.0  # above CuPy's 100: ``array * t`` is then ``t.__rmul__(array)``
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()

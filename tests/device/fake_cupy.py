@@ -143,9 +143,14 @@ class ndarray:
         return _from_host, (self.get(),)
 
 
+def _goes_first(other: Any) -> bool:
+    """Whether an operator is the other's matter: CuPy asks for a higher priority than its own."""
+    return getattr(other, "__array_priority__", 0) > ndarray.__array_priority__
+
+
 def _binary(name: str) -> Any:
     def forward(self: ndarray, other: Any) -> Any:
-        return ufunc(name)(self, other)
+        return NotImplemented if _goes_first(other) else ufunc(name)(self, other)
 
     def reflected(self: ndarray, other: Any) -> Any:
         return ufunc(name)(other, self)
@@ -169,7 +174,9 @@ for _sign, _name in zip(("eq", "ne", "lt", "le", "gt", "ge"), _COMPARED, strict=
     setattr(ndarray, f"__{_sign}__", _binary(_name)[0])
 for _sign, _name in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
     setattr(ndarray, f"__{_sign}__", lambda self, _name=_name: ufunc(_name)(self))
-ndarray.__matmul__ = lambda self, other: module.matmul(self, other)
+ndarray.__matmul__ = lambda self, other: (
+    NotImplemented if _goes_first(other) else module.matmul(self, other)
+)
 ndarray.__rmatmul__ = lambda self, other: module.matmul(other, self)
 
 

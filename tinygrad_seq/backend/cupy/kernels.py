@@ -137,50 +137,51 @@ KERNELS: dict[str, Source] = {
         """,
         "a[at] = 0; a[at + H] = 0; a[at + 2 * H] = 0; u[at] = 0; u[at + H] = 0; u[at + 2 * H] = 0;",
     ),
-    # The published GRU, in two halves around U_n:  r, z, q = r ⊙ h
+    # The published GRU, in two halves around U_n:  r, z, q = r ⊙ h;  then n and h'
     "gru_reset": _gates(
-        2,
+        3,
         "raw T wx, raw T uh, T h",
-        "T q, raw T rz",
+        "T q, raw T v",
         f"""
-        const long long x = r * 3 * H + i % H;
-        const T r_ = {_SQUASH("wx[x] + uh[at]")};
-        rz[at] = r_; rz[at + H] = {_SQUASH("wx[x + H] + uh[at + H]")};
+        const long long two = r * 2 * H + i % H;
+        const T r_ = {_SQUASH("wx[at] + uh[two]")};
+        v[at] = r_; v[at + H] = {_SQUASH("wx[at + H] + uh[two + H]")};
         q = r_ * h;
         """,
         "q = 0;",
     ),
     "gru_output": _gates(
-        2,
-        "raw T wx, T uq, T h, raw T rz",
-        "T h1, T new_",
-        "new_ = tanh(wx[r * 3 * H + 2 * H + i % H] + uq); h1 = new_ + rz[at + H] * (h - new_);",
-        "h1 = h; new_ = 0;",
+        3,
+        "raw T wx, T uq, T h",
+        "T h1, raw T v",
+        """
+        const T n_ = tanh(wx[at + 2 * H] + uq);
+        v[at + 2 * H] = n_; h1 = n_ + v[at + H] * (h - n_);
+        """,
+        "h1 = h;",
     ),
     "gru_output_backward": _gates_backward(
-        2,
-        "raw T rz, T new_, T h, ",
+        3,
+        "raw T v, T h, ",
         "T a_n, raw T a, T kept",
         """
-        const T z_ = rz[at + H];
-        a_n = g * ((T)1 - z_) * ((T)1 - new_ * new_);
-        a[at + H] = g * (h - new_) * z_ * ((T)1 - z_);
+        const T z_ = v[at + H], n_ = v[at + 2 * H];
+        a_n = g * ((T)1 - z_) * ((T)1 - n_ * n_);
+        a[r * 2 * H + H + i % H] = g * (h - n_) * z_ * ((T)1 - z_);
         kept = g * z_;
         """,
-        "a_n = 0; a[at + H] = 0;",
+        "a_n = 0; a[r * 2 * H + H + i % H] = 0;",
     ),
-    "gru_reset_backward": Source(
-        "T q_, raw T rz, T h, T before, int64 H, raw bool read, bool masked",
+    "gru_reset_backward": _gates(
+        3,
+        "T q_, raw T v, T h, T before",
         "raw T a, T kept",
         """
-        const long long r = i / H, at = r * 2 * H + i % H;
-        if (masked && !read[r]) { a[at] = 0; kept = before; }
-        else {
-            const T r_ = rz[at];
-            a[at] = q_ * h * r_ * ((T)1 - r_);
-            kept = before + q_ * r_;
-        }
+        const T r_ = v[at];
+        a[r * 2 * H + i % H] = q_ * h * r_ * ((T)1 - r_);
+        kept = before + q_ * r_;
         """,
+        "a[r * 2 * H + i % H] = 0; kept = before;",
     ),
     # Softmax cross-entropy: ln Σ e^x, less x_t; and back
     "log_sum": Source(

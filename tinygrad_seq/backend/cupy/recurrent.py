@@ -249,34 +249,32 @@ def _gru(kernel: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         keep: bool,
     ) -> Any:
         T, N, H = x.shape[0], x.shape[1], U.shape[1]
-        run, wx = _Pass(kernel, np, mask, reverse), _projected(np, x, W, b)
+        run, v = _Pass(kernel, np, mask, reverse), _projected(np, x, W, b)
         uh, uq = np.empty((N, 2 * H), x.dtype), np.empty((N, H), x.dtype)
-        rz, n = np.empty((T, N, 2 * H), x.dtype), np.empty((T, N, H), x.dtype)
         q = np.empty((T, N, H), x.dtype)
         hs = run.states(x, h0, H)
         for t, before, after in run.forward(T):
             h = hs[before]
             np.dot(h, U[: 2 * H].T, out=uh)
-            run.gates("gru_reset", t, H, (wx[t], uh, h), (q[t], rz[t]))
+            run.gates("gru_reset", t, H, (v[t], uh, h), (q[t], v[t]))
             np.dot(q[t], U[2 * H :].T, out=uq)
-            run.gates("gru_output", t, H, (wx[t], uq, h, rz[t]), (hs[after], n[t]))
-        saved = Saved(x, W, U, mask, reverse, hs, gates=(rz, n), hidden=q) if keep else None
+            run.gates("gru_output", t, H, (v[t], uq, h), (hs[after], v[t]))
+        saved = Saved(x, W, U, mask, reverse, hs, v, hidden=q) if keep else None
         return outputs(np, hs, mask, reverse), saved
 
     def backward(
         np: Any, gy: Array | None, gh_n: Array | None, saved: Saved, wanted: Any
     ) -> dict[str, Array]:
-        hs, (rz, n), q, U = saved.hs, saved.gates, saved.hidden, saved.U
-        T, N, H = n.shape
+        hs, v, q, U = saved.hs, saved.gates, saved.hidden, saved.U
+        T, N, H = q.shape
         run, gy = _Pass(kernel, np, saved.mask, saved.reverse), _upstream(np, gy)
-        a, a_n, q_ = (np.empty(s, hs.dtype) for s in (rz.shape, n.shape, (N, H)))
+        a, a_n, q_ = (np.empty(s, hs.dtype) for s in ((T, N, 2 * H), (T, N, H), (N, H)))
         h_, kept = run.start(gh_n, hs[0]), np.zeros_like(hs[0])
         for t, before, _ in run.backward(T):
             h = hs[before]
-            ins = (rz[t], n[t], h)
-            run.pull("gru_output_backward", t, H, h_, kept, gy, ins, (a_n[t], a[t]))
+            run.pull("gru_output_backward", t, H, h_, kept, gy, (v[t], h), (a_n[t], a[t]))
             np.dot(a_n[t], U[2 * H :], out=q_)
-            run.gates("gru_reset_backward", t, H, (q_, rz[t], h, kept), (a[t], kept))
+            run.gates("gru_reset_backward", t, H, (q_, v[t], h, kept), (a[t], kept))
             np.dot(a[t], U[: 2 * H], out=h_)
         rows, prior = T * N, before_each(hs, saved.reverse).reshape(T * N, H)
         a, a_n = a.reshape(rows, 2 * H), a_n.reshape(rows, H)
