@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 import tinygrad_seq as ts
 from tinygrad_seq import nn
 
-
 pytestmark = pytest.mark.usefixtures("backend")
 
 
