@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ops.cases import cases_of
+from ops.table import DIFFERENTIABLE, FUNCTIONS, QUESTIONS, bound
 
 import tinygrad_seq as ts
 from tinygrad_seq import data, nn, ops, optim
@@ -24,10 +24,6 @@ from tinygrad_seq.autograd import grad
 from tinygrad_seq.backend import backend_named, use_backend
 from tinygrad_seq.backend.cupy import library
 from tinygrad_seq.testing import gradcheck
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from ops.cases import cases_of
-from ops.table import DIFFERENTIABLE, FUNCTIONS, QUESTIONS, bound
 
 pytestmark = pytest.mark.usefixtures("backend")
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
