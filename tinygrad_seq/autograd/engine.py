@@ -16,6 +16,7 @@ from ..backend import backend_of, xp
 from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
 from .operands import all_finite, as_operand
+from .stacked import Stacked
 from .sums import Sums, fit, is_fresh
 from .writes import last_write, written_since
 
@@ -181,6 +182,11 @@ def _walk(
             if node.saved is None:
                 _check(node)  # a hook went backward through this graph
             for source, value in node.op.pullback(node, g, wanted, create_graph):
+                if type(value) is Stacked:
+                    if not watched:
+                        sums.stack(source, value)
+                        continue
+                    value = value.formed()
                 value = fit(value, source, node, sums)
                 if watched:
                     _watch(node, value)
@@ -189,6 +195,7 @@ def _walk(
                 sums.add(source, value, fresh)
             if not retain:
                 node.saved = None
+        sums.complete()
         found = ends if targets is not None else list(sums.values)
         return {s: sums.final(s, hooks=not segment) for s in found if s in sums.values}
 

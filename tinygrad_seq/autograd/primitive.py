@@ -27,9 +27,10 @@ from typing import Any
 import numpy
 
 from ..backend import is_array, result_dtype, xp
-from .graph import Node, Plan, Rule, Source, Variable
+from .graph import Node, Plan, Rule, Source, Use, Variable
 from .mode import recording, watching
 from .operands import FLOAT64, PLAIN, REAL, all_finite, as_operand, as_static, settle
+from .stacked import Stacked, few_rows
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
@@ -65,6 +66,7 @@ class Primitive:
         variadic: Whether the arguments are ``*xs``.
         parameters: Static parameters and their defaults.
         rules: Per differentiable argument, its rule.
+        stacks: The arguments whose gradient sums over rows, and whose rows; see :meth:`stack`.
         intervals: Per argument, where it is smooth.
         elementwise: Whether it acts element by element, with broadcasting.
         analytic: Whether the forward accepts complex arrays (for complex-step checks).
@@ -76,6 +78,7 @@ class Primitive:
         self.elementwise = elementwise
         self.analytic = True
         self.rules: dict[str, Rule] = {}
+        self.stacks: dict[str, str] = {}
         self.intervals: dict[str, Interval] = {}
         functools.update_wrapper(self, forward)
         self.__signature__ = inspect.signature(forward)
@@ -124,6 +127,16 @@ class Primitive:
                     f"then any of {sorted(known)}"
                 )
             self.rules[argument] = rule
+        self._plans.clear()
+
+    def stack(self, **rows: str) -> None:
+        """Say which gradients are sums over the rows of g and of another argument.
+
+        ``matmul.stack(b="a")``: b̄ = Σₜ aₜᵀ ȳₜ over the calls that share b, which is one product of
+        the stacked rows, aᵀ ȳ. So a weight that each step of a sequence uses gets the product of
+        the whole sequence instead of many thin ones.
+        """
+        self.stacks.update(rows)
         self._plans.clear()
 
     def domain(self, *, analytic: bool = True, **intervals: Interval) -> None:
@@ -238,7 +251,7 @@ class Primitive:
         """What to save when these of ``count`` arguments need gradients."""
         arguments = self.arguments * count if self.variadic else self.arguments
         needs: dict[str, int] = {}  # the saved names and their numbers
-        uses: list[tuple[Rule, tuple[int, ...]] | None] = []
+        uses: list[Use | None] = []
         for i, argument in enumerate(arguments):
             if not wanted >> i & 1:
                 uses.append(None)
@@ -250,8 +263,9 @@ class Primitive:
                     f"detach() it, or give the rule with {self.name}.defvjp({argument}=...)"
                 )
             names = tuple(inspect.signature(rule).parameters)[1:]
-            uses.append((rule, tuple(needs.setdefault(n, len(needs)) for n in names)))
-        pure = all(use is None or use[0].__module__.startswith(_LIBRARY) for use in uses)
+            takes = tuple(needs.setdefault(n, len(needs)) for n in names)
+            uses.append(Use(rule, takes, needs.get(self.stacks.get(argument, ""))))
+        pure = all(use is None or use.rule.__module__.startswith(_LIBRARY) for use in uses)
         plan = Plan(tuple(needs), tuple(self._reader(n) for n in needs), tuple(uses), pure)
         self._plans[wanted, count] = plan
         return plan
@@ -293,7 +307,10 @@ class Primitive:
                 continue
             if position is not None:
                 saved[position] = i
-            rule, takes = use
+            rule, takes, rows = use
+            if rows is not None and not live and few_rows(g, saved[rows], edge):
+                yield edge, Stacked(node, use, g)
+                continue
             gradient = rule(g, *[saved[k] for k in takes])
             if gradient is not None:
                 yield edge, gradient

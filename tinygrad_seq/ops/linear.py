@@ -61,6 +61,7 @@ def _matmul_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
 
 
 matmul.defvjp(a=_matmul_a, b=_matmul_b)
+matmul.stack(b="a")
 matmul.domain(a=REALS, b=REALS)
 
 
