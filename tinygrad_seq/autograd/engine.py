@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from ..backend import backend_of, xp
+from ..backend import backend_of, keep_freed_memory, xp
 from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
 from .operands import all_finite, as_operand
@@ -149,6 +149,7 @@ def _walk(
     """
     if not outputs:
         raise ValueError("there is no output to differentiate")
+    keep_freed_memory()
     retain = create_graph if retain_graph is None else retain_graph
     sums = Sums(outputs[0]._wrap, live=create_graph)
     for output, seed in zip(outputs, _seeds(outputs, gradients), strict=True):
