@@ -98,6 +98,7 @@ class Primitive:
         needs_binding = self.variadic or inspect.Parameter.empty in self.parameters.values()
         self._arity = -1 if needs_binding else len(self.arguments)
         self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
+        self._forms: set[tuple[Any, ...]] = set()  # of calls that were found right
         self._plans: dict[tuple[int, int], Plan] = {}  # by wanted arguments, of how many
 
     def __repr__(self) -> str:
@@ -218,17 +219,19 @@ class Primitive:
         count = len(self.arguments)
         if self.variadic and any(isinstance(a, Variable) or is_array(a) for a in args[1:]):
             raise TypeError(f"{self.name} takes its arrays as one list: {self.name}([a, b, ...])")
-        named = dict(zip(self.parameters, args[count:], strict=False))
-        bound = {**self.parameters, **named, **params}
-        if (
-            len(args) < count
-            or len(args) - count > len(named)
-            or len(bound) > len(self.parameters)
-            or named.keys() & params.keys()
-            or any(v is inspect.Parameter.empty for v in bound.values())
-        ):
-            self._refuse(args, params)
-        for name, value in bound.items():
+        given = {**dict(zip(self.parameters, args[count:], strict=False)), **params}
+        bound = {**self.parameters, **given}
+        form = (len(args), *params)
+        if form not in self._forms:
+            if (
+                len(args) < count
+                or len(args) - count + len(params) > len(given)
+                or len(bound) > len(self.parameters)
+                or any(v is inspect.Parameter.empty for v in bound.values())
+            ):
+                self._refuse(args, params)
+            self._forms.add(form)
+        for name, value in given.items():
             if isinstance(value, (Variable, tuple, list)):
                 bound[name] = as_static(name, value)
         return tuple(args[0]) if self.variadic else args[:count], bound
