@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...autograd import no_grad
+from ...autograd import enable_grad, no_grad
 from ...backend import generator
 from ...distributions import Categorical
 from ...nn import Module, Parameter
@@ -169,17 +169,17 @@ class HMM(Module):
         history: list[float] = []
         for left in reversed(range(positive("baum_welch", "iterations", iterations) + 1)):
             tables = [t.detach().requires_grad_() for t in self.tables()]
-            each = _chain(tables, x, lengths, observed).log_prob()
+            with enable_grad():  # wherever it is called
+                each = _chain(tables, x, lengths, observed).log_prob()
             if not each.size or not np.isfinite(each.data).all():
                 raise ValueError(
                     "baum_welch needs sequences that are possible under the model; got "
                     + (f"log P(x) = {each.data}" if each.size else "none")
                 )
-            total = ops.sum(each)
-            history.append(total.item())
+            history.append(float(each.data.sum()))
             if not left or (len(history) > 1 and history[-1] - history[-2] < tolerance):
                 break
-            total.backward()
+            each.backward(np.ones_like(each.data))
             for scores, table in zip(self.parameters(), tables, strict=True):
                 assert table.grad is not None
                 scores.detach().copy_(_log_shares(table.grad.data, otherwise=table.data))
