@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> float:
     """Train both, compare, interpolate; returns the ELBO in nats per sequence."""
     options = course.arguments(__doc__).parse_args(argv)
     ts.manual_seed(options.seed)
-    steps, hidden = (450, 32) if options.quick else (4000, 64)
+    steps, hidden = (600, 32) if options.quick else (4000, 64)
     test, a, omega = draw_waves(500)
     x = test[..., 0]
     true = true_log_prob(test).mean()

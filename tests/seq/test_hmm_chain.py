@@ -79,10 +79,16 @@ def test_everything_equals_the_sum_over_all_paths(shape, seed, impossible):
         np.testing.assert_allclose(chain.log_prob().data[n], np.log(total), **close)
         np.testing.assert_allclose(chain.posterior().data[:length, n], posterior, **close)
         np.testing.assert_allclose(chain.pairwise().data[: length - 1, n], pairs, **close)
-        np.testing.assert_allclose(np.exp(chain.missing().data[:length, n]), missing, **close)
+        np.testing.assert_allclose(np.exp(chain.leave_one_out().data[:length, n]), missing, **close)
         np.testing.assert_allclose(best.data[n], np.log(top), **close)
         assert tuple(path[:length, n]) == top_path
-        for answer in (chain.posterior(), chain.missing(), chain.forward(), chain.backward(), path):
+        for answer in (
+            chain.posterior(),
+            chain.leave_one_out(),
+            chain.forward(),
+            chain.backward(),
+            path,
+        ):
             assert not np.asarray(answer)[length:, n].any()
         assert not chain.pairwise().data[length - 1 :, n].any()
 
@@ -162,7 +168,7 @@ ANSWERS = {
     "backward": lambda chain: chain.backward(),
     "posterior": lambda chain: chain.posterior(),
     "pairwise": lambda chain: chain.pairwise(),
-    "missing": lambda chain: chain.missing(),
+    "leave_one_out": lambda chain: chain.leave_one_out(),
     "viterbi": lambda chain: chain.viterbi()[1],
 }
 
@@ -272,10 +278,13 @@ def test_long_chains_lose_no_digits_in_float32(rng):
         rng.normal(size=(steps, 2, k)) - 9,
     )
     exact = Chain(initial, transition, said)
-    single = Chain(*(t.astype("f4") for t in (initial, transition, said)))
+    x = ts.Tensor(said.astype("f4"), requires_grad=True)
+    single = Chain(initial.astype("f4"), transition.astype("f4"), x)
+    single.log_prob().sum().backward()
     assert single.log_prob().dtype == single.posterior().dtype == np.float32
     np.testing.assert_allclose(single.log_prob().data, exact.log_prob().data, rtol=3e-7)
     np.testing.assert_allclose(single.posterior().data, exact.posterior().data, atol=3e-6)
+    np.testing.assert_allclose(x.grad.data, exact.posterior().data, atol=3e-6)
 
 
 @pytest.mark.parametrize("steps", [2, 5, 50])

@@ -136,6 +136,7 @@ def test_samples_have_the_frequencies_of_the_tables(rng):
     ):
         np.testing.assert_allclose(got, p, atol=5 * 0.5 / np.sqrt(1000))  # five standard errors
     ts.manual_seed(3)
+    HMM.from_probabilities(initial, transition, emission)  # draws nothing
     again = model.sample(20, 5000)
     np.testing.assert_array_equal(again, (h, x))
 

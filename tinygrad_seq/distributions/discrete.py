@@ -23,6 +23,9 @@ class Bernoulli(Distribution):
         probs: p, 0 to 1; or
         logits: ln(p / (1 - p)), any finite numbers.
 
+    Attributes:
+        probs: p ``(*batch_shape)``.
+
     Raises:
         TypeError: not exactly one of the two is given.
         ValueError: a probability is not within 0 and 1, or a logit is not finite.
@@ -34,29 +37,24 @@ class Bernoulli(Distribution):
 
     def __init__(self, probs: Any = None, logits: Any = None) -> None:
         if _from_probs("Bernoulli", probs, logits):
-            (self._p,) = parameters("Bernoulli", probs=probs)
-            p = host(self._p)
-            require("Bernoulli", "probs", "within 0 and 1", self._p, (p >= 0) & (p <= 1))
-            self._q = 1 - self._p
+            (self.probs,) = parameters("Bernoulli", probs=probs)
+            p = host(self.probs)
+            require("Bernoulli", "probs", "within 0 and 1", self.probs, (p >= 0) & (p <= 1))
+            self._q = 1 - self.probs
             with backend_of(p).quiet():
-                self._log_p, self._log_q = ops.log(self._p), ops.log1p(-self._p)
+                self._log_p, self._log_q = ops.log(self.probs), ops.log1p(-self.probs)
         else:
             (x,) = parameters("Bernoulli", logits=logits)
             require("Bernoulli", "logits", "finite", x, np.isfinite(host(x)))
-            self._p, self._q = ops.sigmoid(x), ops.sigmoid(-x)
+            self.probs, self._q = ops.sigmoid(x), ops.sigmoid(-x)
             self._log_p, self._log_q = -ops.softplus(-x), -ops.softplus(x)
-        self.batch_shape = self._p.shape
-
-    @property
-    def probs(self) -> Tensor:
-        """P(1) ``(*batch_shape)``."""
-        return self._p
+        self.batch_shape = self.probs.shape
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Zeros and ones ``(*sample_shape, *batch_shape)`` in the dtype of the parameters."""
         shape = (*shape_of(sample_shape), *self.batch_shape)
-        drawn = np.asarray(generator().random(shape) < host(self._p), self._p.dtype)
-        return Tensor(backend_of(self._p.data).from_host(drawn))
+        drawn = np.asarray(generator().random(shape) < host(self.probs), self.probs.dtype)
+        return Tensor(backend_of(self.probs.data).from_host(drawn))
 
     def log_prob(self, value: Any) -> Tensor:
         """ln P(x) of zeros and ones x that broadcast with ``batch_shape``.
@@ -71,11 +69,13 @@ class Bernoulli(Distribution):
 
     def entropy(self) -> Tensor:
         """-p ln p - (1 - p) ln(1 - p), in nats ``(*batch_shape)``."""
-        h: Tensor = -(mean_difference(self._p, self._log_p) + mean_difference(self._q, self._log_q))
+        h: Tensor = -(
+            mean_difference(self.probs, self._log_p) + mean_difference(self._q, self._log_q)
+        )
         return h
 
     def _kl(self, other: Bernoulli) -> Tensor:
-        ones = mean_difference(self._p, self._log_p, other._log_p)
+        ones = mean_difference(self.probs, self._log_p, other._log_p)
         kl: Tensor = ones + mean_difference(self._q, self._log_q, other._log_q)
         return kl
 
@@ -91,6 +91,7 @@ class Categorical(Distribution):
         logits: Scores ``(..., C)``, any finite numbers, or -∞ for a class that is impossible.
 
     Attributes:
+        probs: p ``(..., C)``.
         logits: ln p ``(..., C)``, normalised.
 
     Raises:

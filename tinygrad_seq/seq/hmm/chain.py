@@ -29,6 +29,7 @@ class Chain:
     random field, and :meth:`log_prob` its log-partition function.
 
     A step whose log-likelihoods are all 0 says nothing: that is how to mark a missing observation.
+    The recursions are fused; differentiating twice runs them step by step, in O(k² T N) memory.
 
     Args:
         log_initial: log P(h_1) ``(k,)``.
@@ -92,7 +93,7 @@ class Chain:
         turned = ops.take_along_axis(self.log_likelihood, self._turn, axis=0)
         nothing = Tensor(np.zeros((self.batch, self.states), turned.dtype))
         u, levels = messages(nothing, ops.swapaxes(self.log_transition, 0, 1), turned)
-        levels = np.take_along_axis(levels, self._turn[..., 0], axis=0)
+        levels = ops.take_along_axis(levels, self._turn[..., 0], axis=0)
         return ops.take_along_axis(u, self._turn, axis=0), levels
 
     def forward(self) -> Tensor:
@@ -147,7 +148,7 @@ class Chain:
         result: Tensor = pairs
         return result
 
-    def missing(self) -> Tensor:
+    def leave_one_out(self) -> Tensor:
         """log P(h_j | x_{-j}) ``(T, N, k)`` for every j: as if observation j were missing.
 
         Proportional to π_j(h) ρ_j(h). With P(x_j | h_j) it gives the missing observation:

@@ -80,9 +80,11 @@ class HMM(Module):
                 "HMM expects initial (k,), transition (k, k) and emission (k, V); got shapes "
                 f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
             )
-        model = cls(k, symbols, dtype=np.result_type(*(table.dtype for table in tables)))
-        for scores, table in zip(model.parameters(), tables, strict=True):
-            scores.detach().copy_(table.data)
+        dtype = np.result_type(*(table.dtype for table in tables))
+        model = cls.__new__(cls)  # nothing to be drawn
+        model.initial, model.transition, model.emission = (
+            Parameter(Tensor.astype(table.detach(), dtype)) for table in tables
+        )
         return model
 
     def tables(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,7 +121,7 @@ class HMM(Module):
         """
         tables = self.tables()
         chain = _chain(tables, x, lengths, observed)
-        answers = ops.logsumexp(ops.expand_dims(chain.missing(), -1) + tables[2], axis=-2)
+        answers = ops.logsumexp(ops.expand_dims(chain.leave_one_out(), -1) + tables[2], axis=-2)
         return chain.without_padding(answers)
 
     def sample(self, steps: int, count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
