@@ -12,7 +12,8 @@ dimensions; a sample of it is all that a second GRU gets, at every step, to writ
 The writer never sees the steps before: it could go on from them without z, and z would be left
 empty (KL = 0). As a and ω are known to us, so is the true E ln p(x), by summing over a grid of
 them: no model can have more on average. The picture shows how near the bound comes, what z means,
-and the waves on the straight line between two latents.
+and the waves on the straight line between two latents. (With another seed the plane may lie round
+a hole, where no wave belongs: a line across it passes through waves that are nearly flat.)
 """
 
 from __future__ import annotations
