@@ -30,6 +30,7 @@ from ..backend import is_array, result_dtype, xp
 from .graph import Node, Plan, Rule, Source, Variable
 from .mode import recording, watching
 from .operands import FLOAT64, PLAIN, REAL, all_finite, as_operand, as_static, settle
+from .scope import tracing
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
@@ -156,9 +157,13 @@ class Primitive:
                 values.append(arg)
             edges.append(edge)
             bit <<= 1
-        out = self.forward(*values, **params)
         if variable is None:
-            return out
+            return self.forward(*values, **params)
+        here = tracing.get()
+        if here is None:
+            out = self.forward(*values, **params)
+        else:
+            out = here.trace.forward(self, self.forward, *values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
         if type(out) is not numpy.ndarray or (out.dtype is FLOAT64 and not self._says_dtype):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from ..autograd.scope import inside, joined, tracing
 from ..backend import xp
 from ..tensor import Tensor
 from .checks import floating_dtype
@@ -74,7 +75,10 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        if tracing.get() is None:
+            return self.forward(*args, **kwargs)
+        with inside(self):
+            return self.forward(*args, **kwargs)
 
     # -- the tree -----------------------------------------------------------------------------
 
@@ -112,6 +116,17 @@ class Module:
         yield prefix, self
         for name, child in self._children():
             yield from child._walk(f"{prefix}.{name}" if prefix else name)
+
+    def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
+        """Yield (dotted path, module) for this and all below, where attributes lead to them, then
+        (dotted name, parameter); shared ones every time. What a trace calls them."""
+        stack: list[tuple[str, Module]] = [("", self)]
+        while stack:
+            path, module = stack.pop()
+            yield path, module
+            held = vars(module).items()
+            stack += [(joined(path, n), m) for n, m in held if isinstance(m, Module)][::-1]
+        yield from self._all_parameters()
 
     def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters under every name they have."""
