@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from ..autograd import Node, Variable
 from ..autograd.engine import reachable
-from ..autograd.graph import source_of
+from ..autograd.graph import Plan, source_of
 from ..autograd.writes import owner_of
 from ..backend import is_array
 from ..nn import Parameter
@@ -34,6 +34,7 @@ class Input:
             kept.
         slot: Which result of that operation, if it has several.
         wanted: Whether a gradient goes back there.
+        reads: What the rule for it takes after the gradient: ``y``, arguments, parameters.
         value: A number that was kept, as text.
     """
 
@@ -41,6 +42,7 @@ class Input:
     source: int | None
     slot: int | None = None
     wanted: bool = False
+    reads: tuple[str, ...] = ()
     value: str | None = None
 
 
@@ -260,9 +262,8 @@ class _Reader:
         """The arguments of a node, with their names and where they came from."""
         names: tuple[str, ...] = getattr(node.op, "arguments", ())
         variadic = getattr(node.op, "variadic", False)
-        kept: dict[str, Any] = {}
-        if node.plan is not None and node.saved is not None:
-            kept = dict(zip(node.plan.names, node.saved, strict=True))
+        plan = node.plan or Plan((), (), (), pure=True)  # a checkpoint has none
+        kept = dict(zip(plan.names, node.saved or (), strict=False))
         value: Any
         for k, edge in enumerate(node.edges):
             if variadic:
@@ -273,7 +274,9 @@ class _Reader:
                 value = kept.get(name)
             if edge is not None:
                 source, slot = self.place(edge, node)
-                yield Input(name, source, slot, wanted=True)
+                use = plan.uses[k] if plan.uses else None
+                reads = () if use is None else tuple(plan.names[r] for r in use[1])
+                yield Input(name, source, slot, True, reads)
             elif is_array(value) and value.ndim:
                 yield Input(name, self.leaf(value, "constant", None))
             else:
