@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autograd.scope import inside, joined, tracing
 from ..backend import xp
+from ..html import tree_html
 from ..tensor import Tensor
 from .checks import floating_dtype
 
@@ -281,6 +282,17 @@ class Module:
     def __repr__(self) -> str:
         """The tree, a line per module, with the number of parameters in each."""
         return "\n".join(self._lines(type(self).__name__))
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the tree, with the number of parameters and their bytes."""
+        return tree_html(self._rows(0, ""))
+
+    def _rows(self, depth: int, name: str) -> Iterator[tuple[int, str, str, int, int]]:
+        parameters = list(self.parameters())  # a shared one once
+        count, size = sum(p.size for p in parameters), sum(p.nbytes for p in parameters)
+        yield depth, name, f"{type(self).__name__}({self.extra_repr()})", count, size
+        for below, child in self._children():
+            yield from child._rows(depth + 1, below)
 
     def _lines(self, label: str) -> Iterator[str]:
         count = sum(parameter.size for parameter in self.parameters())

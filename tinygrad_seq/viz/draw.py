@@ -1,8 +1,8 @@
 """A graph as a picture's source: DOT for Graphviz, Mermaid for Markdown.
 
 Boxes are operations, or groups of them; parameters, inputs and constants stand beside each box that
-reads them, again and again, also in another shape, as the transpose of a weight. With one node for a
-weight that every time step reads, all arrows of an unrolled net would meet in it, and no layout
+reads them, again and again, also in another shape, as the transpose of a weight. With one node for
+a weight that every time step reads, all arrows of an unrolled net would meet in it, and no layout
 could be found.
 """
 
