@@ -4,19 +4,26 @@ from ..autograd.scope import Scope, at_step
 from .draw import to_dot, to_mermaid
 from .graph import Graph, Input, Leaf, Operation, Result, Saved, graph
 from .listing import listing
+from .plots import gradient_flow, hidden_states
+from .profile import Call, Row, profile
 from .trace import trace
 
 __all__ = [
+    "Call",
     "Graph",
     "Input",
     "Leaf",
     "Operation",
     "Result",
+    "Row",
     "Saved",
     "Scope",
     "at_step",
+    "gradient_flow",
     "graph",
+    "hidden_states",
     "listing",
+    "profile",
     "to_dot",
     "to_mermaid",
     "trace",
