@@ -143,6 +143,7 @@ def _drawing(graph: Graph, fold: str | None) -> _Drawing:
     drawing = _Drawing(weights=_weights(graph))
     parts = groups(graph, fold)
     box_of: dict[int, str] = {}
+    alive = [0, *graph.alive()]
     for k, part in enumerate(parts):
         names = [f"n{o.id}" for o in part.operations] if fold is None else [f"g{k}"]
         if fold is None:
@@ -151,7 +152,8 @@ def _drawing(graph: Graph, fold: str | None) -> _Drawing:
             if title:
                 drawing.frames.append((one_line(title), names))
         else:
-            drawing.boxes[names[0]] = "operation", _summary(part)
+            kept = sum(alive[o.id + 1] - alive[o.id] for o in part.operations)
+            drawing.boxes[names[0]] = "operation", _summary(part, kept)
         box_of.update((o.id, names[min(j, len(names) - 1)]) for j, o in enumerate(part.operations))
     flows: dict[tuple[str, str], dict[tuple[int, int | None], str]] = {}
     for part in parts:
@@ -217,10 +219,9 @@ def _said(o: Operation) -> str:
     return f"%{o.id} {o.name}" + "".join(f", {name}={text}" for name, text in o.settings)
 
 
-def _summary(part: Group) -> list[str]:
-    """A group in three lines."""
+def _summary(part: Group, kept: int) -> list[str]:
+    """A group, which makes the graph keep so many bytes, in three lines."""
     count = len(part.operations)
-    kept = sum({s.memory: s.nbytes for o in part.operations for s in o.saved}.values())
     lines = [place(part.path, part.steps) or "outside of modules"]
     lines.append(part.operations[0].name if count == 1 else f"{count} operations")
     return [*lines, f"keeps {amount(kept)}"] if kept else lines
