@@ -107,7 +107,7 @@ def test_names_of_leaves_differ():
 
 def test_several_results_are_one_operation():
     x = ts.tensor(np.arange(6.0), requires_grad=True)
-    a, b, c = ts.split(x, [1, 3])
+    a, _, c = ts.split(x, [1, 3])
     g = viz.graph(a * 2, c)
     assert [o.name for o in g.operations] == ["split", "multiply"]
     assert [r.shape for r in g.operations[0].results] == [(1,), (2,), (3,)]
