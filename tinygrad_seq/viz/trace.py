@@ -26,6 +26,7 @@ class trace(Trace):
 
     Attributes:
         values: Of each node recorded, the result: an array, or a tuple of them.
+        calls: Of each node recorded, what was called: (function, arguments, parameters).
 
     Example:
         >>> import tinygrad_seq as ts
@@ -43,6 +44,7 @@ class trace(Trace):
             raise TypeError(f"trace takes the module whose names are wanted; got {model!r:.60}")
         self.model = model
         self.values: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
+        self.calls: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
         self._latest = threading.local()
 
     def __enter__(self) -> trace:
@@ -52,19 +54,15 @@ class trace(Trace):
         return self
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
-        """Compute, and remember the result for the node that may follow."""
+        """Compute, and remember it for the node that may follow."""
         result = compute(*args, **params)
-        self._latest.op, self._latest.result = op, result
+        self._latest.told = op, result, (compute, args, params)
         return result
 
     def recorded(self, node: Node) -> None:
-        """Keep the value of a node."""
-        if node.slot is not None:  # one of several results
-            (whole,) = node.edges
-            several = self.values.get(whole) if isinstance(whole, Node) else None
-            if several is not None:
-                self.values[node] = several[node.slot]
-        elif getattr(self._latest, "op", None) is node.op:
-            result = self._latest.result
-            self.values[node] = result[0] if isinstance(node.op, Fused) else result
-            self._latest.op = None
+        """Keep the value of a node; a single result of several is a part of the whole's."""
+        op, result, call = getattr(self._latest, "told", None) or (None, None, None)
+        if op is node.op and node.slot is None:
+            self.values[node] = result[0] if isinstance(op, Fused) else result
+            self.calls[node] = call
+            self._latest.told = None
