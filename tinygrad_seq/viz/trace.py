@@ -61,7 +61,8 @@ class trace(Trace):
 
     def recorded(self, node: Node) -> None:
         """Keep the value of a node; a single result of several is a part of the whole's."""
-        op, result, call = getattr(self._latest, "told", None) or (None, None, None)
+        told: Any = getattr(self._latest, "told", None)
+        op, result, call = told or (None, None, None)
         if op is node.op and node.slot is None:
             self.values[node] = result[0] if isinstance(op, Fused) else result
             self.calls[node] = call
