@@ -2,6 +2,7 @@
 
 from ..autograd.scope import Scope, at_step
 from .draw import to_dot, to_mermaid
+from .explorer import explore
 from .graph import Graph, Input, Leaf, Operation, Result, Saved, graph
 from .listing import listing
 from .plots import gradient_flow, hidden_states
@@ -19,6 +20,7 @@ __all__ = [
     "Saved",
     "Scope",
     "at_step",
+    "explore",
     "gradient_flow",
     "graph",
     "hidden_states",

@@ -14,7 +14,7 @@ from .page import page
 def explore(
     loss: Tensor, path: str | Path, *, title: str = "", check: bool = False, profile: Any = None
 ) -> Path:
-    """Write a page that draws what ``loss`` was computed from, and steps forward and back through it.
+    """Write a page that draws what ``loss`` was computed from, and steps through it and back.
 
     The page is one file without any other: it opens from disk, makes no connection, and the same
     graph gives the same bytes. Recorded inside :func:`viz.trace`, operations have their module,
@@ -58,6 +58,10 @@ def explore(
             "or mean() first"
         )
     made = graph(loss)
+    if not made.operations:
+        raise ValueError(
+            "nothing was recorded for this tensor: it is a leaf, which was not computed"
+        )
     if any(operation.freed for operation in made.operations):
         raise RuntimeError(
             "explore walks back through the graph, and an earlier backward has freed it: call "

@@ -86,7 +86,11 @@ def _record(array: Any, limit: int) -> dict[str, Any]:
 
 def _grid(values: Any) -> Any:
     """As rows and columns: the last axis runs to the right, all others downwards."""
-    return values.reshape(-1, values.shape[-1]) if values.ndim and values.size else values.reshape(1, -1)
+    return (
+        values.reshape(-1, values.shape[-1])
+        if values.ndim and values.size
+        else values.reshape(1, -1)
+    )
 
 
 def _coarse(grid: Any, limit: int) -> Any:

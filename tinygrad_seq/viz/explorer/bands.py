@@ -27,28 +27,38 @@ class Band:
 
 def bands(graph: Graph) -> tuple[list[Band], list[int]]:
     """All bands from the lowest to the highest, and the number of each operation's band."""
-    count = len(graph.operations)
-    left: list[int] = []
-    keys: list[Key] = []
-    below: dict[Key, dict[Key, None]] = {}
-    for operation in graph.operations:
-        sources = [i.source for i in operation.inputs if i.source is not None and i.source < count]
-        timed = operation.step is not None
-        phase = max((left[s] + (keys[s][1] and not timed) for s in sources), default=0)
-        key = (operation.path, timed, phase)
-        left.append(phase)
-        keys.append(key)
-        below.setdefault(key, {}).update((keys[s], None) for s in sources if keys[s] != key)
+    operations = graph.operations
+    count = len(operations)
+    reads = [
+        [i.source for i in operation.inputs if i.source is not None and i.source < count]
+        for operation in operations
+    ]
+    timed = [operation.step is not None for operation in operations]
+    left: list[int] = []  # how often time was left on the way to an operation
+    for k in range(count):
+        left.append(max((left[s] + (timed[s] and not timed[k]) for s in reads[k]), default=0))
+    soonest: list[int | None] = [None] * count
+    for k in reversed(range(count)):  # what prepares weights belongs to those that use it
+        wish = soonest[k]
+        left[k] = left[k] if wish is None else wish
+        for s in reads[k]:
+            own = left[k] - (timed[s] and not timed[k])
+            before = soonest[s]
+            soonest[s] = own if before is None else min(before, own)
+    keys = [(operation.path, timed[k], left[k]) for k, operation in enumerate(operations)]
+    below: dict[Key, dict[Key, None]] = {key: {} for key in keys}
+    for k, key in enumerate(keys):
+        below[key].update((keys[s], None) for s in reads[k] if keys[s] != key)
     groups = _circles(below)
-    of = {key: k for k, group in enumerate(groups) for key in group}  # a group is after those below
+    of = {key: k for k, group in enumerate(groups) for key in group}  # after those below
+    under = [{of[b] for key in group for b in below[key]} - {k} for k, group in enumerate(groups)]
     levels: list[int] = []
-    for k, group in enumerate(groups):
-        under = {of[b] for key in group for b in below[key]} - {k}
-        levels.append(max((levels[u] + 1 for u in under), default=0))
-    for k in reversed(range(len(groups))):  # what reads no other band stands just below its reader
-        readers = [levels[m] for m in range(len(groups)) if any(of[b] == k for key in groups[m] for b in below[key]) and m != k]
-        if levels[k] == 0 and readers:
-            levels[k] = min(readers) - 1
+    for k in range(len(groups)):
+        levels.append(max((levels[u] + 1 for u in under[k]), default=0))
+    for k in reversed(range(len(groups))):  # what only reads weights stands just below its reader
+        readers = [m for m in range(len(groups)) if k in under[m]]
+        if readers and not under[k]:
+            levels[k] = min(levels[m] for m in readers) - 1
     order = sorted(range(len(groups)), key=lambda k: (levels[k], k))
     place = {k: n for n, k in enumerate(order)}
     made = [
@@ -100,5 +110,6 @@ def _shared(paths: Sequence[str]) -> str:
     shared = paths[0].split(".")
     for path in paths[1:]:
         parts = path.split(".")
-        shared = shared[: next((k for k, (a, b) in enumerate(zip(shared, parts)) if a != b), min(len(shared), len(parts)))]
+        while shared and shared != parts[: len(shared)]:
+            shared.pop()
     return ".".join(shared)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...autograd import Node
 from ..graph import Graph, Operation
+from ..trace import trace
 from .arrays import Arrays, number, on_host
 from .bands import bands
 from .check import check as compare
@@ -34,6 +35,9 @@ def describe(
             )
         checks = compare(graph, calls, walked.raw)
     made, band_of = bands(graph)
+    seconds: dict[int | None, float] = {}
+    for call in profile.calls if profile is not None else ():
+        seconds[call.time] = seconds.get(call.time, 0.0) + call.seconds
     names = {operation.name: graph.sources[operation.id].op for operation in graph.operations}
     return {
         "title": title,
@@ -42,6 +46,7 @@ def describe(
         "bands": [asdict(band) for band in made],
         "operations": [
             _operation(operation, band_of[operation.id], values, walked, arrays)
+            | {"seconds": seconds.get(graph.sources[operation.id].time, 0.0)}
             for operation in graph.operations
         ],
         "leaves": [
@@ -61,13 +66,18 @@ def describe(
         "memories": graph.memories,
         "rules": {name: rule_of(op) for name, op in sorted(names.items())},
         "checks": checks,
+        "profiled": profile is not None,
         "traced": any(graph.value(operation.id) is not None for operation in graph.operations),
         "arrays": arrays.stored,
     }
 
 
 def _operation(
-    operation: Operation, band: int, values: dict[tuple[int, int], Any], walked: Record, arrays: Arrays
+    operation: Operation,
+    band: int,
+    values: dict[tuple[int, int], Any],
+    walked: Record,
+    arrays: Arrays,
 ) -> dict[str, Any]:
     k = operation.id
     slots = range(len(operation.results))
@@ -106,8 +116,8 @@ def _values(graph: Graph, loss: Any) -> dict[tuple[int, int], Any]:
             value = saved.get(given.argument)
             if given.source is not None and hasattr(value, "shape"):
                 found.setdefault((given.source, given.slot or 0), on_host(value))
-    (end, slot), *_ = graph.outputs
-    found.setdefault((end, slot or 0), np.asarray(on_host(loss.data)))
+    end, part_of = graph.outputs[0]
+    found.setdefault((end, part_of or 0), np.asarray(on_host(loss.data)))
     return found
 
 
@@ -116,7 +126,7 @@ def _calls(graph: Graph) -> dict[Any, Any]:
     calls: dict[Any, Any] = {}
     for source in graph.sources:
         if isinstance(source, Node) and source.scope is not None:
-            call = getattr(source.scope.trace, "calls", {}).get(source)
-            if call is not None:
-                calls[source] = call
+            looking = source.scope.trace
+            if isinstance(looking, trace) and source in looking.calls:
+                calls[source] = looking.calls[source]
     return calls

@@ -7,7 +7,18 @@ import re
 from importlib.resources import files
 from typing import Any
 
-SCRIPTS = ("values", "model", "layout", "drawing", "rail", "panel", "strips", "player", "search", "main")
+SCRIPTS = (
+    "values",
+    "model",
+    "layout",
+    "drawing",
+    "rail",
+    "panel",
+    "strips",
+    "player",
+    "search",
+    "main",
+)
 """The scripts in order; each uses only those before it."""
 
 
@@ -20,7 +31,9 @@ def page(data: dict[str, Any]) -> str:
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     parts = {
         "style": _file("style.css"),
-        "data": text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"),
+        "data": text.replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029"),
         "scripts": "\n".join(_file(f"{name}.js") for name in SCRIPTS),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("page.html"))

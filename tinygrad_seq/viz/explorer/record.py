@@ -174,12 +174,7 @@ def _along(part: Any, whole: Any) -> float | str:
 @contextmanager
 def _without_hooks(sources: Iterable[Any]) -> Iterator[None]:
     """Let no gradient hook run, and no tensor retain its gradient, for a while."""
-    nodes: list[Any] = []
-    for source in sources:
-        if isinstance(source, Node):
-            nodes.append(source)
-        elif isinstance(source, Tensor):
-            nodes.append(source)
+    nodes: list[Any] = [source for source in sources if isinstance(source, Node | Tensor)]
     before = [(node, node.hooks, getattr(node, "retained", None)) for node in nodes]
     try:
         for node in nodes:

@@ -19,7 +19,7 @@ _FORMULA = re.compile(r"[^\s=]+ = ")
 def rule_of(op: Any) -> dict[str, Any]:
     """What the page says of an operation: ``words``, and ``formulas`` such as ``ā = ȳ bᵀ``.
 
-    Where the docstring has no formula for the gradients, ``code`` has the rules as they are written.
+    Where the docstring has no formula for the gradients, ``code`` has the rules as written.
     """
     if isinstance(op, Fused):
         return {"words": _WHOLE_SEQUENCE, "formulas": [], "code": []}

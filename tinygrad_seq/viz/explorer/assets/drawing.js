@@ -19,11 +19,18 @@ const curve = ({ from, to }) => {
     const ahead = a.x < b.x;
     const x1 = ahead ? from.x + from.w : from.x, x2 = ahead ? to.x : to.x + to.w;
     const y1 = from.y + from.h / 2, y2 = to.y + to.h / 2, bend = Math.max(14, Math.abs(x2 - x1) / 2.4) * (ahead ? 1 : -1);
-    return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+    const tip = ahead ? -5 : 5;
+    return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}m${tip} -3.5L${x2} ${y2}l${tip} 3.5`;
+  }
+  if (a === b && from.y - to.y > NODE + GAP + 2) { // past other rows: around them
+    const right = middle(from) >= middle(to), side = right ? 1 : -1;
+    const x1 = from.x + (right ? from.w : 0), x2 = to.x + (right ? to.w : 0), y1 = from.y + from.h / 2, y2 = to.y + to.h / 2;
+    const bend = side * Math.min(60, 14 + (y1 - y2) / 9), far = right ? Math.max(x1, x2) : Math.min(x1, x2);
+    return `M${x1} ${y1}C${far + bend} ${y1} ${far + bend} ${y2} ${x2} ${y2}m${5 * side} -3.5L${x2} ${y2}l${5 * side} 3.5`;
   }
   const x1 = from.w > 200 ? within(middle(to), from) : middle(from), x2 = to.w > 200 ? within(middle(from), to) : middle(to);
   const y1 = from.y, y2 = to.y + to.h, bend = Math.max(12, Math.abs(y2 - y1) / 2.2);
-  return `M${x1} ${y1}C${x1} ${y1 - bend} ${x2} ${y2 + bend} ${x2} ${y2}`;
+  return `M${x1} ${y1}C${x1} ${y1 - bend} ${x2} ${y2 + bend} ${x2} ${y2}m-3.5 5L${x2} ${y2}l3.5 5`;
 };
 
 const labelOf = (box) => {
@@ -31,9 +38,22 @@ const labelOf = (box) => {
   return `${box.path}${box.step === null ? "" : `, step ${box.step}`}, ${many}, ${box.open ? "unfolded" : "folded"}`;
 };
 
-const boxNorm = (box) => (box.timed && handedOn[box.band]?.get(box.step)) || Math.max(0, ...box.items.map((item) => item.norm || 0));
+/** What the mark of an item measures, and how wide that makes it, between 0 and 1. */
+const MEASURES = {
+  gradient: (item) => (item.timed && handedOn[item.band]?.get(item.step)) || greatest(partsOf(item).map((op) => op.norm)),
+  memory: (item) => partsOf(item).reduce((sum, op) => sum + newAt[op.id], 0),
+  time: (item) => partsOf(item).reduce((sum, op) => sum + op.seconds, 0),
+};
+const partsOf = (item) => (item.nodes ? item.all : [item.item]).filter((one) => one.inputs);
+const loudnessOf = (item) => {
+  const amount = MEASURES[state.marks](item);
+  return state.marks === "gradient" ? loudness(amount) : amount / (plan.most || 1);
+};
 
-const mark = (item, norm) => draw("rect", { class: "mark", x: 5, y: 7, width: (1 + 5 * loudness(norm)).toFixed(2), height: Math.max(1, item.h - 14), rx: 1.5, opacity: norm ? 1 : 0 });
+const mark = (item) => {
+  const loud = loudnessOf(item);
+  return draw("rect", { class: "mark", x: 5, y: 7, width: (1 + 7 * loud).toFixed(2), height: Math.max(1, item.h - 14), rx: 1.5, opacity: loud > 0 ? 1 : 0 });
+};
 
 const elementOf = (item) => {
   const id = idOf(item);
@@ -42,8 +62,8 @@ const elementOf = (item) => {
     const group = draw("g", { class: leaf ? "op leaf" : "op", role: "button", tabindex: -1, "data-id": id });
     const op = ops[id];
     const name = leaf ? leaf.name : op.name;
-    group.append(draw("rect", { class: "frame", width: item.w, height: item.h }), mark(item, leaf ? 0 : op.norm));
-    const text = draw("text", { x: item.w / 2 + 3, y: item.h / 2 + 4, "text-anchor": "middle" });
+    group.append(draw("rect", { class: "frame", width: item.w, height: item.h }), mark(item));
+    const text = draw("text", { x: Math.min(item.w / 2, 320) + 3, y: item.h / 2 + 4, "text-anchor": "middle" });
     text.textContent = tail(name, Math.max(4, Math.floor((item.w - 14) / 6.6)));
     group.append(text);
     group.setAttribute("aria-label", leaf ? `input ${name}` : `${name}, operation ${id}, ${placeOf(op)}, gradient norm ${short(op.norm)}`);
@@ -51,7 +71,7 @@ const elementOf = (item) => {
   }
   const group = draw("g", { class: item.open ? "box open" : "box", role: "button", tabindex: -1, "data-box": item.key, "aria-expanded": item.open, "aria-label": labelOf(item) });
   group.append(draw("rect", { class: "frame", width: item.w, height: item.h }));
-  if (!item.open) group.append(mark(item, boxNorm(item)));
+  if (!item.open) group.append(mark(item));
   const write = (x, y, text, quiet, anchor = "start") => {
     const node = draw("text", { x, y, "text-anchor": anchor, ...(quiet ? { class: "quiet" } : {}) });
     node.textContent = text;
@@ -61,8 +81,9 @@ const elementOf = (item) => {
   const when = item.timed ? (narrow && timedWidth < 50 ? `${item.step}` : `t = ${item.step}`) : tail(item.path, Math.floor((item.w - 40) / 7));
   if (item.open) write(14, 19, item.timed ? `${when}  ·  ${tail(item.path, Math.max(4, Math.floor(item.w / 8) - 7))}` : when, true);
   else {
-    write(item.w / 2 + 2, 20, when, false, "middle");
-    write(item.w / 2 + 2, 35, `${item.all.length} ops`.slice(0, timedWidth < 50 && item.timed ? 3 : 12), true, "middle");
+    const centre = Math.min(item.w / 2, 320) + 2; // a bar may be much wider than the view
+    write(centre, 20, when, false, "middle");
+    write(centre, 35, `${item.all.length} ops`.slice(0, timedWidth < 50 && item.timed ? 3 : 12), true, "middle");
   }
   return group;
 };
@@ -118,7 +139,7 @@ const dress = (item, element = shown.get(keyOf(item))) => {
 
 const paintFlow = () => {
   const op = state.leaf === null ? current() : null;
-  const flows = op ? plan.edges.filter(({ ids }) => ids.some((id, k) => id === op.id && k % 2 === (forwards() ? 1 : 1))) : [];
+  const flows = op ? plan.edges.filter(({ ids }) => ids.some((id, k) => id === op.id && k % 2)) : []; // its own arguments
   plan.flow.setAttribute("d", flows.map(curve).join(""));
 };
 
@@ -128,6 +149,7 @@ const redraw = () => {
   plan = layout();
   const boxes = [...plan.boxes.values()];
   plan.items = [...boxes, ...boxes.flatMap((box) => box.nodes)];
+  plan.most = greatest(plan.items.filter((item) => !item.open).map(MEASURES[state.marks]));
   plan.byKey = new Map(plan.items.map((item) => [keyOf(item), item]));
   plan.lines = draw("path", { class: "edge" });
   plan.flow = draw("path", { class: "edge flow" });
@@ -135,13 +157,13 @@ const redraw = () => {
   plan.front = draw("g");
   world.replaceChildren(plan.frames, plan.lines, plan.flow, plan.front);
   for (const row of plan.rows) {
-    if (!row.timed) continue;
+    if (!row.timed || (state.fold !== "rolled" && row.boxes.every((those) => those.open))) continue;
     const text = draw("text", { class: "quiet", x: row.boxes[0].x - 14, y: row.boxes[0].y + row.boxes[0].h / 2 + 4, "text-anchor": "end", fill: "var(--quiet)", "font-size": 12 });
     text.textContent = row.boxes[0].path;
     if (state.fold === "rolled") {
       const { x, y, w, h } = row.boxes[0];
       plan.frames.append(draw("path", { class: "edge", d: `M${x + w} ${y + h / 2}c46 0 46 ${h / 2 + 22} 0 ${h / 2 + 22}H${x}c-46 0 -46 ${-h / 2 - 22} 0 ${-h / 2 - 22}` }));
-      const loop = draw("text", { class: "quiet", x: x + w / 2, y: y + h + 16, "text-anchor": "middle", fill: "var(--quiet)", "font-size": 11 });
+      const loop = draw("text", { class: "quiet", x: x + w + 44, y: y + h / 2 + 4, fill: "var(--quiet)", "font-size": 11 });
       loop.textContent = `from step to step, ${steps.length} steps`;
       plan.frames.append(loop);
       text.setAttribute("x", x - 46);

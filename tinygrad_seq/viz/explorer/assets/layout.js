@@ -1,6 +1,6 @@
 // Where everything stands: time to the right, depth upwards.
 
-const state = { fold: "modules", flipped: new Set(), t: 0, position: count - 1, stops: new Set(), leaf: null, playing: false };
+const state = { fold: "modules", flipped: new Set(), t: 0, position: count, marks: "gradient", stops: new Set(), leaf: null, playing: false };
 
 const NODE = 28, GAP = 22, HEAD = 26, PAD = 12, LIMIT = 4000;
 const timedWidth = steps.length <= 14 ? 96 : steps.length <= 40 ? 60 : 40;
@@ -44,10 +44,16 @@ const collect = () => {
 const inside = (box) => {
   const depth = new Map();
   const rows = [];
-  for (const item of box.items) {
+  const placed = box.items.map((item) => {
     const sources = (item.inputs || []).map(([, source]) => source).filter((source) => depth.has(source));
-    const level = Math.max(-1, ...sources.map((source) => depth.get(source))) + 1;
-    depth.set(item.id, level);
+    depth.set(item.id, Math.max(-1, ...sources.map((source) => depth.get(source))) + 1);
+    return { item, sources };
+  });
+  for (const { item } of placed) if (!item.inputs) { // an input stands just below its first user
+    depth.set(item.id, Math.max(0, Math.min(...users.get(item.id).map((user) => depth.get(user) ?? 1)) - 1));
+  }
+  for (const { item, sources } of placed) {
+    const level = depth.get(item.id);
     (rows[level] ||= []).push({ id: item.id, item, sources, w: Math.min(150, Math.max(58, 7 * nameOf(item.id).length + 16)), h: NODE });
   }
   const centre = new Map();
@@ -63,7 +69,7 @@ const inside = (box) => {
     for (const node of row) { node.x = x; centre.set(node.id, x + node.w / 2); x += node.w + 12; }
     width = Math.max(width, full);
   }
-  box.w = Math.max(width + 2 * PAD, timedWidth);
+  box.w = Math.max(width + 2 * (rows.length > 2 ? 3 * PAD : PAD), timedWidth);
   box.h = HEAD + rows.length * (NODE + GAP) - GAP + 2 * PAD;
   box.nodes = rows.flatMap((row, level) => row.map((node) => Object.assign(node, { x: node.x + box.w / 2, y: box.h - PAD - NODE - level * (NODE + GAP) })));
 };

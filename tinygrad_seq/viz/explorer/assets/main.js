@@ -28,7 +28,7 @@ const setFold = (fold) => {
   document.getElementById("roll").hidden = fold !== "rolled";
   if (fold === "rolled") setStep(state.t);
   else redraw();
-  fit(steps.length > 40 ? 0.3 : 0.45);
+  fit(steps.length > 40 ? 0.6 : 0.45);
   if (state.leaf === null) reveal(plan.place.get(current().id));
   say(SPOKEN[fold]);
 };
@@ -144,6 +144,8 @@ document.getElementById("zoom").addEventListener("click", (event) => {
   const actions = { in: zoomIn, out: zoomOut, fit: () => fit() };
   actions[event.target.dataset.zoom]?.();
 });
+const marking = document.getElementById("marks");
+marking.addEventListener("change", () => { state.marks = marking.value; redraw(); say(`Marks show ${marking.selectedOptions[0].textContent}`); });
 addEventListener("resize", () => { measure(); buildStrips(); fit(Math.min(view.scale, 0.45)); refresh(false); });
 
 for (const [fold, label] of Object.entries(FOLDS)) {
@@ -165,11 +167,13 @@ setTheme(night.matches);
 document.title = `${data.title} · Explorer`;
 document.getElementById("title").textContent = data.title;
 document.getElementById("summary").textContent = `loss ${short(data.loss, 6)} · ${count} operations${steps.length ? ` · ${steps.length} time steps` : ""}${data.traced ? "" : " · not traced: no modules, steps and few values"}`;
+const kinds = { gradient: "gradient norm", memory: "bytes kept for backward", ...(data.profiled ? { time: "measured time" } : {}) };
+marking.append(...Object.entries(kinds).map(([value, label]) => make("option", { value }, label)));
 chooser.max = Math.max(0, steps.length - 1);
 state.t = Math.max(0, steps.length - 1);
 state.position = count;
 const shared = data.leaves.filter((leaf) => leaf.steps.filter((part) => part.step !== null).length > 1);
-state.leaf = shared.length ? (shared.find((leaf) => /hh|recurrent/.test(leaf.name)) || shared[0]).id : null;
+state.leaf = shared.length ? (shared.find((leaf) => /weight_hh/.test(leaf.name)) || shared[0]).id : null;
 buildRail();
 buildStrips();
 setFold(count <= 40 ? "all" : "modules");

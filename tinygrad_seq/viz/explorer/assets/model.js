@@ -70,11 +70,6 @@ const newAt = ops.map(() => 0);
 for (const [memory, first] of firstSaved) newAt[first] += data.memories[memory];
 newAt.reduce((total, more) => (keptAt.push(total + more), total + more), 0);
 
-const largest = Math.max(...ops.map((op) => op.norm).filter(Number.isFinite), 0);
+const largest = greatest(ops.map((op) => op.norm));
 /** How large a gradient is, between 0 and 1, over six powers of ten below the largest. */
 const loudness = (norm) => (norm > 0 && largest > 0 ? Math.max(0.04, Math.min(1, 1 + Math.log10(norm / largest) / 6)) : 0);
-
-const isWrong = {
-  nan: (array) => array.nan > 0,
-  inf: (array) => array.inf > 0,
-};

@@ -68,7 +68,7 @@ const backwardPart = (op) => [
 ];
 
 const adding = (parts) => {
-  const most = Math.max(...parts.map((part) => Number(part.norm)).filter(Number.isFinite), 1e-300);
+  const most = greatest(parts.map((part) => Number(part.norm)), 1e-300);
   return make("table", { class: "sum" }, make("thead", {}, make("tr", {}, make("th", {}, "from"), make("th", {}), make("th", {}, "‖part‖"), make("th", {}, "‖sum‖"))),
     make("tbody", {}, parts.slice(0, 12).map((part) => make("tr", {}, make("td", {}, link(part.user)), make("td", { class: "wide" }, make("i", { style: `width:${(100 * Number(part.norm)) / most || 0}%` })),
       make("td", {}, short(part.norm, 3)), make("td", {}, short(part.sum, 3))))));
@@ -101,6 +101,7 @@ const showOperation = () => {
     make("h3", {}, `${op.name} `, make("span", { class: "quiet" }, `#${op.id}`)),
     make("p", { class: "quiet" }, placeOf(op)),
     rule.words ? make("p", {}, `${rule.words}.`) : "", formulas(op) || "",
+    data.profiled ? make("p", { class: "quiet" }, `Measured: ${short(op.seconds * 1e6, 3)} µs forward and backward.`) : "",
     op.settings.length ? make("p", {}, op.settings.map(([name, text]) => make("span", { class: "chip" }, `${name} = ${text}`))) : "",
     make("button", { id: "stop", "aria-pressed": stop, "aria-keyshortcuts": "b", onclick: toggleStop }, stop ? "● breakpoint set" : "○ set a breakpoint"),
     ...(forwards() ? forwardPart(op) : backwardPart(op)).filter(Boolean), ...memoryPart(op), checked(op.id) || "", make("h2", {}, "Scale"), legend(),
@@ -112,20 +113,20 @@ const showLeaf = (chosen = null) => {
   const leaf = leafOf.get(state.leaf);
   const grad = leaf.gradients[0];
   const timed = leaf.steps.filter((part) => part.step !== null);
-  const most = Math.max(...leaf.steps.map((part) => Number(part.norm)).filter(Number.isFinite), 1e-300);
-  const top = leaf.steps.find((part) => Number(part.norm) === most);
+  const most = greatest(leaf.steps.map((part) => Number(part.norm)), 1e-300);
+  const top = leaf.steps.find((part) => Number(part.norm) === most) || leaf.steps[0];
   const rows = leaf.steps.map((part) => make("tr", { class: part === top ? "top" : "", "data-step": part.step ?? "all" },
     make("td", {}, make("button", { class: "link", "aria-pressed": part === chosen, onclick: () => { showLeaf(part); panel.querySelector(`[data-step="${part.step ?? "all"}"] button`).focus(); } }, part.step === null ? "outside of time" : `t = ${part.step}`)),
     make("td", { class: "wide" }, make("i", { style: `width:${(100 * Number(part.norm)) / most || 0}%` })),
     make("td", {}, short(part.norm, 3)), make("td", {}, `${short(100 * Number(part.along), 3)} %`), make("td", {}, short(part.sum, 3))));
   const uses = [...usesOf(leaf)];
   panel.replaceChildren(
-    make("p", { class: "quiet" }, leaf.kind === "parameter" ? "Weight" : "Input"), make("h3", {}, leaf.name),
+    make("p", { class: "quiet" }, leaf.kind === "parameter" ? "Weight" : "Input"), make("h3", {}, ...breakable(leaf.name)),
     make("p", { class: "quiet" }, `${shapeText(leaf.shape)} · ${leaf.dtype} · used in ${uses.filter((k) => !prepares[k]).length || uses.length} operations`),
     ...(timed.length > 1 ? [
       make("p", {}, `Its gradient is the sum of ${leaf.steps.length} parts, one for each step that used it. The part of step ${top.step ?? "–"} is the largest.`),
       make("h2", {}, "The gradient as a sum over time, in the order of arrival"),
-      make("table", { class: "sum", id: "parts" }, make("thead", {}, make("tr", {}, make("th", {}, "from"), make("th", {}), make("th", {}, "‖part‖"), make("th", { title: "⟨part, gradient⟩ / ‖gradient‖²: adds up to 100 %" }, "share"), make("th", {}, "‖sum‖"))), make("tbody", {}, rows)),
+      make("div", { class: "tall" }, make("table", { class: "sum", id: "parts" }, make("thead", {}, make("tr", {}, make("th", {}, "from"), make("th", {}), make("th", {}, "‖part‖"), make("th", { title: "⟨part, gradient⟩ / ‖gradient‖²: adds up to 100 %" }, "share"), make("th", {}, "‖sum‖"))), make("tbody", {}, rows))),
       make("p", { class: "quiet" }, "Share: how much of the gradient lies in this part, along the gradient's own direction; the shares add up to 100 %, and a negative one works against the rest."),
     ] : [make("p", {}, grad === null ? "The loss does not depend on it." : leaf.steps.length === 1 && timed.length === 1 ? `Its gradient comes from step ${timed[0].step} alone.` : "Its gradient comes at once, for all steps together.")]),
     chosen ? heatMap(chosen.step === null ? "the part from outside of time" : `the part of t = ${chosen.step}`, chosen.array) : "",

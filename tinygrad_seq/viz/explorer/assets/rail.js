@@ -7,7 +7,7 @@ const bars = (leaf) => {
   const parts = leaf.steps.filter((part) => part.step !== null);
   if (parts.length < 2) return null;
   const first = Math.min(...parts.map((part) => part.step)), n = Math.max(...parts.map((part) => part.step)) - first + 1;
-  const most = Math.max(...parts.map((part) => Number(part.norm)).filter(Number.isFinite), 1e-300);
+  const most = greatest(parts.map((part) => Number(part.norm)), 1e-300);
   const picture = draw("svg", { viewBox: `0 0 ${n * 10} 26`, preserveAspectRatio: "none", "aria-hidden": "true" });
   for (const part of parts) {
     const height = Math.max(0.8, (24 * Number(part.norm)) / most) || 0.8;
@@ -32,8 +32,8 @@ const buildRail = () => {
         "data-leaf": leaf.id, "aria-pressed": "false",
         onclick: () => selectLeaf(leaf.id), onmouseenter: () => light(leaf), onmouseleave: () => light(leafOf.get(state.leaf)),
         onfocus: () => light(leaf), onblur: () => light(leafOf.get(state.leaf)),
-      }, make("b", {}, leaf.name), make("small", {}, `${shapeText(leaf.shape)} · ${leaf.dtype}`),
-      make("small", {}, grad === null ? "no gradient" : `‖gradient‖ ${short(data.arrays[grad].norm)}${timed > 1 ? ` from ${timed} steps` : ""}`), bars(leaf));
+      }, make("b", {}, ...breakable(leaf.name)), make("small", {}, `${shapeText(leaf.shape)} · ${leaf.dtype}`),
+      make("small", {}, grad === null ? "no gradient" : `‖gradient‖ ${short(data.arrays[grad].norm, 3)}${timed > 1 ? ` · ${timed} steps` : ""}`), bars(leaf));
     })];
   };
   const named = (kind) => data.leaves.filter((leaf) => leaf.kind === kind);

@@ -56,7 +56,7 @@ const bytesStrip = () => {
   const kept = [...keptAt, ...[...keptAt].reverse()];
   const flight = [...ops.map(() => 0), ...ops.map((op) => op.flight).reverse()];
   const both = kept.map((n, k) => n + flight[k]);
-  const most = Math.max(...both, 1), peak = both.indexOf(most);
+  const most = greatest(both, 1), peak = both.indexOf(most);
   const x = (position) => 60 + (position / (2 * count - 1 || 1)) * (width - 68);
   const y = (n) => 62 - (n / most) * 52;
   const area = (upper, lower) => `M${upper.map((n, k) => `${x(k).toFixed(1)} ${y(n).toFixed(1)}`).join("L")}L${[...lower].reverse().map((n, k) => `${x(lower.length - 1 - k).toFixed(1)} ${y(n).toFixed(1)}`).join("L")}Z`;
@@ -76,7 +76,7 @@ const bytesStrip = () => {
   executionX = x;
   const note = make("span", { id: "bytes-now" });
   strips.dataset.peak = peak;
-  return figure(`Memory: saved for backward, and gradients on the way; peak ${bytes(most)}`, note, picture);
+  return figure(`Memory: saved, and gradients on the way; peak ${bytes(most)}`, note, picture);
 };
 
 const moveCursors = () => {

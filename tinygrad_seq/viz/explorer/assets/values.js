@@ -19,6 +19,12 @@ const draw = (tag, attributes = {}, ...children) => {
   return node;
 };
 
+/** The greatest finite number of a list of any length. */
+const greatest = (list, least = 0) => list.reduce((most, x) => (x > most && x < Infinity ? x : most), least);
+
+/** A dotted name that may be broken after its dots and underscores. */
+const breakable = (name) => name.split(/(?<=[._])/).flatMap((part) => [make("wbr"), part]).slice(1);
+
 /** The stored cells of an array, row by row. */
 const cellsOf = (array) => {
   if (!array.cells) {
