@@ -12,6 +12,7 @@ from ..autograd.graph import Plan, source_of
 from ..autograd.writes import owner_of
 from ..backend import is_array
 from ..nn import Parameter
+from .trace import trace
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -153,8 +154,7 @@ class Graph:
         if isinstance(source, Variable):
             return source._data
         if isinstance(source, Node):
-            values = getattr(source.scope and source.scope.trace, "values", {})
-            return values.get(source)
+            return _told(source, "values", None)
         return source
 
     def alive(self) -> list[int]:
@@ -264,6 +264,7 @@ class _Reader:
         variadic = getattr(node.op, "variadic", False)
         plan = node.plan or Plan((), (), (), pure=True)  # a checkpoint has none
         kept = dict(zip(plan.names, node.saved or (), strict=False))
+        given = _told(node, "calls", ((), (), {}))[1]
         value: Any
         for k, edge in enumerate(node.edges):
             if variadic:
@@ -272,6 +273,8 @@ class _Reader:
             else:
                 name = names[k] if k < len(names) else f"[{k}]"
                 value = kept.get(name)
+            if value is None and k < len(given) and not is_array(given[k]):
+                value = given[k]  # a number that no rule needs
             if edge is not None:
                 source, slot = self.place(edge, node)
                 use = plan.uses[k] if plan.uses else None
@@ -323,6 +326,12 @@ class _Reader:
             memory = self._buffers[id(owner)] = len(self.memories)
             self.memories.append(int(owner.nbytes))
         return Saved(name, tuple(array.shape), str(array.dtype), int(array.nbytes), memory)
+
+
+def _told(node: Node, what: str, default: Any) -> Any:
+    """What a trace has kept of a node."""
+    looking = node.scope and node.scope.trace
+    return getattr(looking, what).get(node, default) if isinstance(looking, trace) else default
 
 
 def _arrays(value: Any, name: str) -> Iterator[tuple[str, Any]]:

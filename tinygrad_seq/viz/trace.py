@@ -61,9 +61,9 @@ class trace(Trace):
 
     def recorded(self, node: Node) -> None:
         """Keep the value of a node; a single result of several is a part of the whole's."""
-        told: Any = getattr(self._latest, "told", None)
-        op, result, call = told or (None, None, None)
-        if op is node.op and node.slot is None:
-            self.values[node] = result[0] if isinstance(op, Fused) else result
-            self.calls[node] = call
-            self._latest.told = None
+        told = getattr(self._latest, "told", None)
+        if told is None or told[0] is not node.op or node.slot is not None:
+            return
+        op, result, self.calls[node] = told
+        self.values[node] = result[0] if isinstance(op, Fused) else result
+        self._latest.told = None
