@@ -36,7 +36,8 @@ class Scope:
 class Trace:
     """Somebody who looks on. Entered, every node that is recorded in its block knows its scope.
 
-    What derives from it is told of every operation, and may keep or measure what it is told.
+    What derives from it is told of every operation, and may keep or measure what it is told. Of
+    traces within one another the innermost is told; names, module and step go on.
 
     Attributes:
         names: Of the modules and parameters met so far, by id; each is kept alive here, so that no
