@@ -10,6 +10,7 @@ FLOORS = {
     "backend": 0,
     "autograd": 1,
     "ops": 2,
+    "html": 3,
     "interop": 3,
     "tensor": 3,
     "creation": 3,
@@ -30,6 +31,7 @@ ALLOWED = {
     "testing": {"hypothesis"},
     "io": {"safetensors"},
     "backend": {"numba", "llvmlite"},
+    "viz": {"matplotlib"},
 }
 
 

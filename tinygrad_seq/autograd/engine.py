@@ -16,6 +16,7 @@ from ..backend import backend_of, keep_freed_memory, xp
 from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
 from .operands import all_finite, as_operand
+from .scope import tracing
 from .stacked import Stacked
 from .sums import Sums, fit, is_fresh
 from .writes import last_write, written_since
@@ -170,7 +171,7 @@ def _walk(
         if node.saved is None or node.time < last:
             _check(node)
 
-    watched = watching.get()
+    watched, here = watching.get(), tracing.get()
     # A warning from inside a rule would not say where: that is what anomaly mode is for.
     with _mode(create_graph), backend_of(outputs[0]._data).quiet():
         for node in reversed(nodes):
@@ -182,12 +183,11 @@ def _walk(
                 continue
             if node.saved is None:
                 _check(node)  # a hook went backward through this graph
-            for source, value in node.op.pullback(node, g, wanted, create_graph):
+            pull_back = node.op.pullback if here is None else here.trace.pullback
+            for source, value in pull_back(node, g, wanted, create_graph):
                 if type(value) is Stacked:
-                    if not watched:
-                        sums.stack(source, value)
-                        continue
-                    value = value.formed()
+                    sums.stack(source, value)
+                    continue
                 value = fit(value, source, node, sums)
                 if watched:
                     _watch(node, value)

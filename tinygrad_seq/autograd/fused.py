@@ -14,6 +14,7 @@ from typing import Any
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
 from .mode import enable_grad, recording
+from .scope import tracing
 
 
 class Fused:
@@ -57,7 +58,11 @@ class Fused:
         arrays = [None if a is None else a._data for a in args]
         edges = [None if a is None or not a._requires_grad else source_of(a) for a in args]
         keep = recording.get() and any(e is not None for e in edges)
-        results, values = self._forward(*arrays, keep=keep, **params)
+        here = tracing.get()
+        if here is None:
+            results, values = self._forward(*arrays, keep=keep, **params)
+        else:
+            results, values = here.trace.forward(self, self._forward, *arrays, keep=keep, **params)
         wrap = next(a for a in args if a is not None)._wrap
         if not keep:
             return tuple(wrap(y) for y in results)

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
+from .scope import tracing
 from .writes import clock
 
 Rule: TypeAlias = Callable[..., Any]
@@ -74,6 +75,7 @@ class Node:
         hooks: Called with the gradient of the output, in order, and may replace it.
         retained: A weak reference to the tensor that is to keep this gradient in ``.grad``.
         origin: The user's line that recorded it (in anomaly mode), for error messages.
+        scope: In which module and at which time step it was recorded (while traced), or None.
     """
 
     __slots__ = (
@@ -86,6 +88,7 @@ class Node:
         "plan",
         "retained",
         "saved",
+        "scope",
         "shape",
         "slot",
         "time",
@@ -112,6 +115,9 @@ class Node:
         self.hooks: dict[int, Callable[[Any], Any]] | None = None
         self.retained: weakref.ref[Variable] | None = None
         self.origin: str | None = None
+        self.scope = tracing.get()
+        if self.scope is not None:
+            self.scope.trace.recorded(self)
 
     def outputs(self) -> Iterator[Node]:
         """For an operation with several outputs: a node for each of them."""

@@ -30,6 +30,7 @@ from ..backend import is_array, result_dtype, xp
 from .graph import Node, Plan, Rule, Source, Use, Variable
 from .mode import recording, watching
 from .operands import FLOAT64, PLAIN, REAL, all_finite, as_operand, as_static, settle
+from .scope import tracing
 from .stacked import Stacked, few_rows
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -170,9 +171,13 @@ class Primitive:
                 values.append(arg)
             edges.append(edge)
             bit <<= 1
-        out = self.forward(*values, **params)
         if variable is None:
-            return out
+            return self.forward(*values, **params)
+        here = tracing.get()
+        if here is None:
+            out = self.forward(*values, **params)
+        else:
+            out = here.trace.forward(self, self.forward, *values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
         if type(out) is not numpy.ndarray or (out.dtype is FLOAT64 and not self._says_dtype):
@@ -301,6 +306,7 @@ class Primitive:
         assert saved is not None  # the engine has checked
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
+        watched = live or watching.get() or tracing.get() is not None
         position = plan.names.index("i") if self.variadic and "i" in plan.names else None
         if position is not None:
             saved = list(saved)  # i is written into it, and another thread may be here too
@@ -311,7 +317,8 @@ class Primitive:
             if position is not None:
                 saved[position] = i
             rule, takes, rows = use
-            if rows is not None and not live and few_rows(g, saved[rows], edge):
+            # Who looks on (anomaly mode, a trace, a graph of the backward) sees each contribution.
+            if rows is not None and not watched and few_rows(g, saved[rows], edge):
                 yield edge, Stacked(node, use, g)
                 continue
             gradient = rule(g, *[saved[k] for k in takes])
