@@ -2,7 +2,7 @@
 
     python examples/08_long_term_tasks.py                            # all cells on all tasks
     python examples/08_long_term_tasks.py --task adding --cell GRU   # one of them
-    python examples/08_long_term_tasks.py --task order --steps 100   # at the published length
+    python examples/08_long_term_tasks.py --task order --steps 100   # a longer lag
     python examples/08_long_term_tasks.py --task order --uniform     # from PyTorch's first weights
 
 Deep Learning 10.7-10.10. The tasks by which long short-term memory was introduced (Hochreiter &
@@ -13,11 +13,13 @@ memory stays on the dashed line, which is known in advance: `baseline` of the ta
 Every batch is new, so its loss before the step is the loss on unseen sequences. Training ends early
 where a task is solved; then 2560 fresh sequences are read.
 
-You see: gates learn all three. What carries a state on by other means learns some: the identity
-of ReLU units adds, leaks copy. The plain RNN at best learns the order, on some seeds.
+You see: GRU learns all three, LSTM two and most of the copying. What carries a state on by other
+means learns some: the identity of ReLU units adds, leaks tell the order. The plain RNN at best
+learns the order, on some seeds.
 
 First weights matter as much as the cell. Here U starts orthogonal (IRNN: the identity), biases at
-zero, the forget gate's at one. From PyTorch's (--uniform) no LSTM learns the order of symbols.
+zero, the forget gate's at one. From PyTorch's (--uniform) LSTM stays on the line of the order. With
+100 steps it does so from ours too on most seeds; leaks of the right lengths still learn it.
 """
 
 from __future__ import annotations
@@ -180,9 +182,18 @@ def main(argv: list[str] | None = None) -> dict[tuple[str, str], float]:
             rows.append([name, kind, baseline, loss, sequences, setting.what, error])
             reached[name, kind] = error
             if options.quick and kind == "GRU":
-                course.expect(loss < baseline / 3, f"{name}: {loss:.3f}, no memory {baseline:.3f}")
-    heads = ["task", "cell", "no memory", "loss", "sequences until solved", "of 2560 fresh", ""]
+                course.expect(loss < baseline / 2, f"{name}: {loss:.3f}, no memory {baseline:.3f}")
+    heads = [
+        "task",
+        "cell",
+        "no memory",
+        "loss",
+        "sequences until solved",
+        "error",
+        "of 2560 fresh",
+    ]
     course.table(heads, *rows)
+    print("LSTM in 1997, T = 100: adding 74,000 and order 31,390 sequences, then 1 of 2560 wrong")
 
     with course.picture(
         options.out / "08_long_term_tasks.png", 1, len(names), figsize=(4.5 * len(names), 4)

@@ -139,7 +139,7 @@ class AddingProblem(_Task):
         >>> inputs.shape, targets.shape, lengths.shape
         ((50, 20, 2), (20,), (20,))
 
-    Source: Le, Jaitly & Hinton 2015, §4.1, with the halves of Arjovsky, Shah & Bengio 2016, §5.2;
+    Source: Le, Jaitly & Hinton 2015, with the halves of Arjovsky, Shah & Bengio 2016;
     ``original``: Hochreiter & Schmidhuber 1997, §5.4, Experiment 4 (LSTM, T = 100: 74 000
     sequences, then 1 of 2560 wrong).
     """
@@ -203,8 +203,7 @@ class CopyMemory(_Task):
         >>> print(inputs[:, 0], targets[:, 0])
         [3 4 6 8 8 8 9 8 8 8] [8 8 8 8 8 8 8 3 4 6]
 
-    Source: Arjovsky, Shah & Bengio 2016, §5.1 (K = 10), after the tasks of Hochreiter & Schmidhuber
-    1997.
+    Source: Arjovsky, Shah & Bengio 2016 (K = 10), after the tasks of Hochreiter & Schmidhuber 1997.
     """
 
     def __init__(
