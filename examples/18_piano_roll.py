@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--dropout", type=float, default=0.4)
     options = parser.parse_args(argv)
     if options.quick:
-        options.hidden, options.epochs = 64, 25
+        options.hidden, options.epochs, options.dropout = 96, 30, 0.2
     ts.manual_seed(options.seed)
     if options.data:
         rolls = data.read_rolls(options.data, allow_pickle=options.allow_pickle)
