@@ -14,6 +14,9 @@ of its own what a small GRU makes of all the years before:
 it is trained anew on all training years, several times from other weights, and the forecasts are
 averaged. Nothing is chosen by the held-out years; the root mean square errors are reported as they
 come, one year ahead, and (in the picture) up to 11 years ahead, each forecast fed back as input.
+
+You see that one year ahead the net beats the autoregression on the numbers, that the one on square
+roots beats the net, and that half of each is best; and that further ahead the linear ones lead.
 """
 
 from __future__ import annotations
