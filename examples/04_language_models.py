@@ -97,7 +97,11 @@ def draw(seen, possible, reached, weights: int, net: float, both: float, path: P
         right.plot(
             weights + entries[-1], both, "*", color="tab:green", markersize=14, label="half of each"
         )
-        right.set(xlabel="entries seen, or weights", ylabel="bits per character, held-out text")
+        right.set(
+            xlim=(20, 1e6),
+            xlabel="entries seen, or weights",
+            ylabel="bits per character, held-out text",
+        )
         right.set(title="What they buy")
         right.legend()
 
