@@ -18,7 +18,7 @@ from ..nn import Recurrent
 from ..nn.checks import as_tensor
 from ..nn.unrollable import each
 from ..tensor import Tensor
-from .rtrl import NOTHING_LEARNS, RTRL, forward_in_time
+from .rtrl import RTRL, forward_in_time
 from .truncation import Full
 
 Loss: TypeAlias = Callable[[int, Tensor], Tensor | None]
@@ -142,10 +142,9 @@ def _backward(window: Tensor | None, update: Callable[[], object]) -> float:
     """Go back through a window: its loss."""
     if window is None:
         return 0.0
-    if not window.requires_grad:
-        raise RuntimeError(NOTHING_LEARNS)
-    window.backward()
-    update()
+    if window.requires_grad:  # it need not, where only the first state does
+        window.backward()
+        update()
     return float(window.item())
 
 
@@ -180,11 +179,14 @@ def _data(x: Any) -> Tensor:
 
 
 def _checked(loss: Loss) -> Loss:
-    """The loss, which says so if it gives no single number."""
+    """The loss, which says so if it gives no single number, or nothing that can be learned."""
     if not callable(loss):
         raise TypeError(f"bptt expects loss(t, y) -> a Tensor of one element or None; got {loss!r}")
 
+    first = True
+
     def one_loss(t: int, y: Tensor) -> Tensor | None:
+        nonlocal first
         l_t = loss(t, y)
         if l_t is None:
             return None
@@ -195,6 +197,12 @@ def _checked(loss: Loss) -> Loss:
                 f"loss(t, y) must give one number; got shape {l_t.shape} at t={t}: reduce it with "
                 "sum() or mean()"
             )
+        if first and not l_t.requires_grad:
+            raise RuntimeError(
+                f"nothing that the loss depends on at t={t} requires grad: give bptt a cell with "
+                "parameters, or a state made with requires_grad=True"
+            )
+        first = False
         return l_t.reshape(()) if l_t.ndim else l_t
 
     return one_loss

@@ -83,8 +83,8 @@ def _start(cell: Any, x: Tensor, given: Any) -> tuple[Any, Influence]:
 
 def _deposit(loss: Tensor, parts: Sequence[Tensor], influence: Influence) -> None:
     """Add dL_t/dθ to ``.grad``."""
-    if not influence and not _leaves([loss], parts):
-        raise RuntimeError(NOTHING_LEARNS)
+    if not loss.requires_grad:
+        return
     loss.backward(retain_graph=True)  # the second term; the state's own is the factor of the first
     if parts and influence:
         np = xp(parts[0].data)
@@ -139,9 +139,3 @@ def _parts(state: Any) -> list[Tensor]:
     if state is not None:
         each(parts.append, state)
     return [part for part in parts if part.dtype.kind == "f"]
-
-
-NOTHING_LEARNS = (
-    "nothing that the loss depends on requires grad: give bptt a cell with parameters, or a state "
-    "made with requires_grad=True"
-)
