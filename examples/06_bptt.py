@@ -94,8 +94,8 @@ def bias_and_noise(net: Net, draw: np.random.Generator, draws: int) -> tuple[Any
 def memory_of(method: Any, steps: int) -> float:
     """The peak of memory for the gradient of one sequence, in KB.
 
-    Some 200 KB of it, from a few hundred steps on, are not the net's but the interpreter's: its lists
-    of freed objects, which fill up once.
+    Some 200 KB of it, from a few hundred steps on, are the interpreter's and not the net's: its
+    lists of freed objects, which fill up once.
     """
     net, (x, bit) = Net(), recall(np.random.default_rng(0), steps, 1)
     net.gradient(x, bit, method)
