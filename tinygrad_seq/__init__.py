@@ -1,6 +1,6 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
-from . import autograd, data, io, nn, ops, optim
+from . import autograd, data, distributions, io, nn, ops, optim, seq, viz
 from .autograd import (
     Interval,
     Primitive,
@@ -74,6 +74,7 @@ __all__ = [
     "checkpoint",
     "data",
     "default_dtype",
+    "distributions",
     "enable_grad",
     "eye",
     "from_dlpack",
@@ -102,12 +103,14 @@ __all__ = [
     "rand",
     "randn",
     "save",
+    "seq",
     "set_default_dtype",
     "set_rng_state",
     "tensor",
     "use_jit",
     "value_and_grad",
     "vjp",
+    "viz",
     "zeros",
     "zeros_like",
 ]
