@@ -109,8 +109,8 @@ __all__ = [
     "tensor",
     "use_jit",
     "value_and_grad",
-    "vjp",
     "viz",
+    "vjp",
     "zeros",
     "zeros_like",
 ]
