@@ -115,14 +115,15 @@ def test_frequencies_are_the_probabilities(filters):
     assert (((counts - expected) ** 2)[possible] / expected[possible]).sum() < 18.5
 
 
-def test_a_uniform_number_close_to_one_draws_a_possible_token(monkeypatch):
+@pytest.mark.parametrize(("u", "drawn"), [(0.0, [1, 1]), (np.nextafter(1, 0), [3, 2])])
+def test_a_uniform_number_at_its_bounds_draws_a_possible_token(monkeypatch, u, drawn):
     class Edge:
         def random(self, shape):
-            return np.full(shape, np.nextafter(1, 0))
+            return np.full(shape, u)
 
     monkeypatch.setattr("tinygrad_seq.seq.generation.generator", Edge)
-    scores = np.array([[0.1, 0.2, 0.3, -np.inf], [-np.inf, 3.0, -30.0, -np.inf]])
-    assert seq.sample()(scores).tolist() == [2, 2]
+    scores = np.array([[-np.inf, 0.1, 0.2, 0.3], [-np.inf, 3.0, -30.0, -np.inf]])
+    assert seq.sample()(scores).tolist() == drawn
 
 
 def test_filters_that_leave_nothing_are_an_error():
