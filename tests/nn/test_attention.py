@@ -46,12 +46,7 @@ def case(kind, seed):
     module, rng = KINDS[kind](), np.random.default_rng(seed)
     if kind == "additive":
         module.bias = nn.Parameter(rng.normal(size=6))
-    return (
-        module,
-        rng.normal(size=(T, N, Q)),
-        rng.normal(size=(S, N, K)),
-        rng.normal(size=(S, N, V)),
-    )
+    return module, *(rng.normal(size=shape) for shape in ((T, N, Q), (S, N, K), (S, N, V)))
 
 
 def some_mask(seed):
@@ -69,7 +64,7 @@ def test_it_is_the_loop_over_its_equations(kind, seed):
     expected = by_loops(module, q, k, v, mask)
     np.testing.assert_allclose(context.detach().numpy(), expected[0], rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(weights.detach().numpy(), expected[1], rtol=1e-12, atol=1e-13)
-    assert (weights.data.transpose(2, 0, 1)[~mask] == 0).all()
+    assert (weights.data[:, ~mask.T] == 0).all()
     np.testing.assert_allclose(weights.data.sum(axis=-1), 1, rtol=1e-14)
 
 
@@ -192,7 +187,7 @@ def test_dtypes_are_not_mixed(kind):
 
 
 def test_they_show_their_sizes():
-    shown = [repr(KINDS[kind]()) for kind in KINDS]
+    shown = [repr(KINDS[kind]()).split("  #")[0] for kind in KINDS]
     assert shown == [
         "DotAttention(scaled=False)",
         "DotAttention()",

@@ -1,6 +1,8 @@
 """Floor 5: sequence modelling: writing sequences, and reading one to write another."""
 
 from .beam import Hypothesis, beam_search, select
+from .context import ContextState, at_each_step
+from .encoder_decoder import EncoderDecoder
 from .generation import (
     after,
     coin,
@@ -15,8 +17,11 @@ from .generation import (
 )
 
 __all__ = [
+    "ContextState",
+    "EncoderDecoder",
     "Hypothesis",
     "after",
+    "at_each_step",
     "beam_search",
     "coin",
     "end_symbol",
