@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
@@ -113,15 +113,22 @@ def test_the_order_of_the_source_does_not_matter(kind, seed):
 def test_gradients(kind):
     @gradient_property(
         module=modules(KINDS[kind]),
-        queries=arrays((T, N, Q)),
-        keys=arrays((S, N, K)),
-        values=arrays((S, N, V)),
-        lengths=lengths(N, S),
+        queries=arrays((2, N, Q)),
+        keys=arrays((3, N, K)),
+        values=arrays((3, N, 2)),
+        lengths=lengths(N, 3),
+        settings=settings(max_examples=8),
     )
     def attend(module, queries, keys, values, lengths):
         return module(queries, keys, values, lengths=lengths)
 
     attend()
+
+
+@pytest.mark.parametrize("make", [nn.BilinearAttention, lambda q, k: nn.AdditiveAttention(q, k, 4)])
+def test_queries_and_keys_may_differ_in_size(make):
+    context, weights = make(3, 5)(ts.randn(T, N, 3), ts.randn(S, N, 5))
+    assert (context.shape, weights.shape) == ((T, N, 5), (T, N, S))
 
 
 def test_values_are_the_keys_if_not_given(seed):

@@ -172,6 +172,16 @@ def test_a_part_whose_batch_stands_elsewhere_gets_a_sentence():
         seq.beam_search(step, [0, 1, 2], width=2, length=3)
 
 
+def test_nothing_is_recorded():
+    keys = ts.ones((4, 2, 3), requires_grad=True)
+
+    def step(tokens, state):
+        assert state is keys or not state.requires_grad
+        return np.zeros((len(tokens), 3)), state
+
+    seq.beam_search(step, [0, 1], keys, width=3, length=3)
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [({"width": 0}, "width"), ({"length": 0}, "length"), ({"alpha": -1.0}, "alpha")],

@@ -25,7 +25,6 @@ class Hypothesis(NamedTuple):
     """log_prob / T^α."""
 
 
-@no_grad
 def beam_search(
     step: Step,
     tokens: Any,
@@ -78,23 +77,24 @@ def beam_search(
     search = np.arange(len(tokens))  # of each row in the beam, which search it belongs to
     log_p = np.zeros(len(tokens))
     history = np.empty((len(tokens), 0), np.int64)
-    for t in range(length):
-        scores, state = scored(step, tokens, state)
-        scores = possible(scores, np.ones(len(tokens), bool)).astype(np.float64)
-        rows, tokens, log_p = _followers(
-            log_p[:, None] + ops.log_softmax(scores),
-            search,
-            [width - len(found) for found in finished],
-        )
-        search, history = search[rows], np.column_stack([history[rows], tokens])
-        done = (tokens == end) | (t + 1 == length)
-        for row in np.flatnonzero(done):
-            score = float(log_p[row]) / (t + 1) ** alpha
-            finished[search[row]].append(Hypothesis(history[row], float(log_p[row]), score))
-        if done.all():
-            break
-        state = select(state, rows[~done], len(scores))
-        search, history, tokens, log_p = (a[~done] for a in (search, history, tokens, log_p))
+    with no_grad():
+        for t in range(length):
+            scores, state = scored(step, tokens, state)
+            scores = possible(scores, np.ones(len(tokens), bool)).astype(np.float64)
+            rows, tokens, log_p = _followers(
+                log_p[:, None] + ops.log_softmax(scores),
+                search,
+                [width - len(found) for found in finished],
+            )
+            search, history = search[rows], np.column_stack([history[rows], tokens])
+            done = (tokens == end) | (t + 1 == length)
+            for row in np.flatnonzero(done):
+                score = float(log_p[row]) / (t + 1) ** alpha
+                finished[search[row]].append(Hypothesis(history[row], float(log_p[row]), score))
+            if done.all():
+                break
+            state = select(state, rows[~done], len(scores))
+            search, history, tokens, log_p = (a[~done] for a in (search, history, tokens, log_p))
     return [sorted(found, key=lambda h: -h.score) for found in finished]
 
 
