@@ -89,7 +89,7 @@ def train(model, dates, steps, name):
         optim.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % (steps // 10) == 0:
+        if step % (steps // 20) == 0:
             curve.append([step, right(model, dates, dates.batch(dates.test[:300])).mean()])
     return np.array(curve)
 
@@ -163,7 +163,7 @@ def main(argv=None):
             axes[0].plot(curve[:, 0], 100 * curve[:, 1], "o-", ms=4, label=name)
         axes[0].set(xlabel="training steps of 64 dates", ylabel="unseen dates right [%]")
         axes[0].set_title("one fixed vector (none) against attention")
-        axes[0].legend(loc="center right")
+        axes[0].legend(loc="center left")
         day = datetime.date(2009, 5, 3).toordinal()
         draw_map(axes[1], model, dates, day, list(FORMATS).index("the 3rd of May, 2009"))
         draw_map(axes[2], model, dates, day, list(FORMATS).index("05/03/2009"))

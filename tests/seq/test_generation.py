@@ -320,5 +320,11 @@ def test_bad_arguments_get_a_sentence():
         next(seq.generate(counting, [1], length=3, stop=seq.after([1, 2])))
     with pytest.raises(ValueError, match=r"one logit for each of 1 sequences"):
         next(seq.generate(counting, [1], length=3, stop=seq.coin(lambda _: np.zeros((1, 1)))))
+    with pytest.raises(ValueError, match="stop must give one boolean for each of 1"):
+        next(seq.generate(counting, [1], length=3, stop=lambda tokens, state, n: tokens))
+    with pytest.raises(ValueError, match="choose must give one integer for each of 2"):
+        next(seq.generate(counting, [1, 2], length=3, choose=lambda scores: scores.max(axis=1)))
+    with pytest.raises(ValueError, match="choose must give one integer for each of 2"):
+        next(seq.generate(counting, [1, 2], length=3, choose=lambda scores: scores.argmax()))
     assert list(seq.generate(counting, [1], length=0)) == []
     assert seq.written([]) == []

@@ -250,10 +250,11 @@ def _stream(
     while count != length:
         scores, state = scored(step, tokens, state)
         if stop is not None:
-            running &= ~on_host(stop(tokens, state, count))
+            running &= ~_one_each("stop", "b", stop(tokens, state, count), len(tokens))
             if not running.any():
                 return
-        tokens = choose(possible(scores, running)).astype(np.int64, copy=False)
+        chosen = choose(possible(scores, running))
+        tokens = _one_each("choose", "iu", chosen, len(tokens)).astype(np.int64, copy=False)
         count += 1
         yield np.where(running, tokens, NOTHING)
 
@@ -305,6 +306,18 @@ def scored(step: Step, tokens: Array, state: Any) -> tuple[Array, Any]:
             f"got {scores.shape}"
         )
     return scores, result[1]
+
+
+def _one_each(owner: str, kinds: str, values: Any, count: int) -> Array:
+    """What a function of the user's gave, if it is one answer for each sequence."""
+    array = on_host(values)
+    if array.shape != (count,) or array.dtype.kind not in kinds:
+        kind = "boolean" if kinds == "b" else "integer"
+        raise ValueError(
+            f"{owner} must give one {kind} for each of {count} sequences; got {array.dtype} of "
+            f"shape {array.shape}"
+        )
+    return array
 
 
 def possible(scores: Array, running: Array) -> Array:
