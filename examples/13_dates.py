@@ -163,7 +163,7 @@ def main(argv=None):
             axes[0].plot(curve[:, 0], 100 * curve[:, 1], "o-", ms=4, label=name)
         axes[0].set(xlabel="training steps of 64 dates", ylabel="unseen dates right [%]")
         axes[0].set_title("one fixed vector (none) against attention")
-        axes[0].legend(loc="center left")
+        axes[0].legend(loc=(0.5, 0.6))
         day = datetime.date(2009, 5, 3).toordinal()
         draw_map(axes[1], model, dates, day, list(FORMATS).index("the 3rd of May, 2009"))
         draw_map(axes[2], model, dates, day, list(FORMATS).index("05/03/2009"))
