@@ -89,7 +89,7 @@ def train(model, dates, steps, name):
         optim.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % (steps // 20) == 0:
+        if step % max(1, steps // 20) == 0:
             curve.append([step, right(model, dates, dates.batch(dates.test[:300])).mean()])
     return np.array(curve)
 
