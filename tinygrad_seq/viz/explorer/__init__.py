@@ -59,9 +59,7 @@ def explore(
         )
     made = graph(loss)
     if not made.operations:
-        raise ValueError(
-            "nothing was recorded for this tensor: it is a leaf, which was not computed"
-        )
+        raise ValueError("nothing was recorded for a leaf, which was not computed")
     if any(operation.freed for operation in made.operations):
         raise RuntimeError(
             "explore walks back through the graph, and an earlier backward has freed it: call "
