@@ -17,6 +17,7 @@ FLOORS = {
     "transforms": 3,
     "recompute": 3,
     "nn": 4,
+    "distributions": 4,
     "seq": 5,
     "optim": 5,
     "data": 5,

@@ -18,19 +18,33 @@ Rule: TypeAlias = Callable[..., Any]
 """A vector-Jacobian product: takes g and what it names, gives the gradient of one argument."""
 
 
+class Use(NamedTuple):
+    """How a primitive's node gives the gradient of one argument.
+
+    Attributes:
+        rule: Its vector-Jacobian product.
+        takes: Which saved values (by number) the rule takes after g.
+        rows: Of these, the one whose rows may be stacked over calls; see ``Primitive.stack``.
+    """
+
+    rule: Rule
+    takes: tuple[int, ...]
+    rows: int | None
+
+
 class Plan(NamedTuple):
     """What a call saves when certain of its arguments need gradients.
 
     Attributes:
         names: Of the saved values.
         reads: How to read each from (values, params, out).
-        uses: Per argument, its rule and which saved values (by number) the rule takes after g.
+        uses: Per argument, how its gradient is found; None where it needs none.
         pure: Whether the rules are the library's own, which keep no array that they give.
     """
 
     names: tuple[str, ...]
     reads: tuple[Callable[[list[Any], dict[str, Any], Any], Any], ...]
-    uses: tuple[tuple[Rule, tuple[int, ...]] | None, ...]
+    uses: tuple[Use | None, ...]
     pure: bool
 
 

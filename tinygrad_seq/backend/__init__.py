@@ -3,6 +3,7 @@
 from .base import Array, AxisError, Backend, backend_of, is_array, xp
 from .dtypes import default_dtype, result_dtype, set_default_dtype
 from .jit import use_jit
+from .memory import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "generator",
     "get_rng_state",
     "is_array",
+    "keep_freed_memory",
     "manual_seed",
     "result_dtype",
     "set_default_dtype",

@@ -102,7 +102,8 @@ class Recurrent(Module):
         x = cell.check_sequence(x)
         batch = x.shape[1:-1]
         state = cell.initial_state(batch) if state is None else cell.check_state(state, batch)
-        if cell.fused is None or step_by_step.get():
+        # A single step (a token at a time) is not worth the copies of the weights that many share.
+        if cell.fused is None or step_by_step.get() or len(x) == 1:
             return self._step_by_step(cell, x, state, valid)
         return self._at_once(cell, x, state, valid)
 
