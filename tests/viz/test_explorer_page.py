@@ -225,7 +225,7 @@ def test_rules_contributions_memory_and_checks_are_shown(page):
     page.js("document.getElementById('search').dispatchEvent(new Event('input'))")
     page.click("#found button")
     panel = page.text("#panel")
-    assert "b̄ = -ȳ" in panel
+    assert "b̄ = −ȳ" in panel
     assert re.search(r"contribution \d of \d", panel)
     assert re.search(r"Alive now: \d+ arrays, \d+ B", panel)
     assert float(page.js("return document.querySelector('[data-check]').dataset.check")) < 1e-5

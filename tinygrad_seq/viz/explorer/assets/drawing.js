@@ -179,11 +179,12 @@ const redraw = () => {
 const fit = (least = 0.02) => {
   measure();
   const labels = plan.rows.some((row) => row.timed) && state.fold !== "all" ? 120 : 30;
-  const width = plan.width + 2 * labels, height = plan.bottom - plan.top + 70;
-  view.scale = Math.max(least, Math.min(1.25, bounds.width / width, bounds.height / height));
+  const width = plan.width + 2 * labels, height = plan.bottom - plan.top + 40;
+  const room = bounds.height - 50; // above the tools
+  view.scale = Math.max(least, Math.min(1.25, bounds.width / width, room / height));
   view.x = Math.max((bounds.width - plan.width * view.scale) / 2, Math.min(labels * view.scale, 40 + 60 * view.scale));
   if (plan.width * view.scale < bounds.width - 40) view.x = (bounds.width - plan.width * view.scale) / 2;
-  view.y = bounds.height - 30 * view.scale - Math.max(0, (bounds.height - height * view.scale) / 2) - plan.bottom * view.scale;
+  view.y = room - 20 * view.scale - Math.max(0, (room - height * view.scale) / 2) - plan.bottom * view.scale;
   cull();
 };
 

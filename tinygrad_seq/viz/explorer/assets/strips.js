@@ -25,9 +25,10 @@ const gradientStrip = () => {
   for (let e = low; e <= high; e += Math.max(1, Math.ceil((high - low) / 4))) {
     picture.append(draw("line", { class: "grid", x1: 44, x2: width - 6, y1: y(10 ** e), y2: y(10 ** e) }), text(38, y(10 ** e) + 4, `1e${e}`.replace("-", "−"), "end"));
   }
-  for (const [, sums] of known) {
+  for (const [band, sums] of known) {
     const points = [...sums].sort((a, b) => a[0] - b[0]).filter(([, norm]) => norm > 0 && Number.isFinite(norm));
     picture.append(draw("polyline", { class: "trend", points: points.map(([t, norm]) => `${x(t)},${y(norm)}`).join(" ") }));
+    if (known.length > 1 && points.length) picture.append(text(width - 8, y(points.at(-1)[1]) - 6, band.path, "end"));
     if (steps.length <= 60) for (const [t, norm] of points) {
       const dot = draw("circle", { class: "dot", cx: x(t), cy: y(norm), r: 3.5 });
       const title = draw("title");
@@ -78,7 +79,7 @@ const bytesStrip = () => {
   });
   executionX = x;
   const note = make("span", { id: "bytes-now" });
-  return figure(`Memory: saved, and gradients on the way; peak ${bytes(most)}`, note, picture);
+  return figure(`Memory: saved, and gradients; peak ${bytes(most)}`, note, picture);
 };
 
 const moveCursors = () => {
