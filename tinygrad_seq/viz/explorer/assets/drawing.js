@@ -34,7 +34,7 @@ const curve = ({ from, to }) => {
 };
 
 const labelOf = (box) => {
-  const many = `${box.all.length} operations`;
+  const many = `${partsOf(box).length} operations`;
   return `${box.path}${box.step === null ? "" : `, step ${box.step}`}, ${many}, ${box.open ? "unfolded" : "folded"}`;
 };
 
@@ -83,7 +83,7 @@ const elementOf = (item) => {
   else {
     const centre = Math.min(item.w / 2, 320) + 2; // a bar may be much wider than the view
     write(centre, 20, when, false, "middle");
-    write(centre, 35, `${item.all.length} ops`.slice(0, timedWidth < 50 && item.timed ? 3 : 12), true, "middle");
+    write(centre, 35, `${partsOf(item).length} ops`.slice(0, timedWidth < 50 && item.timed ? 3 : 12), true, "middle");
   }
   return group;
 };
