@@ -372,7 +372,7 @@ def test_only_what_is_in_view_is_drawn(driver, large):
 
 
 def test_hostile_names_do_no_harm(driver, tmp_path):
-    x = ts.tensor([0.0, 1.0], requires_grad=True, name=EVIL)
+    x = ts.tensor([0.1, 1.0], requires_grad=True, name=EVIL, dtype="float64")
     with viz.trace():
         loss = (x * x).sum()
     page = Page(driver, viz.explore(loss, tmp_path / "evil.html", title=EVIL))
@@ -380,6 +380,8 @@ def test_hostile_names_do_no_harm(driver, tmp_path):
     assert page.count("img") == 0
     assert "stolen" not in page.driver.title.split("onerror")[0]
     assert EVIL in page.text("#rail")
+    page.click("#rail button")
+    np.testing.assert_array_equal(page.numbers("#panel .array"), [0.2, 2.0])
     assert page.complaints() == []
 
 
