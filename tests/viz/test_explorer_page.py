@@ -391,7 +391,7 @@ def test_nan_infinities_and_zero_gradients_are_found(driver, tmp_path):
     with viz.trace():
         loss = ts.sqrt(x).sum() + (ts.exp(x) * 0.0).sum()
     page = Page(driver, viz.explore(loss, tmp_path / "graph.html"))
-    for query, least in (("nan", 2), ("inf", 0), ("zero", 1), ("sqrt", 1)):
+    for query, least in (("nan", 2), ("inf", 2), ("zero", 1), ("sqrt", 1)):
         page.js("document.getElementById('search').value = arguments[0]", query)
         page.js("document.getElementById('search').dispatchEvent(new Event('input'))")
         assert page.count("#found button") >= least
