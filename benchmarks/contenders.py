@@ -1,10 +1,11 @@
 """Who races: each function builds one training step of an LSTM, GRU or RNN layer in one library.
 
 ``step()`` does forward and backward for given weights, input and upstream gradient, and returns the
-output and the gradients of the input and the two weight matrices, to compare. This file is run as
-a process of its own for each contender (two BLAS or OpenMP pools in one process fight):
+output and the gradients of the input and the two weight matrices, to compare; or, for "inference"
+and "tokens", the forward alone. This file is run as a process of its own for each contender (two
+BLAS or OpenMP pools in one process fight):
 
-    python contenders.py NAME KIND ROW.npz THREADS
+    python contenders.py NAME KIND ROW.npz training|inference|tokens
 
 It then answers each line on standard input with the seconds of one timed batch of steps.
 """
@@ -21,7 +22,7 @@ import numpy as np
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def tinygrad_seq(kind, data, unrolled=False, jit=False):
+def tinygrad_seq(kind, data, what, unrolled=False, jit=False):
     import tinygrad_seq as ts
     from tinygrad_seq import nn
 
@@ -41,18 +42,32 @@ def tinygrad_seq(kind, data, unrolled=False, jit=False):
         y.backward(g)
         return y.data, x.grad.data, layer.weight_ih_l0.grad.data, layer.weight_hh_l0.grad.data
 
+    if what != "training":
+        plain = x.detach()
+        return ts.no_grad()(lambda: (read(layer, plain, what, ts.concatenate).data,))
     return nn.unrolled()(step) if unrolled else step
 
 
-def tinygrad_seq_unrolled(kind, data):
-    return tinygrad_seq(kind, data, unrolled=True)
+def tinygrad_seq_unrolled(kind, data, what):
+    return tinygrad_seq(kind, data, what, unrolled=True)
 
 
-def tinygrad_seq_jit(kind, data):
-    return tinygrad_seq(kind, data, jit=True)
+def tinygrad_seq_jit(kind, data, what):
+    return tinygrad_seq(kind, data, what, jit=True)
 
 
-def torch(kind, data):
+def read(layer, x, what, concatenate):
+    """The output for x, all steps at once, or a token at a time with the state carried over."""
+    if what == "inference":
+        return layer(x)[0]
+    outputs, state = [], None
+    for t in range(len(x)):
+        y, state = layer(x[t : t + 1], state)
+        outputs.append(y)
+    return concatenate(outputs)
+
+
+def torch(kind, data, what):
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -70,10 +85,13 @@ def torch(kind, data):
         w = layer.weight_ih_l0.grad, layer.weight_hh_l0.grad
         return tuple(t.detach().numpy() for t in (y, x.grad, *w))
 
+    if what != "training":
+        plain = x.detach()
+        return torch.no_grad()(lambda: (read(layer, plain, what, torch.cat).numpy(),))
     return step
 
 
-def torch_eager(kind, data):
+def torch_eager(kind, data, what):
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -118,7 +136,7 @@ def _unrolled(np, kind, wx, u, c, chunk, stack, zeros=None):
     return stack(outputs)
 
 
-def jax(kind, data):
+def jax(kind, data, what):
     import jax
     import jax.numpy as jnp
 
@@ -159,7 +177,7 @@ def jax(kind, data):
     return step
 
 
-def autograd(kind, data):
+def autograd(kind, data, what):
     import autograd.numpy as anp
     from autograd import make_vjp
 
@@ -179,7 +197,7 @@ def autograd(kind, data):
     return step
 
 
-def mygrad(kind, data):
+def mygrad(kind, data, what):
     import mygrad as mg
 
     leaves = [mg.tensor(data[n]) for n in ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh")]
@@ -202,7 +220,7 @@ def mygrad(kind, data):
     return step
 
 
-def products(kind, data):
+def products(kind, data, what):
     """Only the matrix products that the equations need, in the best layout: the floor."""
     x, w, u, g = (data[n] for n in ("x", "weight_ih", "weight_hh", "g"))
     steps, batch, size = x.shape
@@ -242,9 +260,9 @@ def missing(name):
     return importlib.util.find_spec(NEEDS.get(name, name)) is None
 
 
-def main(name, kind, row):
+def main(name, kind, row, what):
     data = dict(np.load(row))
-    step = CONTENDERS[name](kind, data)
+    step = CONTENDERS[name](kind, data, what)
     results = step()
     start = time.perf_counter()
     step()
@@ -260,4 +278,4 @@ def main(name, kind, row):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

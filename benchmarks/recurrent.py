@@ -2,6 +2,7 @@
 
     python benchmarks/recurrent.py            # all rows, LSTM, GRU and RNN, one and two threads
     python benchmarks/recurrent.py --short    # under three minutes
+    python benchmarks/recurrent.py --what inference    # or tokens: the forward alone
 
 Every contender runs in a process of its own and they take turns, A B A B; the figure is the median
 of the paired ratios of wall time (first quartile to third). In the same run, outputs and gradients
@@ -34,6 +35,8 @@ ROWS = [
     (1000, 1, 32, 32),
 ]
 SHORT = [ROWS[0], ROWS[2], ROWS[3], ROWS[7]]
+TOKENS = [(200, 1, 32, 32), (200, 1, 64, 128), (200, 1, 200, 200), (50, 1, 650, 650)]
+FORWARD = ["tinygrad_seq_jit", "torch"]  # who races where there is no backward
 JIT = "tinygrad_seq_jit ÷ torch"
 LIMIT = 1.6  # of the picture
 SLOW = {"autograd", "mygrad"}  # shown on the first and last row only: minutes elsewhere
@@ -57,14 +60,14 @@ def make(row, kind, path):
     np.savez(path, **{name: a.astype("f4") for name, a in arrays.items()})
 
 
-def start(name, kind, path, threads):
+def start(name, kind, path, threads, what):
     env = {k: v for k, v in os.environ.items() if k not in PINS}
     pools = ("OMP", "OPENBLAS", "MKL", "NUMBA")
     env |= {f"{pool}_NUM_THREADS": str(threads) for pool in pools}
     env["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
     env["TINYGRAD_SEQ_THREADS"] = str(threads)
     process = subprocess.Popen(
-        [sys.executable, HERE / "contenders.py", name, kind, path],
+        [sys.executable, HERE / "contenders.py", name, kind, path, what],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -76,12 +79,12 @@ def start(name, kind, path, threads):
     return process
 
 
-def race(row, kind, threads, names, turns):
+def race(row, kind, threads, names, turns, what):
     """Seconds of every turn of each contender, and whether their results agree."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "row.npz"
         make(row, kind, path)
-        runners = {name: start(name, kind, path, threads) for name in names}
+        runners = {name: start(name, kind, path, threads, what) for name in names}
         times = {name: [] for name in names}
         for _ in range(turns):
             for name, process in runners.items():
@@ -206,11 +209,17 @@ def main():
     parser.add_argument("--short", action="store_true", help="fewer rows and turns")
     parser.add_argument("--kinds", nargs="*", choices=GATES, default=list(GATES))
     parser.add_argument("--threads", nargs="*", type=int, default=None)
+    parser.add_argument(
+        "--what", choices=("training", "inference", "tokens"), default="training",
+        help="a training step; the forward alone; the same a token at a time, of one sequence",
+    )  # fmt: skip
     parser.add_argument("--turns", type=int, default=None)
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, help="these contenders")
     parser.add_argument("--out", default="runs/bench")
     options = parser.parse_args()
     turns = options.turns or (3 if options.short else 7)
+    if options.what != "training":
+        options.only = FORWARD
     names = ["tinygrad_seq", *(n for n in options.only or CONTENDERS if n != "tinygrad_seq")]
     absent = [name for name in names if missing(name)]
     for name in absent:
@@ -218,13 +227,13 @@ def main():
     report = {"machine": machine(), "turns": turns, "rows": []}
     for threads in options.threads or ([1] if options.short else [1, 2]):
         for kind in options.kinds:
-            for row in SHORT if options.short else ROWS:
+            for row in TOKENS if options.what == "tokens" else SHORT if options.short else ROWS:
                 here = [n for n in names if n not in absent]
                 if row not in (ROWS[0], ROWS[-1]):
                     here = [n for n in here if n not in SLOW]
                 if kind != "LSTM":  # what is compiled
                     here = [n for n in here if n != "tinygrad_seq_jit"]
-                times, agree = race(row, kind, threads, here, turns)
+                times, agree = race(row, kind, threads, here, turns, options.what)
                 wrong = {name: error for name, error in agree.items() if error > 1e-3}
                 if wrong:
                     raise SystemExit(f"{kind} {row}: results differ from tinygrad_seq's: {wrong}")
@@ -245,10 +254,12 @@ def main():
                 )
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "recurrent.json").write_text(json.dumps(report, indent=1))
-    (out / "recurrent.md").write_text(markdown(report))
-    draw(report, out / "recurrent.png")
-    print(f"\n{markdown(report)}\nwritten to {out}/recurrent.md, .json, .png")
+    name = "recurrent" if options.what == "training" else options.what
+    (out / f"{name}.json").write_text(json.dumps(report, indent=1))
+    (out / f"{name}.md").write_text(markdown(report))
+    if options.what == "training":
+        draw(report, out / "recurrent.png")
+    print(f"\n{markdown(report)}\nwritten to {out}/{name}.*")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 import tinygrad_seq as ts
-from tinygrad_seq import data, nn, optim
+from tinygrad_seq import data, nn, optim, seq
 
 
 class CharModel(nn.Module):
@@ -93,13 +93,14 @@ def evaluate(model, ids):
 def sample(model, ids, length, temperature):
     """Write on: each character is drawn from softmax(scores / temperature), then read back in."""
     model.eval()
-    written = list(ids)
-    scores, state = model(ids[:, None])
-    for _ in range(length):
-        p = ts.softmax(scores[-1, 0].astype("f8") / temperature).numpy()
-        written.append(ts.generator().choice(len(p), p=p))
-        scores, state = model(np.array([written[-1:]]), state)
-    return np.array(written)
+    _, state = model(ids[:-1, None]) if len(ids) > 1 else (None, None)
+
+    def step(ids, state):
+        scores, state = model(ids[None], state)
+        return scores[0], state
+
+    choose = seq.sample(seq.temperature(temperature))
+    return np.concatenate([ids, *seq.generate(step, ids[-1:], state, length=length, choose=choose)])
 
 
 def draw(history, baselines, title, path):

@@ -10,12 +10,14 @@ FLOORS = {
     "backend": 0,
     "autograd": 1,
     "ops": 2,
+    "html": 3,
     "interop": 3,
     "tensor": 3,
     "creation": 3,
     "transforms": 3,
     "recompute": 3,
     "nn": 4,
+    "distributions": 4,
     "seq": 5,
     "optim": 5,
     "data": 5,
@@ -29,6 +31,7 @@ ALLOWED = {
     "testing": {"hypothesis"},
     "io": {"safetensors"},
     "backend": {"numba", "llvmlite", "cupy"},
+    "viz": {"matplotlib"},
 }
 
 

@@ -31,7 +31,7 @@ def modules():
 
 @pytest.mark.parametrize("module", modules())
 def test_docstrings(module):
-    names = {"np": np, "ts": ts, "nn": ts.nn, "optim": ts.optim, "data": ts.data}
+    names = {"np": np, "ts": ts, "nn": ts.nn, "optim": ts.optim, "data": ts.data, "seq": ts.seq}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for test in doctest.DocTestFinder().find(importlib.import_module(module), extraglobs=names):
         runner.run(test)

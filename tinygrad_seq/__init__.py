@@ -1,6 +1,6 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
-from . import autograd, data, io, nn, ops, optim
+from . import autograd, data, distributions, io, nn, ops, optim, seq, viz
 from .autograd import (
     Interval,
     Primitive,
@@ -18,6 +18,7 @@ from .backend import (
     manual_seed,
     set_default_dtype,
     set_rng_state,
+    use_backend,
     use_jit,
 )
 from .creation import (
@@ -74,6 +75,7 @@ __all__ = [
     "checkpoint",
     "data",
     "default_dtype",
+    "distributions",
     "enable_grad",
     "eye",
     "from_dlpack",
@@ -102,11 +104,14 @@ __all__ = [
     "rand",
     "randn",
     "save",
+    "seq",
     "set_default_dtype",
     "set_rng_state",
     "tensor",
+    "use_backend",
     "use_jit",
     "value_and_grad",
+    "viz",
     "vjp",
     "zeros",
     "zeros_like",

@@ -27,11 +27,13 @@ from .backend import (
     one_backend,
     there,
 )
+from .html import tensor_html
 from .interop import from_numpy_function, from_ufunc
 
 HostArray: TypeAlias = numpy.ndarray[Any, Any]
 
 _hook_ids = itertools.count()
+_SHOWN = 60  # a repr shows the values of so many elements; of a larger tensor, what fits a line
 
 
 def _in_place(op: Callable[..., Any], sign: str) -> Callable[[Any, Any], Any]:
@@ -205,16 +207,24 @@ class Tensor(Variable):
         return self._data.tolist()
 
     def __repr__(self) -> str:
+        if self.size > _SHOWN:
+            return f"Tensor({', '.join([f'{self.dtype}{list(self.shape)}', *self._origin()])})"
         host = backend_of(self._data).to_host(self._data)
-        values = numpy.array2string(host, separator=", ", prefix="Tensor(", threshold=60)
+        values = numpy.array2string(host, separator=", ", prefix="Tensor(")
         parts = [values, f"dtype={self.dtype}"]
         if self.size == 0 and self.shape != (0,):
             parts.append(f"shape={self.shape}")
+        return f"Tensor({', '.join(parts + self._origin())})"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: shape, dtype, statistics and a heat map."""
+        return tensor_html(self._data, self._origin() + ([self.name] if self.name else []))
+
+    def _origin(self) -> list[str]:
+        """How it came to be, in words."""
         if self.node is not None:
-            parts.append(f"from={self.node.op.name}")
-        elif self._requires_grad:
-            parts.append("requires_grad=True")
-        return f"Tensor({', '.join(parts)})"
+            return [f"from={self.node.op.name}"]
+        return ["requires_grad=True"] if self._requires_grad else []
 
     def __bool__(self) -> bool:
         if self.size != 1:

@@ -191,7 +191,9 @@ def test_a_text_of_another_kind_is_refused(kind: type) -> None:
     for ids, steps, batch_size, error, message in [
         ("some text", 2, 1, TypeError, "encode it first"),
         (np.zeros((4, 9), int), 2, 1, ValueError, r"shape \(L,\); got shape \(4, 9\)"),
-        (np.zeros(9), 2, 1, TypeError, "ids are integers; got dtype float64"),
+        (np.zeros(9, complex), 2, 1, TypeError, "a series of floats; got dtype complex128"),
+        (np.array([0.0, 1.0, np.nan, 2.0]), 2, 1, ValueError, "finite; got nan at step 2"),
+        (np.float64(3.0), 2, 1, ValueError, r"got shape \(\)"),
         (np.arange(9), 0, 1, ValueError, "must be at least 1; got 0 and 1"),
         (np.arange(9), 2, 0, ValueError, "must be at least 1; got 2 and 0"),
     ]:
@@ -207,3 +209,58 @@ def test_a_text_is_split_by_position() -> None:
     for share in (0.0, 1.0, -0.5, 2.0, 0.01):
         with pytest.raises(ValueError, match="leaves both parts something"):
             split("abcd", share)
+
+
+@given(**SIZES, stride=st.integers(1, 20), epochs=st.integers(1, 3))
+def test_a_stride_settles_where_windows_start(
+    length: int, steps: int, batch_size: int, stride: int, epochs: int
+) -> None:
+    assume(length > steps)
+    windows = RandomWindows(np.arange(length), steps, batch_size, seed=3, stride=stride)
+    for _ in range(epochs):
+        starts = np.sort(np.concatenate([inputs[0] for inputs, _ in windows]))
+        assert len(starts) == windows.windows
+        assert (np.diff(starts) == stride).all()
+        assert starts[0] >= 0
+        assert starts[-1] + steps < length  # the last target is there
+        assert windows.windows == 1 or starts[0] < 2 * stride
+        # A further window may not fit at every offset, two would.
+        assert starts[-1] + 2 * stride + steps >= length or starts[0] < stride
+
+
+def test_a_stride_of_one_gives_every_window() -> None:
+    windows = RandomWindows(np.arange(100), 32, 16, seed=0, stride=1)
+    starts = np.concatenate([inputs[0] for inputs, _ in windows])
+    np.testing.assert_array_equal(np.sort(starts), np.arange(68))
+    with pytest.raises(ValueError, match="stride must be at least 1; got 0"):
+        RandomWindows(np.arange(100), 32, 16, stride=0)
+    with pytest.raises(ValueError, match="taken with stride 1, but these RandomWindows have"):
+        RandomWindows(np.arange(100), 32, 16).load_state_dict(windows.state_dict())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trailing", [(), (1,), (3,)])
+def test_a_series_keeps_its_dtype_and_features(kind: type, trailing: tuple[int, ...]) -> None:
+    series = np.random.default_rng(0).normal(size=(60, *trailing)).astype(np.float32)
+    series[:, ...] += np.arange(60, dtype=np.float32).reshape(-1, *(1 for _ in trailing)) * 10
+    order = np.argsort(series.reshape(60, -1)[:, 0])
+    np.testing.assert_array_equal(order, np.arange(60))  # so that a value tells its place
+    for inputs, targets in kind(series, 5, 4):
+        assert inputs.dtype == targets.dtype == np.float32
+        assert inputs.shape[2:] == trailing
+        flat = series.reshape(60, -1)[:, 0]
+        places = np.searchsorted(flat, inputs.reshape(*inputs.shape[:2], -1)[..., 0])
+        np.testing.assert_array_equal(inputs, series[places])
+        np.testing.assert_array_equal(targets, series[places + 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_ids_in_a_file_come_as_those_in_memory(kind: type, tmp_path: Any) -> None:
+    np.save(tmp_path / "ids.npy", np.arange(100, dtype=np.uint8))
+    ids = np.load(tmp_path / "ids.npy", mmap_mode="r")
+    options = {"seed": 1} if kind is RandomWindows else {}
+    windows = kind(ids, 5, 4, **options)
+    assert np.shares_memory(windows.ids, ids)
+    for (one, _), (other, _) in zip(windows, make(kind, 100, 5, 4, seed=1), strict=True):
+        assert one.dtype == np.int64
+        np.testing.assert_array_equal(one, other)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from ..backend import backend_of, one_backend, xp
+from ..backend import backend_of, keep_freed_memory, one_backend, xp
 from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
 from .operands import all_finite, as_operand
+from .scope import tracing
+from .stacked import Stacked
 from .sums import Sums, fit, is_fresh
 from .writes import last_write, written_since
 
@@ -148,6 +150,7 @@ def _walk(
     """
     if not outputs:
         raise ValueError("there is no output to differentiate")
+    keep_freed_memory()
     retain = create_graph if retain_graph is None else retain_graph
     sums = Sums(outputs[0]._wrap, live=create_graph)
     for output, seed in zip(outputs, _seeds(outputs, gradients), strict=True):
@@ -168,7 +171,7 @@ def _walk(
         if node.saved is None or node.time < last:
             _check(node)
 
-    watched = watching.get()
+    watched, here = watching.get(), tracing.get()
     # A warning from inside a rule would not say where: that is what anomaly mode is for.
     with _mode(create_graph), backend_of(outputs[0]._data).quiet():
         for node in reversed(nodes):
@@ -180,7 +183,11 @@ def _walk(
                 continue
             if node.saved is None:
                 _check(node)  # a hook went backward through this graph
-            for source, value in node.op.pullback(node, g, wanted, create_graph):
+            pull_back = node.op.pullback if here is None else here.trace.pullback
+            for source, value in pull_back(node, g, wanted, create_graph):
+                if type(value) is Stacked:
+                    sums.stack(source, value)
+                    continue
                 value = fit(value, source, node, sums)
                 if watched:
                     _watch(node, value)
@@ -189,6 +196,7 @@ def _walk(
                 sums.add(source, value, fresh)
             if not retain:
                 node.saved = None
+        sums.complete()
         found = ends if targets is not None else list(sums.values)
         return {s: sums.final(s, hooks=not segment) for s in found if s in sums.values}
 

@@ -11,10 +11,25 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
+from .scope import tracing
 from .writes import clock
 
 Rule: TypeAlias = Callable[..., Any]
 """A vector-Jacobian product: takes g and what it names, gives the gradient of one argument."""
+
+
+class Use(NamedTuple):
+    """How a primitive's node gives the gradient of one argument.
+
+    Attributes:
+        rule: Its vector-Jacobian product.
+        takes: Which saved values (by number) the rule takes after g.
+        rows: Of these, the one whose rows may be stacked over calls; see ``Primitive.stack``.
+    """
+
+    rule: Rule
+    takes: tuple[int, ...]
+    rows: int | None
 
 
 class Plan(NamedTuple):
@@ -23,13 +38,13 @@ class Plan(NamedTuple):
     Attributes:
         names: Of the saved values.
         reads: How to read each from (values, params, out).
-        uses: Per argument, its rule and which saved values (by number) the rule takes after g.
+        uses: Per argument, how its gradient is found; None where it needs none.
         pure: Whether the rules are the library's own, which keep no array that they give.
     """
 
     names: tuple[str, ...]
     reads: tuple[Callable[[list[Any], dict[str, Any], Any], Any], ...]
-    uses: tuple[tuple[Rule, tuple[int, ...]] | None, ...]
+    uses: tuple[Use | None, ...]
     pure: bool
 
 
@@ -60,6 +75,7 @@ class Node:
         hooks: Called with the gradient of the output, in order, and may replace it.
         retained: A weak reference to the tensor that is to keep this gradient in ``.grad``.
         origin: The user's line that recorded it (in anomaly mode), for error messages.
+        scope: In which module and at which time step it was recorded (while traced), or None.
     """
 
     __slots__ = (
@@ -72,6 +88,7 @@ class Node:
         "plan",
         "retained",
         "saved",
+        "scope",
         "shape",
         "slot",
         "time",
@@ -98,6 +115,9 @@ class Node:
         self.hooks: dict[int, Callable[[Any], Any]] | None = None
         self.retained: weakref.ref[Variable] | None = None
         self.origin: str | None = None
+        self.scope = tracing.get()
+        if self.scope is not None:
+            self.scope.trace.recorded(self)
 
     def outputs(self) -> Iterator[Node]:
         """For an operation with several outputs: a node for each of them."""

@@ -27,7 +27,7 @@ from typing import Any
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
-from .graph import Node, Plan, Rule, Source, Variable
+from .graph import Node, Plan, Rule, Source, Use, Variable
 from .mode import recording, watching
 from .operands import (
     FLOAT64,
@@ -39,6 +39,8 @@ from .operands import (
     settle,
     together,
 )
+from .scope import tracing
+from .stacked import Stacked, few_rows
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
@@ -74,6 +76,7 @@ class Primitive:
         variadic: Whether the arguments are ``*xs``.
         parameters: Static parameters and their defaults.
         rules: Per differentiable argument, its rule.
+        stacks: The arguments whose gradient sums over rows, and whose rows; see :meth:`stack`.
         intervals: Per argument, where it is smooth.
         elementwise: Whether it acts element by element, with broadcasting.
         analytic: Whether the forward accepts complex arrays (for complex-step checks).
@@ -85,6 +88,7 @@ class Primitive:
         self.elementwise = elementwise
         self.analytic = True
         self.rules: dict[str, Rule] = {}
+        self.stacks: dict[str, str] = {}
         self.intervals: dict[str, Interval] = {}
         functools.update_wrapper(self, forward)
         self.__signature__ = inspect.signature(forward)
@@ -104,6 +108,7 @@ class Primitive:
         needs_binding = self.variadic or inspect.Parameter.empty in self.parameters.values()
         self._arity = -1 if needs_binding else len(self.arguments)
         self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
+        self._forms: set[tuple[Any, ...]] = set()  # of calls that were found right
         self._plans: dict[tuple[int, int], Plan] = {}  # by wanted arguments, of how many
 
     def __repr__(self) -> str:
@@ -133,6 +138,16 @@ class Primitive:
                     f"then any of {sorted(known)}"
                 )
             self.rules[argument] = rule
+        self._plans.clear()
+
+    def stack(self, **rows: str) -> None:
+        """Say which gradients are sums over the rows of g and of another argument.
+
+        ``matmul.stack(b="a")``: b̄ = Σₜ aₜᵀ ȳₜ over the calls that share b, which is one product of
+        the stacked rows, aᵀ ȳ. So a weight that each step of a sequence uses gets the product of
+        the whole sequence instead of many thin ones.
+        """
+        self.stacks.update(rows)
         self._plans.clear()
 
     def domain(self, *, analytic: bool = True, **intervals: Interval) -> None:
@@ -167,9 +182,13 @@ class Primitive:
             bit <<= 1
         if several():
             values = together(self.name, values, args if variable is not None else ())
-        out = self.forward(*values, **params)
         if variable is None:
-            return out
+            return self.forward(*values, **params)
+        here = tracing.get()
+        if here is None:
+            out = self.forward(*values, **params)
+        else:
+            out = here.trace.forward(self, self.forward, *values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
         if type(out) is not numpy.ndarray:
@@ -218,17 +237,19 @@ class Primitive:
         count = len(self.arguments)
         if self.variadic and any(isinstance(a, Variable) or is_array(a) for a in args[1:]):
             raise TypeError(f"{self.name} takes its arrays as one list: {self.name}([a, b, ...])")
-        named = dict(zip(self.parameters, args[count:], strict=False))
-        bound = {**self.parameters, **named, **params}
-        if (
-            len(args) < count
-            or len(args) - count > len(named)
-            or len(bound) > len(self.parameters)
-            or named.keys() & params.keys()
-            or any(v is inspect.Parameter.empty for v in bound.values())
-        ):
-            self._refuse(args, params)
-        for name, value in bound.items():
+        given = {**dict(zip(self.parameters, args[count:], strict=False)), **params}
+        bound = {**self.parameters, **given}
+        form = (len(args), *params)
+        if form not in self._forms:
+            if (
+                len(args) < count
+                or len(args) - count + len(params) > len(given)
+                or len(bound) > len(self.parameters)
+                or any(v is inspect.Parameter.empty for v in bound.values())
+            ):
+                self._refuse(args, params)
+            self._forms.add(form)
+        for name, value in given.items():
             if isinstance(value, (Variable, tuple, list)):
                 bound[name] = as_static(name, value)
         return tuple(args[0]) if self.variadic else args[:count], bound
@@ -251,7 +272,7 @@ class Primitive:
         """What to save when these of ``count`` arguments need gradients."""
         arguments = self.arguments * count if self.variadic else self.arguments
         needs: dict[str, int] = {}  # the saved names and their numbers
-        uses: list[tuple[Rule, tuple[int, ...]] | None] = []
+        uses: list[Use | None] = []
         for i, argument in enumerate(arguments):
             if not wanted >> i & 1:
                 uses.append(None)
@@ -263,8 +284,9 @@ class Primitive:
                     f"detach() it, or give the rule with {self.name}.defvjp({argument}=...)"
                 )
             names = tuple(inspect.signature(rule).parameters)[1:]
-            uses.append((rule, tuple(needs.setdefault(n, len(needs)) for n in names)))
-        pure = all(use is None or use[0].__module__.startswith(_LIBRARY) for use in uses)
+            takes = tuple(needs.setdefault(n, len(needs)) for n in names)
+            uses.append(Use(rule, takes, needs.get(self.stacks.get(argument, ""))))
+        pure = all(use is None or use.rule.__module__.startswith(_LIBRARY) for use in uses)
         plan = Plan(tuple(needs), tuple(self._reader(n) for n in needs), tuple(uses), pure)
         self._plans[wanted, count] = plan
         return plan
@@ -297,6 +319,7 @@ class Primitive:
         assert saved is not None  # the engine has checked
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
+        watched = live or watching.get() or tracing.get() is not None
         position = plan.names.index("i") if self.variadic and "i" in plan.names else None
         if position is not None:
             saved = list(saved)  # i is written into it, and another thread may be here too
@@ -306,7 +329,11 @@ class Primitive:
                 continue
             if position is not None:
                 saved[position] = i
-            rule, takes = use
+            rule, takes, rows = use
+            # Who looks on (anomaly mode, a trace, a graph of the backward) sees each contribution.
+            if rows is not None and not watched and few_rows(g, saved[rows], edge):
+                yield edge, Stacked(node, use, g)
+                continue
             gradient = rule(g, *[saved[k] for k in takes])
             if gradient is not None:
                 yield edge, gradient

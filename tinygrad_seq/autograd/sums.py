@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend import is_array, xp
 from .graph import Node, Source, Variable
+from .stacked import Stacked
 
 
 class Sums:
@@ -25,6 +26,7 @@ class Sums:
         self.wrap = wrap
         self.live = live
         self._owned: set[Source] = set()
+        self._waiting: dict[Source, Stacked] = {}
 
     def add(self, source: Source, value: Any, fresh: bool) -> None:
         """Add a contribution; ``fresh`` when nobody else holds its array."""
@@ -40,6 +42,22 @@ class Sums:
             self.values[source] = total if self.live else xp(value).asarray(total)
             self._owned.add(source)
 
+    def stack(self, source: Source, rows: Stacked) -> None:
+        """Add a contribution that can wait for others of its kind."""
+        before = self._waiting.get(source)
+        if before is None or not before.takes(rows):
+            self._waiting[source] = rows
+            if before is not None:
+                self._form(source, before)
+
+    def complete(self) -> None:
+        """Form what still waits."""
+        while self._waiting:
+            self._form(*self._waiting.popitem())
+
+    def _form(self, source: Source, rows: Stacked) -> None:
+        self.add(source, fit(rows.formed(), source, rows.node, self), fresh=True)
+
     def add_part(self, node: Node, value: Any) -> None:
         """The gradient of one output of several: collect it for the whole operation."""
         (whole,) = node.edges
@@ -51,6 +69,8 @@ class Sums:
 
     def take(self, node: Node, keep: bool) -> Any:
         """The complete gradient of ``node``, after its hooks; forgotten here unless ``keep``."""
+        if node in self._waiting:
+            self._form(node, self._waiting.pop(node))
         g = self.values.pop(node, None)
         if type(g) is list:
             g = self._whole(g, node)

@@ -18,7 +18,7 @@ _writes: dict[int, tuple[weakref.ref[Any], int, int]] = {}  # id(owner): owner, 
 _last = 0
 
 
-def _owner(array: Any) -> Any:
+def owner_of(array: Any) -> Any:
     """The array that owns the memory of ``array``."""
     while is_array(array.base):
         array = array.base
@@ -37,7 +37,7 @@ def mark_written(array: Any) -> None:
     global _last
     if not is_array(array):
         raise TypeError(f"mark_written takes the array, t.data; got {type(array).__name__}")
-    owner = _owner(array)
+    owner = owner_of(array)
     key = id(owner)
     _last = next(clock)
     known = _writes.get(key)
@@ -55,11 +55,11 @@ def last_write() -> int:
 
 def written_since(array: Any, time: int) -> bool:
     """Whether ``array`` was written in place after ``time``."""
-    known = _writes.get(id(_owner(array)))
+    known = _writes.get(id(owner_of(array)))
     return known is not None and known[1] > time
 
 
 def version(array: Any) -> int:
     """How often the memory of ``array`` was written in place."""
-    known = _writes.get(id(_owner(array)))
+    known = _writes.get(id(owner_of(array)))
     return known[2] if known is not None else 0

@@ -13,6 +13,7 @@ from .base import (
 )
 from .dtypes import default_dtype, result_dtype, set_default_dtype
 from .jit import use_jit
+from .memory import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
 from .select import backend_named, current, use_backend
 
@@ -27,6 +28,7 @@ __all__ = [
     "generator",
     "get_rng_state",
     "is_array",
+    "keep_freed_memory",
     "manual_seed",
     "one_backend",
     "result_dtype",

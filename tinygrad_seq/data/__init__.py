@@ -1,22 +1,39 @@
-"""Floor 5: from text to batches of token ids, and the yardsticks of language models.
+"""Floor 5: from files to batches, and the yardsticks of language models.
 
-Ids, lengths and batches are NumPy arrays on the host, whatever library computes.
+Ids, numbers, lengths and batches are NumPy arrays on the host, whatever library computes.
 """
 
 from .metrics import bits_per_character, perplexity
 from .ngram import NGram
 from .padding import pad_sequences
+from .rolls import read_rolls, save_rolls
+from .table import Standardizer, csv_chunks, read_csv
+from .tasks import AddingProblem, CopyMemory, TaskBatch, TemporalOrder
+from .text import encode_file, letters, read_text, text_chunks
 from .vocabulary import CharTokenizer, Vocabulary
 from .windows import RandomWindows, Streams, split
 
 __all__ = [
+    "AddingProblem",
     "CharTokenizer",
+    "CopyMemory",
     "NGram",
     "RandomWindows",
+    "Standardizer",
     "Streams",
+    "TaskBatch",
+    "TemporalOrder",
     "Vocabulary",
     "bits_per_character",
+    "csv_chunks",
+    "encode_file",
+    "letters",
     "pad_sequences",
     "perplexity",
+    "read_csv",
+    "read_rolls",
+    "read_text",
+    "save_rolls",
     "split",
+    "text_chunks",
 ]

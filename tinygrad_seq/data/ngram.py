@@ -11,13 +11,23 @@ if TYPE_CHECKING:
 
 
 class NGram:
-    """A language model that looks back at ``order - 1`` tokens, smoothed by Witten and Bell's rule.
+    """A language model that looks back at ``order - 1`` tokens, with modified Kneser–Ney smoothing.
 
-        P_k(w | h) = (c(h w) + d(h) P_{k-1}(w | h')) / (c(h) + d(h)),   P_0(w) = 1 / V
+        P_k(w | h) = (c(h w) - D(c(h w))) / c(h) + γ(h) P_{k-1}(w | h'),    P_0(w) = 1 / V
+        γ(h) = Σ_w D(c(h w)) / c(h)
 
-    with c the counts in the training text, d(h) how many different tokens followed the context h,
-    and h' the context h without its first token. Where h was never seen, P_k = P_{k-1}; so every
-    token has a positive probability, and there is nothing to tune.
+    with h' the context h without its first token, and c(h) = Σ_w c(h w). At the highest order c
+    counts how often a k-gram occurs in the training text; below, how many *different* tokens stand
+    before it: "Francisco" is frequent, but follows one word only. The discount D(c) is 0 for c = 0,
+    and D_1, D_2, D_3 for c = 1, c = 2, c ≥ 3, each order's own, from the numbers n_c of k-grams
+    whose count is c:
+
+        D_c = c - (c + 1) Y n_{c+1} / n_c,    Y = n_1 / (n_1 + 2 n_2)
+
+    What is taken away goes to the shorter context, so the probabilities of all tokens sum to 1
+    after any context, and each is positive. After a context that was never seen, P_k = P_{k-1}.
+    Where these estimates do not exist or leave 0 < D_c < c (a short text, or a small vocabulary
+    whose every token is frequent), the order takes 1/2, 1, 3/2.
 
     Args:
         order: n: 1 for unigrams, 2 for bigrams, 3 for trigrams.
@@ -26,8 +36,9 @@ class NGram:
     Raises:
         ValueError: ``order`` or ``size`` is below 1, or Vⁿ does not fit 63 bits.
 
-    Source: Witten & Bell, "The zero-frequency problem" (1991), interpolated as in Chen & Goodman,
-    "An empirical study of smoothing techniques for language modeling" (1998), §2.6.
+    Source: Kneser & Ney, "Improved backing-off for m-gram language modeling" (1995); modified and
+    interpolated as in Chen & Goodman, "An empirical study of smoothing techniques for language
+    modeling" (1998), eq. 26-27; the last resort is KenLM's (Heafield et al. 2013).
     """
 
     def __init__(self, order: int, size: int) -> None:
@@ -49,8 +60,19 @@ class NGram:
             Itself.
         """
         ids = self._checked(ids, self.order)
-        self._tables = [_Counts(ids, k, self.size) for k in range(1, self.order + 1)]
+        self._tables = []
+        for k in range(1, self.order):
+            different = np.unique(_numbers(ids, k + 1, self.size))
+            self._tables.append(
+                _Counts(different % self.size**k, self.size)
+            )  # the first one dropped
+        self._tables.append(_Counts(_numbers(ids, self.order, self.size), self.size))
         return self
+
+    @property
+    def seen(self) -> list[int]:
+        """Entries in the table of each order, from unigrams up; of Vᵏ that could be there."""
+        return [len(table.grams) for table in self._tables]
 
     def probabilities(self, ids: Any) -> NDArray[np.float64]:
         """P(ids[t] | the ids before it) for every t; the first ones have shorter contexts.
@@ -68,11 +90,9 @@ class NGram:
             raise RuntimeError("NGram has counted nothing yet: call fit(ids) first")
         ids = self._checked(ids, 1)
         p = np.full(len(ids), 1 / self.size)
-        for k, counts in enumerate(self._tables, start=1):
-            seen, context, kinds = counts.of(ids)
-            total = context + kinds
-            lower = p[k - 1 :]
-            p[k - 1 :] = np.where(total > 0, (seen + kinds * lower) / np.maximum(total, 1), lower)
+        for k, table in enumerate(self._tables, start=1):
+            share, passed_on = table.of(_numbers(ids, k, self.size))
+            p[k - 1 :] = share + passed_on * p[k - 1 :]
         return p
 
     def cross_entropy(self, ids: Any) -> float:
@@ -100,35 +120,48 @@ class NGram:
 
 
 class _Counts:
-    """How often each k-gram of a text occurs, and what is known of its context."""
+    """The k-grams of one order with what is left of their counts, and what their contexts gave up.
 
-    def __init__(self, ids: NDArray[np.int64], k: int, size: int) -> None:
-        self.k, self.size = k, size
-        self.grams, self.gram_counts = np.unique(self._number(ids), return_counts=True)
-        contexts, first = np.unique(self.grams // size, return_index=True)
-        self.contexts = contexts
-        self.context_counts = np.add.reduceat(self.gram_counts, first)
-        self.kinds = np.diff(first, append=len(self.grams))
+    Args:
+        numbers: The k-grams, each as often as it counts.
+        size: V.
+    """
 
-    def of(
-        self, ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """c(h w), c(h) and d(h) of each k-gram of ``ids``, shape (L - k + 1,)."""
-        numbers = self._number(ids)
+    def __init__(self, numbers: NDArray[np.int64], size: int) -> None:
+        self.size = size
+        self.grams, counts = np.unique(numbers, return_counts=True)
+        self.contexts, first = np.unique(self.grams // size, return_index=True)
+        taken = _discounts(counts)[np.minimum(counts, 3) - 1]
+        total = np.add.reduceat(counts, first)
+        self.shares = (counts - taken) / np.repeat(total, np.diff(first, append=len(self.grams)))
+        self.passed_on = np.add.reduceat(taken, first) / total
+
+    def of(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(c(h w) - D) / c(h) and γ(h) of each k-gram; 0 and 1 after a context never seen."""
         gram, known_gram = _find(self.grams, numbers)
         context, known_context = _find(self.contexts, numbers // self.size)
-        return (
-            np.where(known_gram, self.gram_counts[gram], 0),
-            np.where(known_context, self.context_counts[context], 0),
-            np.where(known_context, self.kinds[context], 0),
-        )
+        share = np.where(known_gram, self.shares[gram], 0.0)
+        return share, np.where(known_context, self.passed_on[context], 1.0)
 
-    def _number(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Each k-gram as one number, its last token the lowest digit in base V."""
-        numbers = np.zeros(max(len(ids) - self.k + 1, 0), dtype=np.int64)
-        for i in range(self.k):
-            numbers = numbers * self.size + ids[i : i + len(numbers)]
-        return numbers
+
+def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """D_1, D_2, D_3, as the counts of one order settle them."""
+    n = np.bincount(np.minimum(counts, 5), minlength=5).astype(float)
+    c = np.arange(1, 4)
+    if n[1:].all():
+        y = n[1] / (n[1] + 2 * n[2])
+        estimate: NDArray[np.float64] = c - (c + 1) * y * n[2:5] / n[1:4]
+        if (estimate > 0).all():
+            return estimate
+    return c / 2
+
+
+def _numbers(ids: NDArray[np.int64], k: int, size: int) -> NDArray[np.int64]:
+    """Each k-gram of a text as one number, its last token the lowest digit in base V."""
+    numbers = np.zeros(max(len(ids) - k + 1, 0), dtype=np.int64)
+    for i in range(k):
+        numbers = numbers * size + ids[i : i + len(numbers)]
+    return numbers
 
 
 def _find(

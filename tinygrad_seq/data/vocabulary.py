@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,9 +147,15 @@ class CharTokenizer:
         self._sorted = self._codes[self._order]
 
     @classmethod
-    def from_text(cls, text: str, min_count: int = 1, unknown: str | None = None) -> CharTokenizer:
-        """The tokenizer of the characters of ``text``; see :meth:`Vocabulary.from_iterable`."""
-        return cls(Vocabulary.from_iterable(text, min_count=min_count, unknown=unknown))
+    def from_text(
+        cls, text: Iterable[str], min_count: int = 1, unknown: str | None = None
+    ) -> CharTokenizer:
+        """The tokenizer of the characters of a text, given whole or in pieces.
+
+        See :meth:`Vocabulary.from_iterable` for the order of the ids, and the other arguments.
+        """
+        characters = chain.from_iterable(text)
+        return cls(Vocabulary.from_iterable(characters, min_count=min_count, unknown=unknown))
 
     def __len__(self) -> int:
         return len(self.vocabulary)

@@ -1,11 +1,13 @@
-"""One long text as batches of windows, in the two classic ways.
+"""One long text, or series of numbers, as batches of windows, in the two classic ways.
 
 :class:`RandomWindows` cuts it into windows and shuffles them; each is a sequence of its own.
 :class:`Streams` reads it as N parallel streams, so that batch k + 1 goes on where batch k stopped
 and a recurrent net may carry its state across. (d2l 9.3; Mikolov et al. 2010.)
 
-Both give pairs ``(inputs, targets)`` of int64 arrays, shape (T, N), where the target of a
-position is the id that follows it. A loop over them is one epoch:
+Both give pairs ``(inputs, targets)`` of arrays, shape (T, N), where the target of a position is
+what follows it. Ids come as int64; a series (L,) or (L, F) of floats keeps its dtype and gives
+(T, N) or (T, N, F). What lies in a file (``np.memmap``) stays there until its batch comes. A loop
+over them is one epoch:
 
     for inputs, targets in RandomWindows(ids, steps=35, batch_size=20):
         ...
@@ -27,7 +29,8 @@ from ..backend import generator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Ids: TypeAlias = "NDArray[np.int64]"
+Values: TypeAlias = "NDArray[Any]"
+Places: TypeAlias = "NDArray[np.int64]"
 S = TypeVar("S", bound=Sequence[Any])
 
 
@@ -62,11 +65,11 @@ class _Windows:
         """Batches in an epoch."""
         raise NotImplementedError
 
-    def _batches(self, start: int) -> Iterator[Ids]:
+    def _batches(self, start: int) -> Iterator[Places]:
         """From batch ``start`` on: where in the text each input of the batch stands, (T, N)."""
         raise NotImplementedError
 
-    def __iter__(self) -> Iterator[tuple[Ids, Ids]]:
+    def __iter__(self) -> Iterator[tuple[Values, Values]]:
         """One epoch; or, after ``load_state_dict``, the rest of one.
 
         A loop that was left early does not count: the next one starts a new epoch.
@@ -77,8 +80,12 @@ class _Windows:
         batches = self._batches(self.position)
         for position, places in enumerate(batches, start=self.position + 1):
             self.position = position
-            yield self.ids[places], self.ids[places + 1]
+            yield self._at(places), self._at(places + 1)
         self.epoch, self.position = self.epoch + 1, 0
+
+    def _at(self, places: Places) -> Values:
+        values = np.asarray(self.ids[places])
+        return values.astype(np.int64, copy=False) if values.dtype.kind in "iu" else values
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loop stands, as plain numbers; inside it, the present batch counts as done."""
@@ -114,25 +121,35 @@ class _Windows:
 
 
 class RandomWindows(_Windows):
-    """Windows of a text in random order; each epoch cuts it at other places.
+    """Windows of a text or series in random order, each once in an epoch.
 
-    An epoch lays a grid of windows over the text at a random offset and gives each window once.
-    The grid is one window shorter than the text, so that every offset fits and all epochs have
-    the same length. The last batch may have fewer than N sequences.
+    By default they lie side by side, and each epoch cuts the text at other places: at a random
+    offset, for which the grid is one window shorter than the text, so that all epochs have the same
+    length. With ``stride=1`` they start at every place, as in d2l. The last batch may have fewer
+    than N sequences.
 
     Args:
-        ids: The text, integers of shape (L,), L > steps.
+        ids: The text, integers (L,), or series, floats (L, ...), with L > steps.
         steps: T, the length of a window.
         batch_size: N, the windows in a batch.
         seed: A non-negative number from which offsets and orders are drawn; None takes one from
             the library's generator, so that ``manual_seed`` settles it.
+        stride: From the start of a window to that of the next; T if None.
 
     Raises:
-        ValueError: The text is not longer than a window, or has another shape than (L,).
-        TypeError: The ids are not integers.
+        ValueError: The text is not longer than a window, has another shape, or is not finite.
+        TypeError: It is not of integers or floats.
     """
 
-    def __init__(self, ids: Any, steps: int, batch_size: int, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        ids: Any,
+        steps: int,
+        batch_size: int,
+        seed: int | None = None,
+        *,
+        stride: int | None = None,
+    ) -> None:
         super().__init__(ids, steps, batch_size)
         length = len(self.ids)
         if length < steps + 1:
@@ -140,17 +157,22 @@ class RandomWindows(_Windows):
                 f"a window of {steps} steps and the target of its last need a text of at least "
                 f"{steps + 1} ids; got {length}: give a longer text or fewer steps"
             )
+        if stride is not None and stride < 1:
+            raise ValueError(f"stride must be at least 1; got {stride}")
         self.seed = int(generator().integers(2**63)) if seed is None else seed
-        self.windows = max(1, length // self.steps - 1)
+        self.stride = self.steps if stride is None else int(stride)
+        self.windows = max(1, (length - self.steps) // self.stride)
+        self._cut["stride"] = self.stride
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return -(-self.windows // self.batch_size)
 
-    def _batches(self, start: int) -> Iterator[Ids]:
+    def _batches(self, start: int) -> Iterator[Places]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        offset = rng.integers(len(self.ids) - self.windows * self.steps)
-        first = offset + self.steps * rng.permutation(self.windows)
+        reach = self.steps + (self.windows - 1) * self.stride
+        offset = rng.integers(len(self.ids) - reach)
+        first = offset + self.stride * rng.permutation(self.windows)
         inside = np.arange(self.steps)[:, None]
         for k in range(start, len(self)):
             yield inside + first[k * self.batch_size : (k + 1) * self.batch_size]
@@ -173,13 +195,14 @@ class Streams(_Windows):
     streams, fewer than N ids at the end of the text, is left out.
 
     Args:
-        ids: The text, integers of shape (L,), L > steps · batch_size.
+        ids: The text, integers (L,), or series, floats (L, ...), with L > steps · batch_size.
         steps: T, the steps of a batch.
         batch_size: N, the number of streams.
 
     Raises:
-        ValueError: A stream would not fill one batch, or the text has another shape than (L,).
-        TypeError: The ids are not integers.
+        ValueError: A stream would not fill one batch, or the text has another shape, or is not
+            finite.
+        TypeError: It is not of integers or floats.
     """
 
     def __init__(self, ids: Any, steps: int, batch_size: int) -> None:
@@ -196,7 +219,7 @@ class Streams(_Windows):
         """Batches in an epoch."""
         return -(-self.stream_length // self.steps)
 
-    def _batches(self, start: int) -> Iterator[Ids]:
+    def _batches(self, start: int) -> Iterator[Places]:
         first = self.stream_length * np.arange(self.batch_size)
         for k in range(start, len(self)):
             end = min((k + 1) * self.steps, self.stream_length)
@@ -225,13 +248,18 @@ def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
     return sequence[:at], sequence[at:]  # type: ignore[return-value]  # a slice is of the same type
 
 
-def _checked(ids: Any) -> Ids:
-    """``ids`` as an int64 array of one axis."""
+def _checked(ids: Any) -> Values:
+    """``ids`` as an array of integers of one axis, or of finite floats."""
     if isinstance(ids, str):
         raise TypeError("expected ids; got a text: encode it first (CharTokenizer)")
     array = np.asarray(ids)
-    if array.ndim != 1:
+    if not array.size:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"expected ids, or a series of floats; got dtype {array.dtype}")
+    if array.ndim == 0 or (array.ndim > 1 and array.dtype.kind != "f"):
         raise ValueError(f"expected the ids of one text, shape (L,); got shape {array.shape}")
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"ids are integers; got dtype {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        at = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+        raise ValueError(f"a series must be finite; got {array[at]} at step {at}")
+    return np.ascontiguousarray(array)

@@ -2,6 +2,7 @@
 
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
+from .attention import AdditiveAttention, Attention, BilinearAttention, DotAttention
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .container import ModuleList, Sequential
 from .dropout import Dropout
@@ -31,11 +32,15 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdditiveAttention",
+    "Attention",
     "BCEWithLogitsLoss",
     "Bidirectional",
+    "BilinearAttention",
     "Cell",
     "CoupledLSTMCell",
     "CrossEntropyLoss",
+    "DotAttention",
     "Dropout",
     "Embedding",
     "GRUCell",

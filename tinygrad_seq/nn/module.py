@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from ..autograd.scope import inside, joined, tracing
 from ..backend import backend_named, there, xp
+from ..html import tree_html
 from ..tensor import Tensor
 from .checks import floating_dtype
 
@@ -74,7 +76,10 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        if tracing.get() is None:
+            return self.forward(*args, **kwargs)
+        with inside(self):
+            return self.forward(*args, **kwargs)
 
     # -- the tree -----------------------------------------------------------------------------
 
@@ -112,6 +117,17 @@ class Module:
         yield prefix, self
         for name, child in self._children():
             yield from child._walk(f"{prefix}.{name}" if prefix else name)
+
+    def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
+        """Yield (dotted path, module) for this and all below, where attributes lead to them, then
+        (dotted name, parameter); shared ones every time. What a trace calls them."""
+        stack: list[tuple[str, Module]] = [("", self)]
+        while stack:
+            path, module = stack.pop()
+            yield path, module
+            held = vars(module).items()
+            stack += [(joined(path, n), m) for n, m in held if isinstance(m, Module)][::-1]
+        yield from self._all_parameters()
 
     def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters under every name they have."""
@@ -287,6 +303,17 @@ class Module:
     def __repr__(self) -> str:
         """The tree, a line per module, with the number of parameters in each."""
         return "\n".join(self._lines(type(self).__name__))
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the tree, with the number of parameters and their bytes."""
+        return tree_html(self._rows(0, ""))
+
+    def _rows(self, depth: int, name: str) -> Iterator[tuple[int, str, str, int, int]]:
+        parameters = list(self.parameters())  # a shared one once
+        count, size = sum(p.size for p in parameters), sum(p.nbytes for p in parameters)
+        yield depth, name, f"{type(self).__name__}({self.extra_repr()})", count, size
+        for below, child in self._children():
+            yield from child._rows(depth + 1, below)
 
     def _lines(self, label: str) -> Iterator[str]:
         count = sum(parameter.size for parameter in self.parameters())

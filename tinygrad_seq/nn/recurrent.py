@@ -14,10 +14,11 @@ import numpy as np
 
 from .. import ops
 from ..autograd.mode import Mode
+from ..autograd.scope import at_step
 from ..tensor import Tensor
 from .checks import as_tensor, beside, booleans, integers
 from .module import Module
-from .unrollable import Step, each, unrollable
+from .unrollable import Step, each, inside_cell, recurrence_of, unrollable
 
 Mask: TypeAlias = np.ndarray[Any, Any]
 """Which steps are read, booleans ``(T, N)``, or ``(T,)`` for one sequence."""
@@ -101,7 +102,8 @@ class Recurrent(Module):
         x = cell.check_sequence(x)
         batch = x.shape[1:-1]
         state = cell.initial_state(batch) if state is None else cell.check_state(state, batch)
-        if cell.fused is None or step_by_step.get():
+        # A single step (a token at a time) is not worth the copies of the weights that many share.
+        if cell.fused is None or step_by_step.get() or len(x) == 1:
             return self._step_by_step(cell, x, state, valid)
         return self._at_once(cell, x, state, valid)
 
@@ -117,7 +119,8 @@ class Recurrent(Module):
             return y, *(last if isinstance(last, tuple) else (last,))
 
         mask = None if valid is None else beside(valid, x)
-        y, *parts = cell.fused(x, state, specification, mask=mask, reverse=self.reverse)
+        with inside_cell(cell):
+            y, *parts = cell.fused(x, state, specification, mask=mask, reverse=self.reverse)
         last = tuple(parts) if len(parts) > 1 else parts[0]
         if single:
             y, last = ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
@@ -127,7 +130,9 @@ class Recurrent(Module):
         self, cell: Any, x: Tensor, state: Any, valid: Mask | None
     ) -> tuple[Tensor, Any]:
         """The cell unrolled, one product for what all steps read of the input."""
-        return self._unroll(cell.recurrence(), ops.unstack(cell.project(x)), state, valid)
+        with inside_cell(cell):
+            x = cell.project(x)
+        return self._unroll(recurrence_of(cell), ops.unstack(x), state, valid)
 
     def _unroll(
         self, step: Step, inputs: tuple[Tensor, ...], state: Any, valid: Mask | None
@@ -135,9 +140,10 @@ class Recurrent(Module):
         """y_t, s_t = step(x_t, s_{t-1}) for every t."""
         outputs = []
         for t in reversed(range(len(inputs))) if self.reverse else range(len(inputs)):
-            y, after = pair("a cell", step(inputs[t], state))
-            if valid is not None and not valid[t].all():
-                after = _freeze(valid[t], after, state)
+            with at_step(t):
+                y, after = pair("a cell", step(inputs[t], state))
+                if valid is not None and not valid[t].all():
+                    after = _freeze(valid[t], after, state)
             outputs.append(y)
             state = after
         y = ops.stack(outputs[::-1] if self.reverse else outputs)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, TypeAlias
 
+from ..autograd.scope import inside, tracing
 from ..tensor import Tensor
 from .checks import as_tensor
 from .module import Module
@@ -137,12 +139,30 @@ def unrollable(owner: str, cell: Any) -> Any:
     return AnyCell(cell)
 
 
-def recurrence_of(cell: Any, recall: Recall) -> Step:
+def inside_cell(cell: Any) -> AbstractContextManager[None]:
+    """Record inside a cell for a while, if it is a module."""
+    return inside(cell) if isinstance(cell, Module) else nullcontext()
+
+
+def recurrence_of(cell: Any, recall: Recall = as_it_is) -> Step:
     """The step of a cell whose recurrent weights see ``recall(h)``.
 
     A cell that does not take ``recall`` cannot tell them apart from the rest of its equations, and
     is given ``recall(state)`` as its state.
     """
+    if tracing.get() is None:
+        return _recurrence_of(cell, recall)
+    with inside_cell(cell):
+        step = _recurrence_of(cell, recall)
+
+    def in_its_scope(x: Any, state: Any) -> tuple[Any, Any]:
+        with inside_cell(cell):
+            return step(x, state)
+
+    return in_its_scope
+
+
+def _recurrence_of(cell: Any, recall: Recall) -> Step:
     if recall is as_it_is:
         return cell.recurrence()  # type: ignore[no-any-return]
     if "recall" in inspect.signature(cell.recurrence).parameters:

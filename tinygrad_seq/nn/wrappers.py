@@ -13,7 +13,16 @@ from .. import ops
 from ..tensor import Tensor
 from .checks import fraction
 from .dropout import chosen, dropout_mask
-from .unrollable import Recall, Step, Unrollable, as_it_is, each, recurrence_of, unrollable
+from .unrollable import (
+    Recall,
+    Step,
+    Unrollable,
+    as_it_is,
+    each,
+    inside_cell,
+    recurrence_of,
+    unrollable,
+)
 
 
 class Wrapper(Unrollable):
@@ -50,7 +59,8 @@ class Wrapper(Unrollable):
 
     def project(self, x: Any) -> Any:
         """As the cell within."""
-        return self.within.project(x)
+        with inside_cell(self.within):
+            return self.within.project(x)
 
 
 class VariationalDropout(Wrapper):
@@ -100,7 +110,8 @@ class VariationalDropout(Wrapper):
         """What the cell within makes of all steps of a sequence, ``(T, N, I)``, masked alike."""
         if self.training and self.input:
             x = x * dropout_mask(x[0], self.input)
-        return self.within.project(x)
+        with inside_cell(self.within):
+            return self.within.project(x)
 
     def recurrence(self, recall: Recall = as_it_is) -> Step:
         """The step for one sequence, whose mask of the state is its own."""

@@ -25,7 +25,7 @@ def matmul(a: Array, b: Array, /) -> Array:
     """
     np = xp(a, b)
     try:
-        if np.ndim(b) == 2 and np.ndim(a) > 2:  # one product for all leading axes
+        if np.ndim(a) > 2 and np.ndim(b) == 2:  # one product for all leading axes
             *leading, n = a.shape
             flat = np.matmul(a.reshape(math.prod(leading), n), b)
             return flat.reshape(*leading, b.shape[-1])
@@ -38,7 +38,7 @@ def matmul(a: Array, b: Array, /) -> Array:
 
 
 def _swap(x: Any) -> Any:
-    return swapaxes(x, -1, -2)
+    return x.T if x.ndim == 2 else swapaxes(x, -1, -2)
 
 
 def _matmul_a(g: Any, b: Any, a_shape: tuple[int, ...]) -> Any:
@@ -61,6 +61,7 @@ def _matmul_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
 
 
 matmul.defvjp(a=_matmul_a, b=_matmul_b)
+matmul.stack(b="a")
 matmul.domain(a=REALS, b=REALS)
 
 

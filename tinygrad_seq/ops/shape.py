@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..autograd import composite, elementwise, primitive
@@ -104,7 +106,7 @@ stack.domain(xs=REALS)
 @primitive
 def unstack(x: Array, /, axis: int = 0) -> tuple[Array, ...]:
     """The slices along an axis, as a tuple: the inverse of :func:`stack`."""
-    return tuple(xp(x).moveaxis(x, axis, 0))
+    return tuple(x if axis == 0 else xp(x).moveaxis(x, axis, 0))
 
 
 unstack.defvjp(x=lambda g, axis: stack(g, axis=axis))
@@ -114,9 +116,18 @@ unstack.domain(x=REALS)
 @primitive
 def split(x: Array, /, indices_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
     """Consecutive pieces along an axis, equal ones or cut at the given indices, as a tuple."""
-    if isinstance(indices_or_sections, int) and indices_or_sections < 1:
-        raise ValueError("split needs at least one section")
-    return tuple(xp(x).split(x, indices_or_sections, axis=axis))
+    x = xp(x).asarray(x)
+    axis = one_axis(axis, x.ndim)
+    length = x.shape[axis]
+    if hasattr(indices_or_sections, "__len__"):
+        cuts = [0, *indices_or_sections, length]
+    else:
+        sections = operator.index(indices_or_sections)
+        if sections < 1 or length % sections:
+            raise ValueError(f"axis {axis}, of length {length}, has no {sections} equal sections")
+        cuts = [k * (length // sections) for k in range(sections + 1)]
+    before = (slice(None),) * axis
+    return tuple([x[(*before, slice(a, b))] for a, b in pairwise(cuts)])
 
 
 split.defvjp(x=lambda g, axis: concatenate(g, axis=axis))

@@ -2,7 +2,8 @@
 
 One compiled function runs all steps: thin products by :mod:`.thin`, then the gates, each a loop
 over consecutive numbers that the compiler turns into vector instructions (one loop over all gates
-at once it does not). The functions hold no lock while they run.
+at once it does not). The functions hold no lock while they run: threads share the sequences of a
+batch, and the results do not depend on how many there are.
 
 numba knows cached machine code by the date of *this* file: touch it after an edit of ``thin.py``.
 """
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numba import config, njit
 
+from .. import threads
 from ..recurrence.common import Array, Saved
 from .thin import LANES, TILES, pack, product, tiling
 
@@ -58,10 +60,12 @@ _A = {n: f"f4[{', '.join([':'] * (n - 1) + ['::1'])}]" for n in (1, 2, 3, 4)}
 
 
 @compiled(
-    f"void(b1, {_A[3]}, {_A[4]}, {_A[4]}, {_A[2]}, i8, i8, b1[:, ::1], b1, "
+    f"void(i8, i8, b1, {_A[3]}, {_A[4]}, {_A[4]}, {_A[2]}, i8, i8, b1[:, ::1], b1, "
     f"{_A[3]}, {_A[2]}, {_A[2]}, {_A[3]})"
 )
 def _steps(
+    first: int,
+    last: int,
     reverse: bool,
     x: Any,
     W: Any,
@@ -79,6 +83,7 @@ def _steps(
     """All steps of a forward, the gates of some whole rows at a time.
 
     Args:
+        first, last: Of the N sequences, those from first up to last.
         x: ``(T, N, D)``.
         W, U: Packed: one for each gate, each in panels without padding, ``(4, panels, D or H,
             width)``; or all gates side by side as one, ``(1, ...)``, and then one row at a time.
@@ -88,7 +93,7 @@ def _steps(
         hs: Written ``(T+1, N, H)``, and once more as ``(T+1, N*H)``, which is how cs and
             v ``(T or 1, 4, N*H)`` come.
     """
-    T, N, H, keep = x.shape[0], x.shape[1], hs.shape[2], v.shape[0] > 1
+    T, N, H, keep = x.shape[0], last - first, hs.shape[2], v.shape[0] > 1
     parts, length = U.shape[0], bias.shape[1]
     sums = np.empty((parts, N, U.shape[1] * U.shape[3]), np.float32)
     u = sums.reshape(-1)
@@ -99,12 +104,13 @@ def _steps(
         before, after = (t + 1, t) if reverse else (t, t + 1)
         at = t if keep else 0
         for part in range(parts):
-            product(x[t], W[part], sums[part], rows, vectors, False)
-            product(hs[before], U[part], sums[part], rows, vectors, True)
+            product(x[t, first:last], W[part], sums[part], rows, vectors, False)
+            product(hs[before, first:last], U[part], sums[part], rows, vectors, True)
         for n in range(N * H // length):
-            low, high = n * length, (n + 1) * length
+            low = first * H + n * length
+            high = low + length
             c, c1, h1 = cs[before, low:high], cs[after, low:high], flat_hs[after, low:high]
-            if masked and not mask[t, n]:
+            if masked and not mask[t, first + n]:
                 h1[:] = flat_hs[before, low:high]
                 c1[:] = c
                 v[at, :, low:high] = 0
@@ -136,10 +142,12 @@ def _steps(
 
 
 @compiled(
-    f"void(b1, i8, {_A[2]}, b1, {_A[3]}, i8, i8, b1[:, ::1], b1, "
+    f"void(i8, i8, b1, i8, {_A[2]}, b1, {_A[3]}, i8, i8, b1[:, ::1], b1, "
     f"{_A[3]}, {_A[2]}, {_A[1]}, {_A[1]}, {_A[3]})"
 )
 def _steps_backward(
+    first: int,
+    last: int,
     reverse: bool,
     length: int,
     gy: Any,
@@ -158,6 +166,7 @@ def _steps_backward(
     """All steps of a backward, the gates of some whole rows at a time, ``length`` numbers.
 
     Args:
+        first, last: As in :func:`_steps`.
         gy: ȳ ``(T, N*H)``, or anything unless ``given``.
         U: Packed ``(panels, 4H, width)``.
         rows, vectors: The tiling of its product.
@@ -166,15 +175,15 @@ def _steps_backward(
         h_, c_: Gradients of the last state ``(N*H,)``; overwritten by those of the first.
         a_: Written: ā ``(T, N, 4H)``, in PyTorch's order.
     """
-    T, N, H = a_.shape[0], a_.shape[1], a_.shape[2] // 4
+    T, H = a_.shape[0], a_.shape[2] // 4
     count = length // H
-    back = np.empty((N, U.shape[0] * U.shape[2]), np.float32)
+    back = np.empty((last - first, U.shape[0] * U.shape[2]), np.float32)
     a, d = np.empty((4, length), np.float32), np.empty(length, np.float32)
     ai, af, ag, ao = a[0], a[1], a[2], a[3]
     for s in range(T):
         t = s if reverse else T - 1 - s
         before, after = (t + 1, t) if reverse else (t, t + 1)
-        for n in range(0, N, count):
+        for n in range(first, last, count):
             low, high = n * H, (n + count) * H
             if masked and not mask[t, n]:
                 a_[t, n] = 0
@@ -202,11 +211,11 @@ def _steps_backward(
                 for p in range(4):
                     for j in range(H):
                         line[p * H + j] = a[p, r * H + j]
-        product(a_[t], U, back, rows, vectors, False)
-        for n in range(N):
+        product(a_[t, first:last], U, back, rows, vectors, False)
+        for n in range(first, last):
             if not masked or mask[t, n]:
                 for j in range(H):
-                    h_[n * H + j] = back[n, j]
+                    h_[n * H + j] = back[n - first, j]
 
 
 def steps(
@@ -222,38 +231,47 @@ def steps(
 ) -> None:
     """As ``recurrence.lstm.lstm_steps``, in float32 and without projection."""
     N, H = v.shape[2:]
-    mask = _needed(mask)
+    mask, share = _needed(mask), _share(len(x), N, H)
     length = H
     # Each gate a product of its own, where that needs no padding: its sums come in one piece.
-    if H % (2 * LANES) == 0 and min(TILES.values()) < N:
-        rows, vectors = tiling(N, H)
+    if H % (2 * LANES) == 0 and min(TILES.values()) < share:
+        rows, vectors = tiling(share, H)
         w, u = (np.stack([pack(block.T, vectors) for block in A]) for A in (W, U))
-        length = _length(N, H, mask)
+        length = _length(N, share, H, mask)
     else:
-        rows, vectors = tiling(N, 4 * H)
+        rows, vectors = tiling(share, 4 * H)
         w, u = (pack(A.reshape(4 * H, -1).T, vectors)[None] for A in (W, U))
     b = np.zeros((4, length), F) if bias is None else np.tile(bias, (1, length // H))
-    _steps(
+    rest = (
         reverse, _plain(x), w, u, b, rows, vectors, *_masking(mask), hs, *map(_flat, (hs, cs, v))
-    )
+    )  # fmt: skip
+    threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)
 
 
 def steps_backward(gy: Array | None, saved: Saved, h_: Array, c_: Array, a_: Array) -> None:
     """As ``recurrence.lstm.lstm_steps_backward``, in float32 and without projection."""
     v, mask = saved.gates, _needed(saved.mask)
     N, H = v.shape[2:]
-    rows, vectors = tiling(N, H)
+    share = _share(len(v), N, H)
+    rows, vectors = tiling(share, H)
     y = np.empty((1, 1, 1), F) if gy is None else _plain(gy)
-    _steps_backward(
-        saved.reverse, _length(N, H, mask), _flat(y), gy is not None, pack(saved.U, vectors),
-        rows, vectors, *_masking(mask), *map(_flat, (v, saved.cs, h_, c_)), a_,
+    rest = (
+        saved.reverse, _length(N, share, H, mask), _flat(y), gy is not None,
+        pack(saved.U, vectors), rows, vectors, *_masking(mask),
+        *map(_flat, (v, saved.cs, h_, c_)), a_,
     )  # fmt: skip
+    threads.at_once(lambda first, last: _steps_backward(first, last, *rest), N, share)
 
 
-def _length(N: int, H: int, mask: Array | None) -> int:
-    """How many numbers the gates take at a time: whole rows that divide the N; one with a mask."""
+def _share(T: int, N: int, H: int) -> int:
+    """How many sequences a thread takes: at least as much work as a third of a millisecond."""
+    return threads.share(N, max(4, 3_000_000 // (T * H * H)))
+
+
+def _length(N: int, share: int, H: int, mask: Array | None) -> int:
+    """How many numbers the gates take at a time: rows that divide each share; one if masked."""
     count = 1
-    while mask is None and N % (2 * count) == 0 and 2 * count * H <= TOGETHER:
+    while mask is None and N % share == share % (2 * count) == 0 and 2 * count * H <= TOGETHER:
         count *= 2
     return count * H
 

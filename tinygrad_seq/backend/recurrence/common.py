@@ -23,11 +23,10 @@ One tanh serves all gates of a step, since σ is a tanh: its inner ½ is folded 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy
+from ..memory import keep_freed_memory
 
 Array: TypeAlias = Any
 
@@ -75,21 +74,9 @@ def after_each(states: Array, reverse: bool) -> Array:
     return states[:-1] if reverse else states[1:]
 
 
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Let the C library keep what a step frees for the next step, once for the process.
-
-    glibc gives freed blocks of more than a threshold back to the system, and a training step then
-    spends a fifth of its time on page faults. Freeing one large block raises the threshold, up to
-    32 MiB; the block is never touched, so this takes no time and no memory.
-    """
-    block = numpy.empty(31 << 20, numpy.uint8)
-    del block
-
-
 def room_for(np: Any, x: Array, first: Array | None, size: int, reverse: bool) -> Array:
     """Room for the states ``(T+1, N, size)``, with the first in its place."""
-    _keep_freed_memory()
+    keep_freed_memory()
     states = np.empty((x.shape[0] + 1, x.shape[1], size), x.dtype)
     states[-1 if reverse else 0] = 0 if first is None else first
     return states

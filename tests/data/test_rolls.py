@@ -1,0 +1,154 @@
+"""Piano rolls: the public formats and our own, nothing lost; what is no piano roll is named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_seq as ts
+from tinygrad_seq.data import pad_sequences, read_rolls, save_rolls
+
+NAMES = {"train": "traindata", "valid": "validdata", "test": "testdata"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rolls")
+
+
+def drawn(lengths: list[int], seed: int = 0) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [(rng.random((length, 88)) < 0.05).astype(np.uint8) for length in lengths]
+
+
+def objects(pieces: list[Any]) -> Any:
+    """An object array (1, N), as MATLAB's cell arrays are read."""
+    array = np.empty((1, len(pieces)), dtype=object)
+    array[0, :] = pieces
+    return array
+
+
+def assert_same(found: list[Any], pieces: list[Any]) -> None:
+    assert len(found) == len(pieces)
+    for one, other in zip(found, pieces, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == ts.default_dtype()
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(list(NAMES)),
+        st.lists(st.integers(1, 6), min_size=1, max_size=4),
+        min_size=1,
+    )
+)
+def test_every_format_gives_the_pieces_again(folder: Path, lengths: dict[str, list[int]]) -> None:
+    rolls = {split: drawn(given, len(split)) for split, given in lengths.items()}
+    save_rolls(folder / "ours.npz", rolls)
+    found = read_rolls(folder / "ours.npz")
+    assert list(found) == [split for split in NAMES if split in rolls]
+    for split, pieces in rolls.items():
+        assert_same(found[split], pieces)
+
+    public = {NAMES[split]: objects(pieces) for split, pieces in rolls.items()}
+    np.savez(folder / "public.npz", **public)
+    found = read_rolls(folder / "public.npz", allow_pickle=True)
+    for split, pieces in rolls.items():
+        assert_same(found[split], pieces)
+
+
+def test_matlab_files_of_the_public_sets_are_read(tmp_path: Path) -> None:
+    savemat = pytest.importorskip("scipy.io").savemat
+    rolls = {split: drawn([3, 5, 1], k) for k, split in enumerate(NAMES)}
+    contents = {NAMES[s]: objects([p.astype(float) for p in rolls[s]]) for s in NAMES}
+    savemat(tmp_path / "JSB_Chorales.mat", contents)
+    found = read_rolls(tmp_path / "JSB_Chorales.mat")
+    for split in NAMES:
+        assert_same(found[split], rolls[split])
+
+
+def test_pieces_of_one_length_may_be_one_array(tmp_path: Path) -> None:
+    pieces = drawn([4, 4, 4])
+    np.savez(tmp_path / "rolls.npz", train=np.array(pieces))
+    assert_same(read_rolls(tmp_path / "rolls.npz")["train"], pieces)
+
+
+def test_pieces_are_ready_for_a_net(tmp_path: Path) -> None:
+    save_rolls(tmp_path / "rolls.npz", {"train": drawn([9, 4])})
+    batch, lengths = pad_sequences(read_rolls(tmp_path / "rolls.npz")["train"])
+    assert batch.shape == (9, 2, 88)
+    h, _ = ts.nn.LSTM(88, 5)(batch, lengths=lengths)
+    assert (h.detach().numpy()[4:, 1] == 0).all()
+
+
+def test_pickles_are_not_read_unless_asked(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (pytest.fail, ("a pickle was run",))
+
+    array = np.empty(1, dtype=object)
+    array[0] = Trap()
+    np.savez(tmp_path / "trap.npz", train=array)
+    with pytest.raises(ValueError, match="can run any code: if you trust"):
+        read_rolls(tmp_path / "trap.npz")
+
+
+def test_what_is_no_piano_roll_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rolls.npz"
+    good, wide = drawn([3])[0], np.zeros((3, 4))
+    two, gap = good.astype(float), good.astype(float)
+    two[1, 7], gap[2, 3] = 2, np.nan
+    for content, message in [
+        ({"train": np.array([1.0])}, r"object array of pieces \(T, 88\), .* got float64 of"),
+        ({"music": good}, r"holds \['music'\]; expected train, valid and test"),
+        ({"train": objects([good, wide])}, r"train\[1\]: .* \(T, 88\), T ≥ 1; got \(3, 4\)"),
+        ({"train": objects([good[:0]])}, r"train\[0\]: .* got \(0, 88\)"),
+        ({"validdata": objects([good, two])}, r"\[1\]: .* got 2.0 at step 1, column 7"),
+        ({"test": objects([gap])}, r"test\[0\]: .* got nan at step 2, column 3"),
+        ({"train": objects(["abc"])}, r"train\[0\]: .* got \(\)"),
+        ({"train": good, "train_lengths": [1, 1]}, "sum up to its rows"),
+        ({"train": good, "train_lengths": [4, -1]}, "must be positive integers"),
+        ({"train": good, "train_lengths": [1.5, 1.5]}, "must be positive integers"),
+    ]:
+        np.savez(path, **content)
+        with pytest.raises(ValueError, match=message):
+            read_rolls(path, allow_pickle=True)
+    for rolls, message in [
+        ({}, r"for train, valid or test; got \[\]"),
+        ({"music": [good]}, r"got \['music'\]"),
+        ({"train": []}, "train has no pieces"),
+        ({"train": [good, wide]}, r"train\[1\]: expected a piano roll"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            save_rolls(path, rolls)
+    with pytest.raises(ValueError, match=r"writes \.npz files; got rolls\.mat"):
+        save_rolls("rolls.mat", {"train": [good]})
+
+
+def test_damaged_files_get_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("scipy.io")
+    path = tmp_path / "rolls.npz"
+    save_rolls(path, {"train": drawn([50])})
+    whole = path.read_bytes()
+    middle = whole[:200] + b"\x00" * 60 + whole[260:]
+    for content in (b"", b"no archive", whole[:-30], middle):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"rolls\.npz"):
+            read_rolls(path)
+    for name in ("absent.npz", "absent.mat"):
+        with pytest.raises(FileNotFoundError):
+            read_rolls(tmp_path / name)
+    with pytest.raises(ValueError, match=r"reads \.mat and \.npz files"):
+        read_rolls("rolls.mid")
+    (tmp_path / "rolls.mat").write_bytes(b"nothing of the kind" * 20)
+    with pytest.raises(ValueError, match="cannot be read as a"):
+        read_rolls(tmp_path / "rolls.mat")
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(ImportError, match="pip install scipy"):
+        read_rolls(tmp_path / "rolls.mat")

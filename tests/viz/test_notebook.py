@@ -1,0 +1,105 @@
+"""What a notebook and a terminal show of tensors and modules."""
+
+import re
+import xml.etree.ElementTree as xml
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from nets import Tagger
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn
+from tinygrad_seq.html import colour, statistics
+
+shapes = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=40)
+names = st.text(st.characters(exclude_categories=["C"]), max_size=10)  # XML has no control codes
+dtypes = st.sampled_from(["float32", "float64", "float16", "int64", "bool"])
+
+
+@given(dtypes.flatmap(lambda dtype: arrays.arrays(dtype, shapes)), names)
+def test_any_tensor_is_well_formed_and_the_same_each_time(array, name):
+    t = ts.tensor(array, name=name)
+    page = t._repr_html_()
+    assert page == ts.tensor(array.copy(), name=name)._repr_html_()
+    root = xml.fromstring(page)  # raises where a bracket is open
+    cells = root.findall(".//{http://www.w3.org/2000/svg}rect")
+    rows, columns = np.atleast_2d(np.empty(array.shape[-2:])).shape
+    assert len(cells) == (min(rows, 24) * min(columns, 24) if array.size else 0)
+    if array.size:
+        assert f"{array.dtype}{list(array.shape)}" in page
+
+
+@given(arrays.arrays("float64", arrays.array_shapes(max_dims=2, max_side=5)))
+def test_statistics(array):
+    found = statistics(array)
+    finite = array[np.isfinite(array)]
+    assert int(found["NaN"]) == np.isnan(array).sum()
+    assert int(found["Inf"]) == np.isinf(array).sum()
+    if finite.size:
+        assert found["min"] == f"{finite.min():.4g}"
+        assert found["max"] == f"{finite.max():.4g}"
+    else:
+        assert "mean" not in found
+
+
+def test_colours_are_one_scale():
+    assert colour(0.0, 1.0) == "#f7f7f7"
+    assert colour(1.0, 1.0) == "#e66101"
+    assert colour(-1.0, 1.0) == "#2166ac"
+    assert colour(float("nan"), 1.0) == colour(float("inf"), 1.0) == "#111111"
+    greens = [int(colour(v, 1.0)[3:5], 16) for v in np.linspace(0, 1, 9)]
+    assert greens == sorted(greens, reverse=True)
+
+
+def test_hostile_names_are_escaped():
+    t = ts.tensor(1.0, name="</code><script>alert(1)</script>")
+    assert "<script" not in t._repr_html_()
+
+    class Evil(nn.Module):
+        def extra_repr(self):
+            return "<script>alert(1)</script>"
+
+    model = nn.Sequential()
+    setattr(model, "<img src=x>", Evil())
+    assert "<script" not in model._repr_html_()
+    assert "<img" not in model._repr_html_()
+
+
+def test_a_large_tensor_fits_a_line():
+    x = ts.tensor(np.zeros((35, 20, 64), "f4"), requires_grad=True)
+    assert repr(x) == "Tensor(float32[35, 20, 64], requires_grad=True)"
+    assert repr(ts.tanh(x)) == "Tensor(float32[35, 20, 64], from=tanh)"
+    assert repr(ts.zeros((0, 3))) == "Tensor([], dtype=float32, shape=(0, 3))"
+    assert repr(ts.tensor([1.0, 2.0])) == "Tensor([1., 2.], dtype=float32)"
+
+
+def rows_of(page):
+    lines = re.findall(r"<tr>(?:<td.*?</td>)+</tr>", page)
+    return [re.sub(r"<[^>]*>", " ", line).split() for line in lines]
+
+
+def test_a_module_shows_its_tree_with_parameters_and_bytes():
+    rows = rows_of(Tagger()._repr_html_())
+    assert [row[0] for row in rows] == ["Tagger()", "embed", "rnn", "cell", "head"]
+    assert rows[0][-2:] == ["43", "172"]
+    assert [int(row[-2]) for row in rows[1:]] == [14, 21, 21, 8]
+
+
+def test_a_shared_parameter_counts_once():
+    class Tied(nn.Module):
+        def __init__(self):
+            self.embed = nn.Embedding(5, 3)
+            self.head = nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+    rows = rows_of(Tied()._repr_html_())
+    assert [row[-2:] for row in rows] == [["15", "60"]] * 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bytes_are_those_of_the_dtype(dtype):
+    size = np.dtype(dtype).itemsize
+    assert rows_of(nn.Linear(2, 2).astype(dtype)._repr_html_())[0][-1] == str(6 * size)

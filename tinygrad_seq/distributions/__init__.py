@@ -1,0 +1,16 @@
+"""Floor 4: distributions to sample from, and to differentiate through.
+
+| family        | values      | parameters              | gradient through a sample      |
+|---------------|-------------|-------------------------|--------------------------------|
+| `Normal`      | ℝ           | `loc`, `scale`          | `rsample`: reparameterised     |
+| `Bernoulli`   | 0, 1        | `probs` or `logits`     | none: weigh by `log_prob`      |
+| `Categorical` | 0 .. C-1    | `probs` or `logits`     | none: weigh by `log_prob`      |
+
+Every number drawn comes from the library's generator: ``ts.manual_seed`` repeats it.
+"""
+
+from .base import Distribution, kl_divergence
+from .discrete import Bernoulli, Categorical
+from .normal import Normal
+
+__all__ = ["Bernoulli", "Categorical", "Distribution", "Normal", "kl_divergence"]

@@ -1,0 +1,144 @@
+"""What the families share, and what they ask of their arguments."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import backend_of
+from ..tensor import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Distribution(ABC):
+    """A batch of independent distributions of one family; ``batch_shape`` says how many.
+
+    Attributes:
+        batch_shape: The shape of the parameters, broadcast together.
+    """
+
+    batch_shape: Shape
+
+    @abstractmethod
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Values ``(*sample_shape, *batch_shape)``, off the graph."""
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Values ``(*sample_shape, *batch_shape)`` through which gradients reach the parameters.
+
+        Raises:
+            NotImplementedError: the values are discrete: they jump where the parameters move.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no reparameterised sample, for its values jump: use "
+            "sample(), and for the gradient of an expectation E f(x) the score function, "
+            "(f(x).detach() * d.log_prob(x)).mean()"
+        )
+
+    @abstractmethod
+    def log_prob(self, value: Any) -> Tensor:
+        """ln of the probability, or density, of values that broadcast with ``batch_shape``."""
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """-E ln p(x), in nats ``(*batch_shape)``."""
+
+    @abstractmethod
+    def _kl(self, other: Any) -> Tensor:
+        """KL(self ‖ other), in closed form."""
+
+
+def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
+    """KL(p ‖ q) = E_p ln(p(x) / q(x)) ≥ 0, in nats and closed form; batches broadcast.
+
+    ∞ where p has values that q rules out.
+
+    Args:
+        p: From here the values come.
+        q: Of the same family.
+
+    Raises:
+        TypeError: they are of different families, for which no closed form is known here.
+        ValueError: their batches, or numbers of classes, do not fit.
+    """
+    if type(p) is not type(q) or not isinstance(p, Distribution):
+        raise TypeError(
+            f"kl_divergence needs two distributions of one family; got {type(p).__name__} and "
+            f"{type(q).__name__}: estimate it as the mean of p.log_prob(x) - q.log_prob(x) over "
+            "samples x of p"
+        )
+    _broadcast(f"kl_divergence of {type(p).__name__}", p=p.batch_shape, q=q.batch_shape)
+    return p._kl(q)
+
+
+def parameters(owner: str, **given: Any) -> tuple[Tensor, ...]:
+    """Parameters as floating tensors of one dtype; Python numbers take that of the others."""
+    strong = [v.dtype for v in given.values() if hasattr(v, "dtype") and not isinstance(v, float)]
+    floating = [dtype for dtype in strong if dtype.kind == "f"]
+    dtype = np.result_type(*floating) if floating else None
+    made = []
+    for name, value in given.items():
+        tensor = value if isinstance(value, Tensor) else Tensor(value)
+        if tensor.dtype.kind == "b":
+            raise TypeError(f"{owner} expects numbers for {name}; got booleans")
+        if tensor.dtype.kind != "f" or (dtype is not None and tensor.dtype != dtype):
+            tensor = Tensor.astype(tensor, dtype or Tensor(0.0).dtype)
+        require(owner, name, "without NaN", tensor, ~np.isnan(host(tensor)))
+        made.append(tensor)
+    _broadcast(owner, **{name: t.shape for name, t in zip(given, made, strict=True)})
+    return tuple(made)
+
+
+def require(owner: str, name: str, wanted: str, tensor: Tensor, fine: Any) -> None:
+    """Raise a ValueError that names the first element that is not fine."""
+    if not fine.all():
+        where = tuple(int(i) for i in np.argwhere(~fine)[0])
+        at = f" at index {where}" if where else ""
+        raise ValueError(f"{owner} expects {name} {wanted}; got {host(tensor)[where]}{at}")
+
+
+def host(tensor: Any) -> np.ndarray[Any, Any]:
+    """The values of a tensor on the host."""
+    data = tensor.data if isinstance(tensor, Tensor) else tensor
+    return backend_of(data).to_host(data)
+
+
+def shape_of(sample_shape: Any) -> Shape:
+    """A shape given as an int or as a tuple of them."""
+    given = sample_shape if isinstance(sample_shape, tuple | list) else (sample_shape,)
+    try:
+        shape = tuple(operator.index(n) for n in given)
+    except TypeError:
+        raise TypeError(f"sample_shape is made of integers; got {sample_shape!r}") from None
+    if any(n < 0 for n in shape):
+        raise ValueError(f"sample_shape is made of sizes from 0 on; got {shape}")
+    return shape
+
+
+def value_for(owner: str, value: Any, batch_shape: Shape) -> Any:
+    """A value to take the probability of: an array or tensor that fits the batch, not NaN."""
+    value = value if isinstance(value, Tensor) else Tensor(value)
+    _broadcast(f"{owner}.log_prob", value=value.shape, batch=batch_shape)
+    if value.dtype.kind == "f":
+        require(f"{owner}.log_prob", "a value", "without NaN", value, ~np.isnan(host(value)))
+    return value
+
+
+def mean_difference(p: Tensor, log_p: Tensor, log_q: Any = 0) -> Tensor:
+    """p (ln p - ln q), and 0 where p = 0 though the logs may be infinite there."""
+    never = host(p) == 0
+    result: Tensor = p * (ops.where(never, 0, log_p) - ops.where(never, 0, log_q))
+    return result
+
+
+def _broadcast(owner: str, **shapes: Shape) -> Shape:
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{owner}: shapes do not broadcast together: {listed}") from None

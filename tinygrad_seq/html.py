@@ -1,0 +1,109 @@
+"""How tensors and modules look in a notebook: HTML without scripts, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+import numpy
+
+from .backend import backend_of
+
+CELLS = 24  # rows and columns of a heat map, at most
+SIDE = 10  # of a cell, in pixels
+# Blue below zero, orange above, told apart by all kinds of colour vision; light is near zero.
+NEGATIVE, POSITIVE, MIDDLE = (33, 102, 172), (230, 97, 1), (247, 247, 247)
+NOT_FINITE = "#111111"
+
+
+def tensor_html(array: Any, words: Iterable[str] = ()) -> str:
+    """An array's shape, dtype, statistics and a small heat map.
+
+    Args:
+        array: What to show, of any library.
+        words: What else to say in the headline, as text.
+    """
+    host = backend_of(array).to_host(array)
+    head = " ".join([f"{host.dtype}{list(host.shape)}", *words])
+    table = "".join(f"<td>{name} {value}</td>" for name, value in statistics(host).items())
+    return (
+        f"<div><code>Tensor {escape(head)}</code>"
+        f"<table><tr>{table}</tr></table>{heat_map(host)}</div>"
+    )
+
+
+def statistics(host: numpy.ndarray[Any, Any]) -> dict[str, str]:
+    """Smallest, mean and largest of the finite values, and how many are NaN or infinite."""
+    values = host.astype(float, copy=False).ravel()
+    finite = values[numpy.isfinite(values)]
+    found = {}
+    if finite.size:
+        with numpy.errstate(over="ignore"):
+            mean = float(numpy.mean(finite))
+        found = {
+            "min": f"{finite.min():.4g}",
+            "mean": f"{mean:.4g}",
+            "max": f"{finite.max():.4g}",
+        }
+    nan = int(numpy.isnan(values).sum())
+    return found | {"NaN": str(nan), "Inf": str(values.size - finite.size - nan)}
+
+
+def heat_map(host: numpy.ndarray[Any, Any]) -> str:
+    """The last two axes as coloured cells (the first of everything else), evenly sampled."""
+    if not host.size:
+        return ""
+    plane = numpy.atleast_2d(host[(0,) * max(0, host.ndim - 2)]).astype(float)
+    rows, columns = (_sample(n) for n in plane.shape)
+    cells = plane[numpy.ix_(rows, columns)]
+    finite = numpy.abs(cells[numpy.isfinite(cells)])
+    top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    rects = "".join(
+        f'<rect x="{SIDE * x}" y="{SIDE * y}" width="{SIDE}" height="{SIDE}" '
+        f'fill="{colour(value, top)}"/>'
+        for y, line in enumerate(cells.tolist())
+        for x, value in enumerate(line)
+    )
+    width, height = SIDE * len(columns), SIDE * len(rows)
+    shown = f"{len(rows)} of {plane.shape[0]} rows, {len(columns)} of {plane.shape[1]} columns"
+    first = " of the first matrix" if host.ndim > 2 else ""
+    label = f"{shown}{first}; blue to orange is {-top:.4g} to {top:.4g}, black is NaN or Inf"
+    return (
+        f'<svg role="img" aria-label="{label}" width="{width}" height="{height}" '
+        f'xmlns="http://www.w3.org/2000/svg"><title>{label}</title>{rects}</svg>'
+    )
+
+
+def colour(value: float, top: float) -> str:
+    """The colour of a value on the scale from -top to top."""
+    if not numpy.isfinite(value):
+        return NOT_FINITE
+    end = POSITIVE if value > 0 else NEGATIVE
+    share = min(1.0, abs(value) / top)
+    parts = (round(m + share * (e - m)) for m, e in zip(MIDDLE, end, strict=True))
+    return "#" + "".join(f"{part:02x}" for part in parts)
+
+
+def tree_html(rows: Iterable[tuple[int, str, str, int, int]]) -> str:
+    """A tree of modules as a table.
+
+    Args:
+        rows: For each: depth, name, what it is, how many parameters it has, and their bytes.
+    """
+    lines = "".join(
+        f'<tr><td style="text-align:left;padding-left:{1 + depth * 1.5}em">{escape(name)}</td>'
+        f'<td style="text-align:left"><code>{escape(what)}</code></td>'
+        f"<td>{count:,}</td><td>{size:,}</td></tr>"
+        for depth, name, what, count, size in rows
+    )
+    return (
+        "<table><thead><tr><th>name</th><th>module</th><th>parameters</th><th>bytes</th></tr>"
+        f"</thead><tbody>{lines}</tbody></table>"
+    )
+
+
+def _sample(count: int) -> list[int]:
+    """At most ``CELLS`` positions of so many, the first and the last among them."""
+    shown = min(count, CELLS)
+    return [k * (count - 1) // max(1, shown - 1) for k in range(shown)]

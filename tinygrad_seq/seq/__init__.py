@@ -1,0 +1,49 @@
+"""Floor 5: what is done with sequences: gradients through time, hidden Markov sums, writing."""
+
+from . import hmm
+from .beam import Hypothesis, beam_search, select
+from .bptt import bptt
+from .context import ContextState, at_each_step
+from .encoder_decoder import EncoderDecoder
+from .feedback import FeedbackCell, teacher_forcing
+from .generation import (
+    after,
+    coin,
+    end_symbol,
+    generate,
+    greedy,
+    sample,
+    temperature,
+    top_k,
+    top_p,
+    written,
+)
+from .rtrl import RTRL
+from .truncation import Full, Randomised, Truncated
+
+__all__ = [
+    "RTRL",
+    "ContextState",
+    "EncoderDecoder",
+    "FeedbackCell",
+    "Full",
+    "Hypothesis",
+    "Randomised",
+    "Truncated",
+    "after",
+    "at_each_step",
+    "beam_search",
+    "bptt",
+    "coin",
+    "end_symbol",
+    "generate",
+    "greedy",
+    "hmm",
+    "sample",
+    "select",
+    "teacher_forcing",
+    "temperature",
+    "top_k",
+    "top_p",
+    "written",
+]

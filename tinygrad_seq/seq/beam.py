@@ -1,0 +1,150 @@
+"""Beam search: the sequences of highest probability that a model can write, or nearly."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import ops
+from ..autograd import no_grad
+from ..nn.unrollable import each
+from .generation import NOTHING, Array, Step, largest, possible, scored, starting
+
+
+class Hypothesis(NamedTuple):
+    """A sequence that beam search found."""
+
+    tokens: Array
+    """Its tokens ``(T,)``, int64; the last is the end symbol, unless the length ran out."""
+    log_prob: float
+    """Σ log p(y_t | y_1 … y_{t-1})."""
+    score: float
+    """log_prob / T^α."""
+
+
+def beam_search(
+    step: Step,
+    tokens: Any,
+    state: Any = None,
+    *,
+    width: int,
+    length: int,
+    end: int | None = None,
+    alpha: float = 0.0,
+) -> list[list[Hypothesis]]:
+    """Keep the best sequences of each length, and go on from these alone.
+
+        score(y_1 … y_T) = Σ_t log p(y_t | y_1 … y_{t-1}) / T^α
+
+    At each step every sequence in the beam is followed by every token, and the best by log p are
+    kept. One that ends leaves the beam, which from then on is narrower by one, and is kept: so a
+    beam of width 1 is the greedy choice, and one as wide as there are sequences finds the best.
+
+    Args:
+        step: ``(tokens (R,), state) -> (scores (R, V), state)``, as for :func:`generate`, of any
+            number R of sequences; log p is the log-softmax of its scores.
+        tokens: What the first step reads ``(N,)``, for N searches side by side.
+        state: What the first step is given: None, an array, or nested tuples of them. **The batch
+            is the axis before the last of every part**, as in ``(N, H)``, ``(L*D, N, H)`` and
+            ``(S, N, K)``, or its only axis; a part that has none, such as a number, is the same
+            for all.
+        width: B, how many sequences are kept.
+        length: At most so many tokens.
+        end: The token that ends a sequence; None if there is none.
+        alpha: α, how much a longer sequence is forgiven: 0 compares log p, 1 the mean per token.
+
+    Returns:
+        For each of the N searches, at most B hypotheses, the best score first.
+
+    Raises:
+        TypeError: tokens are not integers, or the step does not return a pair.
+        ValueError: a shape does not fit; scores are NaN or +∞, or all of a sequence are -∞.
+
+    Source: Sutskever et al. 2014, 3.2; length normalisation: Wu et al. 2016, 7.
+    """
+    tokens = starting(tokens)
+    for name, value in (("width", width), ("length", length)):
+        if operator.index(value) < 1:
+            raise ValueError(f"beam_search expects {name} of at least 1; got {value}")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"beam_search expects alpha of at least 0; got {alpha}")
+    end = NOTHING if end is None else operator.index(end)
+
+    finished: list[list[Hypothesis]] = [[] for _ in tokens]
+    search = np.arange(len(tokens))  # of each row in the beam, which search it belongs to
+    log_p = np.zeros(len(tokens))
+    history = np.empty((len(tokens), 0), np.int64)
+    with no_grad():
+        for t in range(length):
+            scores, state = scored(step, tokens, state)
+            scores = possible(scores, np.ones(len(tokens), bool)).astype(np.float64)
+            rows, tokens, log_p = _followers(
+                log_p[:, None] + ops.log_softmax(scores),
+                search,
+                [width - len(found) for found in finished],
+            )
+            search, history = search[rows], np.column_stack([history[rows], tokens])
+            done = (tokens == end) | (t + 1 == length)
+            for row in np.flatnonzero(done):
+                score = float(log_p[row]) / (t + 1) ** alpha
+                finished[search[row]].append(Hypothesis(history[row], float(log_p[row]), score))
+            if done.all():
+                break
+            state = select(state, rows[~done], len(scores))
+            search, history, tokens, log_p = (a[~done] for a in (search, history, tokens, log_p))
+    return [sorted(found, key=lambda h: -h.score) for found in finished]
+
+
+def _followers(log_p: Array, search: Array, free: list[int]) -> tuple[Array, Array, Array]:
+    """The best continuations of each search.
+
+    Args:
+        log_p: Of each row in the beam followed by each token ``(R, V)``.
+        search: Which search each row belongs to ``(R,)``, ascending.
+        free: How many continuations each search has room for.
+
+    Returns:
+        (row, token, log p) of the continuations, by search, the best first.
+    """
+    parts = []
+    for n in np.unique(search):
+        first, beyond = np.searchsorted(search, [n, n + 1])
+        flat = log_p[first:beyond].reshape(1, -1)
+        best = np.flatnonzero(largest(flat, free[n]) & (flat > -np.inf))
+        best = best[np.argsort(-flat[0, best], kind="stable")]
+        row, token = np.divmod(best, log_p.shape[1])
+        parts.append((row + first, token, flat[0, best]))
+    rows, tokens, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return rows, tokens, values
+
+
+def select(state: Any, rows: Any, batch: int) -> Any:
+    """Some sequences of a batched state, in any order, also several times.
+
+    Args:
+        state: None, an array, or nested tuples of them. The batch is the axis before the last of
+            every part, or its only axis; a part without axes belongs to all sequences.
+        rows: Which sequences, integers.
+        batch: N, the size of that axis.
+
+    Raises:
+        ValueError: that axis of a part has another size.
+    """
+
+    def of(part: Any) -> Any:
+        shape = getattr(part, "shape", ())
+        if not shape:
+            return part
+        axis = max(len(shape) - 2, 0)
+        if shape[axis] != batch:
+            raise ValueError(
+                f"the batch of {batch} sequences is the axis before the last of every part of a "
+                f"state, as in (N, H) and (L*D, N, H), or its only axis; got a part of shape "
+                f"{shape}"
+            )
+        return ops.take(part, rows, axis=axis)
+
+    return each(of, state)

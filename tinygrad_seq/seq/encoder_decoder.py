@@ -1,0 +1,134 @@
+"""Encoder and decoder: a sequence is read, and another, of another length, is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..nn import GRU, Attention, Embedding, Linear, Module
+from ..nn.checks import integers, positive
+from ..nn.layers import RecurrentLayer
+from ..nn.recurrent import valid_steps
+from ..tensor import Tensor
+from .context import ContextState
+
+
+class EncoderDecoder(Module):
+    """The probability of a target sequence, given a source sequence of another length.
+
+        keys k_1 … k_S, last state C = bidirectional encoder(x_1 … x_S)
+        h_0 = tanh(W C + b),    h_t = decoder(y_{t-1}, h_{t-1})
+        p(y_t | y_1 … y_{t-1}, x) = softmax(W_s h_t + b_s)
+
+    With attention, the decoder looks back at every step of the source:
+
+        c_t = attention(h_t, k_1 … k_S),    h̃_t = tanh(W_c [c_t, h_t] + b_c),    in place of h_t
+
+    What is fed back to the decoder is y alone, so with the right y given (teacher forcing) all
+    steps of the training are computed at once. To write, give :meth:`step` and the state that
+    :meth:`encode` gives to :func:`generate` or :func:`beam_search`:
+
+        seq.beam_search(model.step, starts, model.encode(source, lengths), width=5, ...)
+
+    Args:
+        source_size: Number of source tokens.
+        target_size: Number V of target tokens.
+        embedding_size: Of the vectors of tokens, on either side.
+        hidden_size: H, even: H units in the decoder, H/2 in each direction of the encoder.
+        attention: A module for queries and keys of size H, such as ``nn.DotAttention()`` or
+            ``nn.AdditiveAttention(H, H, A)``; None to see the source in h_0 alone.
+        layer: Which recurrent layer, such as ``nn.GRU`` or ``nn.LSTM``.
+
+    Source: Deep Learning, 10.4; Sutskever et al. 2014; attention: Bahdanau et al. 2015, placed
+    after the decoder as in Luong et al. 2015, eq. 5-7.
+    """
+
+    def __init__(
+        self,
+        source_size: int,
+        target_size: int,
+        embedding_size: int,
+        hidden_size: int,
+        attention: Attention | None = None,
+        layer: type[RecurrentLayer] = GRU,
+    ) -> None:
+        if positive("EncoderDecoder", "hidden_size", hidden_size) % 2:
+            raise ValueError(
+                f"EncoderDecoder expects an even hidden_size, half for each direction of the "
+                f"encoder; got {hidden_size}"
+            )
+        if attention is not None and not isinstance(attention, Attention):
+            raise TypeError(f"EncoderDecoder expects an nn.Attention or None; got {attention!r}")
+        make: Any = layer
+        self.source = Embedding(source_size, embedding_size)
+        self.encoder = make(embedding_size, hidden_size // 2, bidirectional=True)
+        self.target = Embedding(target_size, embedding_size)
+        self.decoder = make(embedding_size, hidden_size)
+        self.start = ContextState(hidden_size, self.decoder)
+        self.attention = attention
+        self.combine = None if attention is None else Linear(2 * hidden_size, hidden_size)
+        self.read = Linear(hidden_size, target_size)
+
+    def encode(self, source: Any, lengths: Any = None) -> Any:
+        """Read the source.
+
+        Args:
+            source: Token ids ``(S, N)``.
+            lengths: Length of each ``(N,)``; what stands past it has no effect.
+
+        Returns:
+            The state that :meth:`step` starts from: (state of the decoder, keys ``(S, N, H)``,
+            which of them to look at ``(S, N, 1)``), or without attention the first alone. N is
+            the axis before the last of every part, so that beams can be chosen from it.
+        """
+        source = integers("EncoderDecoder", "source tokens", source)
+        if source.ndim != 2 or not len(source):
+            raise ValueError(
+                f"EncoderDecoder reads token ids (S, N), S at least 1; got shape {source.shape}"
+            )
+        valid = valid_steps(lengths, None, (*source.shape, 1))
+        if valid is None:
+            valid = np.ones(source.shape, bool)
+        keys, last = self.encoder(self.source(np.where(valid, source, 0)), mask=valid)
+        h = last[0] if isinstance(last, tuple) else last
+        start = self.start(ops.concatenate(ops.unstack(h), axis=-1))
+        return start if self.attention is None else (start, keys, valid[..., None])
+
+    def forward(self, source: Any, target: Any, lengths: Any = None) -> Tensor:
+        """Scores of every next token, given the right tokens before it (teacher forcing).
+
+        Args:
+            source: Token ids ``(S, N)``.
+            target: y_0 … y_{T-1}, ids ``(T, N)``: the start symbol, then the target without its
+                last. Padding at the end has no effect on the scores before it.
+            lengths: Lengths of the sources ``(N,)``.
+
+        Returns:
+            Scores ``(T, N, V)`` of y_1 … y_T.
+        """
+        return self._scores(target, self.encode(source, lengths))[0]
+
+    def weights(self, source: Any, target: Any, lengths: Any = None) -> Tensor:
+        """Where attention looks at each step: a ``(T, N, S)``; arguments as for :meth:`forward`."""
+        weights = self._scores(target, self.encode(source, lengths))[1]
+        if weights is None:
+            raise ValueError("this EncoderDecoder was built without attention: it has no weights")
+        return weights
+
+    def step(self, tokens: Any, state: Any) -> tuple[Tensor, Any]:
+        """Read one token of each sequence: ids ``(N,)`` -> (scores ``(N, V)``, state)."""
+        scores, _, state = self._scores(np.asarray(tokens)[None], state)
+        return scores[0], state
+
+    def _scores(self, target: Any, state: Any) -> tuple[Tensor, Tensor | None, Any]:
+        """Scores, weights of attention, and the state after."""
+        if self.attention is None or self.combine is None:
+            h, state = self.decoder(self.target(target), state)
+            return self.read(h), None, state
+        before, keys, valid = state
+        h, after = self.decoder(self.target(target), before)
+        context, weights = self.attention(h, keys, mask=valid[..., 0])
+        h = ops.tanh(self.combine(ops.concatenate([context, h], axis=-1)))
+        return self.read(h), weights, (after, keys, valid)

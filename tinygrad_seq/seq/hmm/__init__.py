@@ -1,0 +1,11 @@
+"""Hidden Markov recursions: hidden values behind what is observed, in logs throughout.
+
+:class:`Chain` answers every question about a chain from three tables: log P(h_1),
+log P(h_{t+1} | h_t) and the log-likelihoods log P(x_t | h_t), whatever they come from.
+:class:`HMM` has the tables as parameters, with symbols as observations.
+"""
+
+from .chain import Chain
+from .model import HMM
+
+__all__ = ["HMM", "Chain"]

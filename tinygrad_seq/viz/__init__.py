@@ -1,0 +1,32 @@
+"""Floor 6: look inside; print, draw and measure what is recorded."""
+
+from ..autograd.scope import Scope, at_step
+from .draw import to_dot, to_mermaid
+from .explorer import explore
+from .graph import Graph, Input, Leaf, Operation, Result, Saved, graph
+from .listing import listing
+from .plots import gradient_flow, hidden_states
+from .profile import Call, Row, profile
+from .trace import trace
+
+__all__ = [
+    "Call",
+    "Graph",
+    "Input",
+    "Leaf",
+    "Operation",
+    "Result",
+    "Row",
+    "Saved",
+    "Scope",
+    "at_step",
+    "explore",
+    "gradient_flow",
+    "graph",
+    "hidden_states",
+    "listing",
+    "profile",
+    "to_dot",
+    "to_mermaid",
+    "trace",
+]

@@ -1,0 +1,130 @@
+"""Fold a graph: what belongs together by time or by module, and how to say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from .graph import Graph, Input, Operation
+
+FOLDS = ("time", "module", None)
+"""How a graph can be folded; None is not at all."""
+
+
+class Group(NamedTuple):
+    """Operations that are shown as one.
+
+    Attributes:
+        path: The module that all of them lie in.
+        steps: Their time steps, in the order of execution; empty for those of no step.
+        operations: In execution order.
+    """
+
+    path: str
+    steps: tuple[int, ...]
+    operations: tuple[Operation, ...]
+
+
+def groups(graph: Graph, fold: str | None) -> list[Group]:
+    """The operations of a graph in groups.
+
+    Args:
+        graph: What to fold.
+        fold: ``"time"``: what runs one after another at one time step is a group, and so is what
+            runs one after another in one module at no step. These are in order: none depends on a
+            later one. ``"module"``: all that was recorded in a module, of all steps, is a group.
+            None: what runs one after another in one module at one step.
+
+    Raises:
+        ValueError: ``fold`` is none of these.
+    """
+    check_fold(fold)
+    if fold == "module":
+        by_path: dict[str, list[Operation]] = {}
+        for operation in graph.operations:
+            by_path.setdefault(operation.path, []).append(operation)
+        return [_group(members) for members in by_path.values()]
+
+    def key(operation: Operation) -> Any:
+        if fold == "time" and operation.step is not None:
+            return operation.step
+        return operation.path, operation.step
+
+    return [_group(tuple(run)) for _, run in groupby(graph.operations, key)]
+
+
+def check_fold(fold: Any) -> None:
+    """Raise unless ``fold`` is one of :data:`FOLDS`."""
+    if fold not in FOLDS:
+        raise ValueError(f'fold must be "time", "module" or None; got {fold!r}')
+
+
+def repeats(parts: Iterable[Group]) -> Iterator[list[Group]]:
+    """Groups that follow one another and do the same at different time steps, together."""
+    return (list(run) for _, run in groupby(parts, _alike))
+
+
+def _alike(group: Group) -> Any:
+    """Equal for groups that do the same."""
+    if not group.steps:
+        return group.operations[0].id
+    return tuple(
+        (o.name, o.results, o.path, o.settings, tuple((i.argument, i.wanted) for i in o.inputs))
+        for o in group.operations
+    )
+
+
+def _group(members: Sequence[Operation]) -> Group:
+    steps = dict.fromkeys(o.step for o in members if o.step is not None)
+    return Group(_common([o.path for o in members]), tuple(steps), tuple(members))
+
+
+def _common(paths: Sequence[str]) -> str:
+    """The module that all of these lie in."""
+    first, last = min(paths).split("."), max(paths).split(".")
+    count = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return ".".join(first[: min(len(first), len(last)) if count is None else count])
+
+
+def place(path: str, steps: Sequence[int]) -> str:
+    """A module and time steps in words: ``lstm.cell t=3``, ``lstm.cell t=0..5``."""
+    if not steps:
+        return path
+    first, last = steps[0], steps[-1]
+    when = f"t={first}" if len(steps) == 1 else f"t={first}..{last}"
+    return f"{path} {when}".strip()
+
+
+def kind(shape: Sequence[int], dtype: str) -> str:
+    """A dtype and a shape: ``float32[2, 3]``."""
+    return f"{dtype}{list(shape)}"
+
+
+def amount(count: int) -> str:
+    """Bytes in words, to three digits: ``24 B``, ``1.46 kB``, ``2.1 MB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
+
+
+def called(graph: Graph, source: int | None, slot: int | None = None) -> str:
+    """What a listing calls a result or a leaf: ``%3``, ``%3[1]``, ``lstm.weight_ih_l0``."""
+    if source is None:
+        return "const"
+    if source >= len(graph.operations):
+        return one_line(graph.leaves[source - len(graph.operations)].name)
+    return f"%{source}" if slot is None else f"%{source}[{slot}]"
+
+
+def argument(graph: Graph, given: Input) -> str:
+    """An argument as it is read: where it came from, or its value."""
+    return given.value if given.value is not None else called(graph, given.source, given.slot)
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and other control characters."""
+    return "".join(c if c.isprintable() else " " for c in text)
