@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-import course
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts

@@ -2,7 +2,7 @@
 
     python examples/02_patterns.py
 
-Deep Learning 10.2, fig. 10.3 to 10.5:
+Deep Learning 10.2, fig. 10.3 to 10.5; teacher forcing 10.2.1:
 
 A. recurrence between hidden units, an output at each step:      h_t = f(x_t, h_{t-1}), o_t = V h_t
 B. recurrence from the output to the next hidden units:          o_t = V tanh(W x_t + R o_{t-1})
@@ -15,7 +15,7 @@ scheduled sampling (Bengio et al. 2015): the truth with a probability that falls
 Parity: was the number of ones up to now odd? The output before and the new bit tell, so B learns
 at once. C could hold the answer as A does, but the one error at the end does not teach it.
 Echo: say the bit of two steps ago. No output tells the bit of one step ago, so B cannot remember
-it, however long it trains (DL 10.2.1).
+it, however long it trains.
 Track: a position, from noisy moves and noisier readings of it. Forced, B learns to trust the output
 before, which in training is the truth and in use is not: its errors pile up. What is best is known
 here, the Kalman filter.
@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import course
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -193,14 +193,15 @@ def draw_bits(axes, right: dict[str, tuple[float, float]]) -> None:
         bars = axes.bar(
             np.arange(2) + 0.2 * (k - 1.5), shares, 0.18, color=COLORS[pattern], label=pattern
         )
-        axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    axes.axhline(0.5, color="0.4", linestyle="--", linewidth=1, label="chance")
-    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.4))
+        axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
+    axes.axhline(0.5, **course.BASELINE, label="chance")
+    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.35))
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.set(
         ylabel=f"right bits at step {STEPS[echo]}, running free",
         title="Can the answer be remembered?",
     )
-    axes.legend(ncols=3, loc="upper center", fontsize=9)
+    axes.legend(ncols=3, loc="upper center")
 
 
 def draw_errors(axes, errors: dict[str, np.ndarray], best: np.ndarray) -> None:
@@ -208,10 +209,11 @@ def draw_errors(axes, errors: dict[str, np.ndarray], best: np.ndarray) -> None:
     steps = np.arange(1, len(best) + 1)
     for pattern, error in errors.items():
         axes.plot(steps, error, color=COLORS[pattern], label=pattern)
-    axes.plot(steps, best, "--", color="0.4", label="Kalman filter (best)")
+    axes.plot(steps, best, **course.BASELINE, label="Kalman filter (best)")
     axes.set(xlabel="step t", ylabel="error of the position (RMS)", ylim=(0, None))
+    axes.set_xticks(steps[3::4])
     axes.set_title("Track, running free: errors after forcing pile up")
-    axes.legend(fontsize=9)
+    axes.legend()
 
 
 if __name__ == "__main__":

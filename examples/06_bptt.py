@@ -2,8 +2,9 @@
 
     python examples/06_bptt.py
 
-The task needs a long memory: at each step a bit ±1 comes in, and the first one alone, which a flag
-marks, is asked for 30 steps later. All ways go over the same net by one function, seq.bptt:
+Deep Learning 10.2.2; d2l 9.7. The task needs a long memory: at each step a bit ±1 comes in, and the
+first one alone, which a flag marks, is asked for 30 steps later. All ways go over the same net by
+one function, seq.bptt:
 
 full        z_t = ∂h_t/∂w = ∂f/∂w + ∂f/∂h z_{t-1}, from the end back to the start (d2l 9.7.1)
 truncated   the gradient stops every τ = 15 steps, the state goes on (d2l 9.7.2)
@@ -27,7 +28,7 @@ import time
 import tracemalloc
 from typing import Any
 
-import course
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -186,9 +187,9 @@ def draw_losses(axes, losses: dict[str, list[float]]) -> None:
         else:
             means = np.convolve(curve, np.ones(20) / 20, "valid")
             axes.plot(np.arange(len(means)) + 20, means, color=COLORS[name], label=name)
-    axes.axhline(np.log(2), color="0.4", linestyle="--", linewidth=1)
+    axes.axhline(np.log(2), **course.BASELINE)
     axes.text(1, np.log(2), "chance", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
-    axes.set(xlabel="updates", ylabel="loss (nats)", ylim=(0, 1), title="Learning to recall")
+    axes.set(xlabel="updates", ylabel="loss, nats", ylim=(0, 1), title="Learning to recall")
     axes.legend(fontsize=8, loc="upper right", ncols=2)
 
 
@@ -210,7 +211,7 @@ def draw_memory(axes, lengths: tuple[int, ...], memory: dict[str, list[float]]) 
     """Peaks of memory along the length of the sequence."""
     for name, peaks in memory.items():
         axes.loglog(lengths, peaks, "o-", color=COLORS[name], label=name)
-    axes.set(xlabel="steps T", ylabel="peak of memory (KB)", title="Memory for one sequence")
+    axes.set(xlabel="steps T", ylabel="peak of memory, KB", title="Memory for one sequence")
     axes.legend(fontsize=8)
 
 
