@@ -110,7 +110,7 @@ def draw(history, baselines, cell, path):
             axes.text(1, bits, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom")
         axes.set(xlabel="epoch", ylabel="bits per character", xlim=(0.5, None))
         axes.set_title("A net that remembers, and n-grams")
-        axes.legend(loc="center right")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.92))
 
 
 class Run:

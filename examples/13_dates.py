@@ -161,7 +161,8 @@ def main(argv: list[str] | None = None) -> float:
     path = options.out / "13_dates.png"
     with course.picture(path, 1, 3, figsize=(14, 4.2), width_ratios=[1, 1.15, 0.8]) as axes:
         for name, curve in curves.items():
-            axes[0].plot(curve[:, 0], 100 * curve[:, 1], "o-", ms=4, label=name)
+            style = "o:" if name == "additive" else "o-"  # two lines may lie on one another
+            axes[0].plot(curve[:, 0], 100 * curve[:, 1], style, ms=4, label=name)
         axes[0].set(xlabel="training steps of 64 dates", ylabel="unseen dates right, %")
         axes[0].set_title("One fixed vector (none) against attention")
         axes[0].legend(title="attention", loc="lower right")

@@ -17,7 +17,8 @@ averaged. Nothing is chosen by the held-out years; the root mean square errors a
 come, one year ahead, and (in the picture) up to 11 years ahead, each forecast fed back as input.
 
 You see that one year ahead the net beats the autoregression on the numbers, that the one on square
-roots beats the net, and that half of each is best; and that further ahead the linear ones lead.
+roots beats the net, and that half of each is best; and that further ahead the linear ones lead,
+while the net is soon no better than the season.
 """
 
 from __future__ import annotations
