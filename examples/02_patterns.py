@@ -36,23 +36,23 @@ HIDDEN, BATCH = 16, 64
 MOVE, READ = 0.02, 0.06  # standard deviations of the noise in Track
 
 
-def parity(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def parity(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits (T, N, 1), and whether the number of ones so far is odd; both as ±1."""
-    bits = draw.integers(0, 2, (steps, batch, 1))
+    bits = rng.integers(0, 2, (steps, batch, 1))
     return 2.0 * bits - 1, np.cumsum(bits, axis=0) % 2 * 2.0 - 1
 
 
-def echo(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def echo(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits, and those of two steps ago (before the first, ones)."""
-    bits = draw.integers(0, 2, (steps, batch, 1)) * 2.0 - 1
+    bits = rng.integers(0, 2, (steps, batch, 1)) * 2.0 - 1
     return bits, np.concatenate([np.ones((2, batch, 1)), bits[:-2]])
 
 
-def track(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def track(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """(move as measured, position as read), and the position; it starts from 0."""
-    moves = draw.normal(size=(steps, batch, 1)) / 10
+    moves = rng.normal(size=(steps, batch, 1)) / 10
     place = np.cumsum(moves, axis=0)
-    noise = draw.normal(size=(2, *moves.shape))
+    noise = rng.normal(size=(2, *moves.shape))
     return np.concatenate([moves + MOVE * noise[0], place + READ * noise[1]], axis=-1), place
 
 
@@ -98,13 +98,13 @@ class Output(nn.Module):
 def train(pattern: str, task: Callable[..., Any], seed: int, updates: int) -> nn.Module:
     """A net of the pattern, trained on fresh batches."""
     ts.manual_seed(seed)
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     inputs = 2 if task is track else 1
     net = Output(inputs, task is not track) if pattern.startswith("B") else Hidden(inputs)
     adam = optim.Adam(net.parameters(), lr=0.02)
     schedule = optim.CosineAnnealingLR(adam, updates)
     for k in course.progress(range(updates), desc=f"{task.__name__} {pattern}"):
-        x, truth = (a.astype("f4") for a in task(draw, STEPS[task], BATCH))
+        x, truth = (a.astype("f4") for a in task(rng, STEPS[task], BATCH))
         if pattern == "B, forced":
             o, _ = seq.teacher_forcing(net.cell, x, truth)
         elif pattern == "B, scheduled":

@@ -47,9 +47,9 @@ COLORS = dict(
 )
 
 
-def recall(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def recall(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """(bits and the flag of the first (T, N, 2), the first bit as 0 or 1 (N,))."""
-    bits = draw.choice([-1.0, 1.0], (steps, batch))
+    bits = rng.choice([-1.0, 1.0], (steps, batch))
     flag = np.zeros_like(bits)
     flag[0] = 1
     return np.stack([bits, flag], axis=-1), (bits[0] + 1) / 2
@@ -74,9 +74,9 @@ class Net(nn.Module):
         return value, np.concatenate([part.ravel() for part in parts])
 
 
-def bias_and_noise(net: Net, draw: np.random.Generator, draws: int) -> tuple[Any, Any]:
+def bias_and_noise(net: Net, rng: np.random.Generator, draws: int) -> tuple[Any, Any]:
     """For each method (bias, its standard error, noise) in parts of ‖∇L‖; and CPU time in ms."""
-    x, bit = recall(draw, STEPS, BATCH)
+    x, bit = recall(rng, STEPS, BATCH)
     exact = net.gradient(x, bit, METHODS["full"])[1]
     found, times = {}, {}
     for name, method in course.progress(METHODS.items(), desc="bias and noise"):
@@ -111,10 +111,10 @@ def memory_of(method: Any, steps: int) -> float:
 def train(name: str, seed: int, updates: int) -> list[float]:
     """The losses of fresh batches along training."""
     ts.manual_seed(seed)
-    draw, net = np.random.default_rng(seed), Net()
+    rng, net = np.random.default_rng(seed), Net()
     adam, losses = optim.Adam(net.parameters(), lr=0.03), []
     for _ in course.progress(range(updates), desc=name):
-        losses.append(net.gradient(*recall(draw, STEPS, BATCH), METHODS[name])[0])
+        losses.append(net.gradient(*recall(rng, STEPS, BATCH), METHODS[name])[0])
         optim.clip_grad_norm_(net.parameters(), 1.0)
         adam.step()
     return losses
@@ -124,8 +124,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     """Measure, train and compare; returns the loss reached by each method."""
     options = course.arguments(__doc__).parse_args(argv)
     ts.manual_seed(options.seed)
-    net, draw = Net(), np.random.default_rng(options.seed)
-    quality, times = bias_and_noise(net, draw, 40 if options.quick else 1000)
+    net, rng = Net(), np.random.default_rng(options.seed)
+    quality, times = bias_and_noise(net, rng, 40 if options.quick else 1000)
     lengths = (10, 30, 100) if options.quick else (10, 30, 100, 300, 1000)
     memory = {name: [memory_of(m, t) for t in lengths] for name, m in METHODS.items()}
 
