@@ -17,7 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tqdm import tqdm
 
-# A kind of cell has its color in every picture. Gray and dashed is what needs no training.
+# Where cells are compared, each has its color. Gray and dashed is what they are measured against.
 COLORS = {
     "RNN": "black",
     "IRNN": "tab:pink",
