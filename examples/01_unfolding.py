@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-import course
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -30,11 +30,11 @@ from tinygrad_seq.autograd.engine import reachable
 HIDDEN = 8
 
 
-def make(draw: np.random.Generator) -> dict[str, ts.Tensor]:
+def make(rng: np.random.Generator) -> dict[str, ts.Tensor]:
     """θ: weights W, U, b of f, and V, c of the output."""
     shapes = {"W": (2, HIDDEN), "U": (HIDDEN, HIDDEN), "b": (HIDDEN,), "V": (HIDDEN, 1), "c": (1,)}
     return {
-        name: ts.Tensor(draw.normal(size=s) / np.sqrt(s[0]), requires_grad=True, name=name)
+        name: ts.Tensor(rng.normal(size=s) / np.sqrt(s[0]), requires_grad=True, name=name)
         for name, s in shapes.items()
     }
 
@@ -52,14 +52,14 @@ def g(x, theta):
     return ts.stack(states[1:])
 
 
-def latch(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def latch(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Now and then x writes a bit (x_t = ±1 beside a flag); the target is the bit held.
 
     The first step always writes. Unflagged bits are noise, to be ignored.
     """
-    write = draw.random((steps, batch)) < 0.25
+    write = rng.random((steps, batch)) < 0.25
     write[0] = True
-    bits = draw.choice([-1.0, 1.0], (steps, batch))
+    bits = rng.choice([-1.0, 1.0], (steps, batch))
     last = np.maximum.accumulate(np.where(write, np.arange(steps)[:, None], 0), axis=0)
     held = np.take_along_axis(bits, last, axis=0)
     return np.stack([bits, write], axis=-1).astype("f8"), held
@@ -105,10 +105,10 @@ def draw_unfolded(axes, steps: int) -> None:
 def main(argv: list[str] | None = None) -> float:
     """Count, train, add up; returns the accuracy at 200 steps of the net trained on 8."""
     options = course.arguments(__doc__).parse_args(argv)
-    draw = np.random.default_rng(options.seed)
-    theta = make(draw)
+    rng = np.random.default_rng(options.seed)
+    theta = make(rng)
 
-    x, _ = latch(draw, 200, 100)
+    x, _ = latch(rng, 200, 100)
     rows = []
     for steps in (1, 2, 8, 200):
         nodes = reachable([g(x[:steps], theta)[-1].node])
@@ -120,14 +120,14 @@ def main(argv: list[str] | None = None) -> float:
 
     adam = optim.Adam(theta.values(), lr=0.02)
     for _ in course.progress(range(300 if options.quick else 600)):
-        inputs, held = latch(draw, 8, 32)
+        inputs, held = latch(rng, 8, 32)
         scores = g(inputs, theta) @ theta["V"] + theta["c"]
         adam.zero_grad()
         nn.bce_with_logits(scores[..., 0], (held + 1) / 2).backward()
         adam.step()
-    reached = {steps: accuracy(theta, *latch(draw, steps, 200)) for steps in (8, 200)}
+    reached = {steps: accuracy(theta, *latch(rng, steps, 200)) for steps in (8, 200)}
 
-    x, _ = latch(draw, 8, 1)
+    x, _ = latch(rng, 8, 1)
     parts, total = contributions(theta, x)
     error = float(np.abs(parts.sum(axis=0) - total).max())
     print()

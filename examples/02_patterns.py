@@ -2,7 +2,7 @@
 
     python examples/02_patterns.py
 
-Deep Learning 10.2, fig. 10.3 to 10.5:
+Deep Learning 10.2, fig. 10.3 to 10.5; teacher forcing 10.2.1:
 
 A. recurrence between hidden units, an output at each step:      h_t = f(x_t, h_{t-1}), o_t = V h_t
 B. recurrence from the output to the next hidden units:          o_t = V tanh(W x_t + R o_{t-1})
@@ -15,7 +15,7 @@ scheduled sampling (Bengio et al. 2015): the truth with a probability that falls
 Parity: was the number of ones up to now odd? The output before and the new bit tell, so B learns
 at once. C could hold the answer as A does, but the one error at the end does not teach it.
 Echo: say the bit of two steps ago. No output tells the bit of one step ago, so B cannot remember
-it, however long it trains (DL 10.2.1).
+it, however long it trains.
 Track: a position, from noisy moves and noisier readings of it. Forced, B learns to trust the output
 before, which in training is the truth and in use is not: its errors pile up. What is best is known
 here, the Kalman filter.
@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import course
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -36,23 +36,23 @@ HIDDEN, BATCH = 16, 64
 MOVE, READ = 0.02, 0.06  # standard deviations of the noise in Track
 
 
-def parity(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def parity(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits (T, N, 1), and whether the number of ones so far is odd; both as ±1."""
-    bits = draw.integers(0, 2, (steps, batch, 1))
+    bits = rng.integers(0, 2, (steps, batch, 1))
     return 2.0 * bits - 1, np.cumsum(bits, axis=0) % 2 * 2.0 - 1
 
 
-def echo(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def echo(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits, and those of two steps ago (before the first, ones)."""
-    bits = draw.integers(0, 2, (steps, batch, 1)) * 2.0 - 1
+    bits = rng.integers(0, 2, (steps, batch, 1)) * 2.0 - 1
     return bits, np.concatenate([np.ones((2, batch, 1)), bits[:-2]])
 
 
-def track(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def track(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """(move as measured, position as read), and the position; it starts from 0."""
-    moves = draw.normal(size=(steps, batch, 1)) / 10
+    moves = rng.normal(size=(steps, batch, 1)) / 10
     place = np.cumsum(moves, axis=0)
-    noise = draw.normal(size=(2, *moves.shape))
+    noise = rng.normal(size=(2, *moves.shape))
     return np.concatenate([moves + MOVE * noise[0], place + READ * noise[1]], axis=-1), place
 
 
@@ -98,13 +98,13 @@ class Output(nn.Module):
 def train(pattern: str, task: Callable[..., Any], seed: int, updates: int) -> nn.Module:
     """A net of the pattern, trained on fresh batches."""
     ts.manual_seed(seed)
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     inputs = 2 if task is track else 1
     net = Output(inputs, task is not track) if pattern.startswith("B") else Hidden(inputs)
     adam = optim.Adam(net.parameters(), lr=0.02)
     schedule = optim.CosineAnnealingLR(adam, updates)
     for k in course.progress(range(updates), desc=f"{task.__name__} {pattern}"):
-        x, truth = (a.astype("f4") for a in task(draw, STEPS[task], BATCH))
+        x, truth = (a.astype("f4") for a in task(rng, STEPS[task], BATCH))
         if pattern == "B, forced":
             o, _ = seq.teacher_forcing(net.cell, x, truth)
         elif pattern == "B, scheduled":
@@ -193,14 +193,15 @@ def draw_bits(axes, right: dict[str, tuple[float, float]]) -> None:
         bars = axes.bar(
             np.arange(2) + 0.2 * (k - 1.5), shares, 0.18, color=COLORS[pattern], label=pattern
         )
-        axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    axes.axhline(0.5, color="0.4", linestyle="--", linewidth=1, label="chance")
-    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.4))
+        axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
+    axes.axhline(0.5, **course.BASELINE, label="chance")
+    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.35))
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.set(
         ylabel=f"right bits at step {STEPS[echo]}, running free",
         title="Can the answer be remembered?",
     )
-    axes.legend(ncols=3, loc="upper center", fontsize=9)
+    axes.legend(ncols=3, loc="upper center")
 
 
 def draw_errors(axes, errors: dict[str, np.ndarray], best: np.ndarray) -> None:
@@ -208,10 +209,11 @@ def draw_errors(axes, errors: dict[str, np.ndarray], best: np.ndarray) -> None:
     steps = np.arange(1, len(best) + 1)
     for pattern, error in errors.items():
         axes.plot(steps, error, color=COLORS[pattern], label=pattern)
-    axes.plot(steps, best, "--", color="0.4", label="Kalman filter (best)")
+    axes.plot(steps, best, **course.BASELINE, label="Kalman filter (best)")
     axes.set(xlabel="step t", ylabel="error of the position (RMS)", ylim=(0, None))
+    axes.set_xticks(steps[3::4])
     axes.set_title("Track, running free: errors after forcing pile up")
-    axes.legend(fontsize=9)
+    axes.legend()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import course  # first: it settles how many threads NumPy has
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -137,16 +137,16 @@ def draw(word: str, history: np.ndarray, said: dict[str, np.ndarray], path: Path
 
     with course.picture(path, columns=1 + len(said), figsize=(5 + 4 * len(said), 4)) as axes:
         losses, *maps = axes
-        colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(word) - 1))
-        for k, colour in enumerate(colours):
+        colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(word) - 1))
+        for k, color in enumerate(colors):
             label = f"{word[k]} → {word[k + 1]}"
-            losses.plot(np.arange(1, len(history) + 1), history[:, k], color=colour, label=label)
+            losses.plot(np.arange(1, len(history) + 1), history[:, k], color=color, label=label)
         count = len(set(word))
-        losses.axhline(np.log(count), color="gray", linestyle="--", linewidth=1)
+        losses.axhline(np.log(count), **course.BASELINE)
         losses.text(len(history), np.log(count), f"ln {count}", color="gray", ha="right", va="top")
         losses.set(xscale="log", xlabel="step of gradient descent", ylabel="loss, nats")
         losses.set(title=f"The loss of each letter of “{word}”")
-        losses.legend(title="read → next", fontsize=9, loc="upper right", bbox_to_anchor=(1, 0.85))
+        losses.legend(title="read → next", loc="upper right", bbox_to_anchor=(1, 0.85))
         for plot, (spelled, probabilities) in zip(maps, said.items(), strict=True):
             tokens = sorted(set(spelled))
             plot.imshow(probabilities.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")

@@ -3,7 +3,7 @@
     python examples/04_language_models.py
 
 A language model gives P(x_t | x_{t-1}, ..., x_1). An n-gram model looks n - 1 characters back
-(d2l 9.3.1; Deep Learning 12.4.1) and keeps a count for each n-gram: of V characters there are Vⁿ,
+(Deep Learning 12.4.1; d2l 9.3.1) and keeps a count for each n-gram: of V characters there are Vⁿ,
 of which a text shows few, so the rest must be smoothed (here by Kneser and Ney). A recurrent net
 looks back as far as its state remembers, with a number of weights that does not depend on it.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import course  # first: it settles how many threads NumPy has
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -81,28 +81,28 @@ def bits(p: np.ndarray) -> float:
 def draw(seen, possible, reached, weights: int, net: float, both: float, path: Path) -> None:
     """Left the tables, possible and seen; right what each number of entries or weights buys."""
     with course.picture(path, columns=2, figsize=(11, 4.2)) as (left, right):
-        left.semilogy(ORDERS, possible, "s--", color="tab:gray", label="possible: $V^n$")
-        left.semilogy(ORDERS, seen, "o-", color="tab:blue", label="seen in the text")
-        left.axhline(weights, color="tab:orange", label="weights of the GRU, any length")
+        left.semilogy(ORDERS, possible, "s--", color="darkgray", label="possible: $V^n$")
+        left.semilogy(ORDERS, seen, "o-", color="dimgray", label="seen in the text")
+        left.axhline(weights, color=course.COLORS["GRU"], label="weights of the GRU, any length")
         left.set(xticks=ORDERS, xlabel="order n", ylabel="entries of the table")
-        left.set(title="A table grows with its reach")
+        left.set_title("A table grows with its reach")
         left.legend()
         entries = np.cumsum(seen)
-        right.semilogx(entries, reached, "o-", color="tab:blue", label="n-grams, Kneser–Ney")
+        right.semilogx(entries, reached, "o-", color="dimgray", label="n-grams, Kneser–Ney")
         for n, x, y in zip(ORDERS, entries, reached, strict=True):
             right.annotate(
                 f"n = {n}", (x, y), xytext=(-6, -14), textcoords="offset points", ha="right"
             )
-        right.plot(weights, net, "D", color="tab:orange", markersize=9, label="GRU")
-        right.plot(
-            weights + entries[-1], both, "*", color="tab:green", markersize=14, label="half of each"
-        )
+        right.plot(weights, net, "D", color=course.COLORS["GRU"], markersize=9, label="GRU")
+        size = weights + entries[-1]
+        right.plot(size, both, "*", color="tab:purple", markersize=14, label="half of each")
         right.set(
             xlim=(20, 1e6),
             xlabel="entries seen, or weights",
             ylabel="bits per character, held-out text",
+            title="What they buy",
         )
-        right.set(title="What they buy")
+        right.margins(y=0.15)
         right.legend()
 
 
@@ -114,12 +114,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args(argv)
     ts.manual_seed(options.seed)
-    if options.text:
-        text = data.read_text(options.text)
-    else:
-        from pydoc_data.topics import topics
-
-        text = "\n\n".join(topics[name] for name in sorted(topics))
+    text = course.text(options.text)
     window = {"steps": 64, "streams": 32}
     if options.quick:
         text, options.hidden, options.epochs = text[:80_000], 96, 6

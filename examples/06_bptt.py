@@ -2,8 +2,9 @@
 
     python examples/06_bptt.py
 
-The task needs a long memory: at each step a bit ±1 comes in, and the first one alone, which a flag
-marks, is asked for 30 steps later. All ways go over the same net by one function, seq.bptt:
+Deep Learning 10.2.2; d2l 9.7. The task needs a long memory: at each step a bit ±1 comes in, and the
+first one alone, which a flag marks, is asked for 30 steps later. All ways go over the same net by
+one function, seq.bptt:
 
 full        z_t = ∂h_t/∂w = ∂f/∂w + ∂f/∂h z_{t-1}, from the end back to the start (d2l 9.7.1)
 truncated   the gradient stops every τ = 15 steps, the state goes on (d2l 9.7.2)
@@ -27,7 +28,7 @@ import time
 import tracemalloc
 from typing import Any
 
-import course
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -46,9 +47,9 @@ COLORS = dict(
 )
 
 
-def recall(draw: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def recall(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """(bits and the flag of the first (T, N, 2), the first bit as 0 or 1 (N,))."""
-    bits = draw.choice([-1.0, 1.0], (steps, batch))
+    bits = rng.choice([-1.0, 1.0], (steps, batch))
     flag = np.zeros_like(bits)
     flag[0] = 1
     return np.stack([bits, flag], axis=-1), (bits[0] + 1) / 2
@@ -73,9 +74,9 @@ class Net(nn.Module):
         return value, np.concatenate([part.ravel() for part in parts])
 
 
-def bias_and_noise(net: Net, draw: np.random.Generator, draws: int) -> tuple[Any, Any]:
+def bias_and_noise(net: Net, rng: np.random.Generator, draws: int) -> tuple[Any, Any]:
     """For each method (bias, its standard error, noise) in parts of ‖∇L‖; and CPU time in ms."""
-    x, bit = recall(draw, STEPS, BATCH)
+    x, bit = recall(rng, STEPS, BATCH)
     exact = net.gradient(x, bit, METHODS["full"])[1]
     found, times = {}, {}
     for name, method in course.progress(METHODS.items(), desc="bias and noise"):
@@ -110,10 +111,10 @@ def memory_of(method: Any, steps: int) -> float:
 def train(name: str, seed: int, updates: int) -> list[float]:
     """The losses of fresh batches along training."""
     ts.manual_seed(seed)
-    draw, net = np.random.default_rng(seed), Net()
+    rng, net = np.random.default_rng(seed), Net()
     adam, losses = optim.Adam(net.parameters(), lr=0.03), []
     for _ in course.progress(range(updates), desc=name):
-        losses.append(net.gradient(*recall(draw, STEPS, BATCH), METHODS[name])[0])
+        losses.append(net.gradient(*recall(rng, STEPS, BATCH), METHODS[name])[0])
         optim.clip_grad_norm_(net.parameters(), 1.0)
         adam.step()
     return losses
@@ -123,8 +124,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     """Measure, train and compare; returns the loss reached by each method."""
     options = course.arguments(__doc__).parse_args(argv)
     ts.manual_seed(options.seed)
-    net, draw = Net(), np.random.default_rng(options.seed)
-    quality, times = bias_and_noise(net, draw, 40 if options.quick else 1000)
+    net, rng = Net(), np.random.default_rng(options.seed)
+    quality, times = bias_and_noise(net, rng, 40 if options.quick else 1000)
     lengths = (10, 30, 100) if options.quick else (10, 30, 100, 300, 1000)
     memory = {name: [memory_of(m, t) for t in lengths] for name, m in METHODS.items()}
 
@@ -186,9 +187,9 @@ def draw_losses(axes, losses: dict[str, list[float]]) -> None:
         else:
             means = np.convolve(curve, np.ones(20) / 20, "valid")
             axes.plot(np.arange(len(means)) + 20, means, color=COLORS[name], label=name)
-    axes.axhline(np.log(2), color="0.4", linestyle="--", linewidth=1)
+    axes.axhline(np.log(2), **course.BASELINE)
     axes.text(1, np.log(2), "chance", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
-    axes.set(xlabel="updates", ylabel="loss (nats)", ylim=(0, 1), title="Learning to recall")
+    axes.set(xlabel="updates", ylabel="loss, nats", ylim=(0, 1), title="Learning to recall")
     axes.legend(fontsize=8, loc="upper right", ncols=2)
 
 
@@ -210,7 +211,7 @@ def draw_memory(axes, lengths: tuple[int, ...], memory: dict[str, list[float]]) 
     """Peaks of memory along the length of the sequence."""
     for name, peaks in memory.items():
         axes.loglog(lengths, peaks, "o-", color=COLORS[name], label=name)
-    axes.set(xlabel="steps T", ylabel="peak of memory (KB)", title="Memory for one sequence")
+    axes.set(xlabel="steps T", ylabel="peak of memory, KB", title="Memory for one sequence")
     axes.legend(fontsize=8)
 
 

@@ -56,15 +56,15 @@ def gated(kind, gate, bias):
     return cell
 
 
-CELLS = {
-    "RNN, U = 1.5 Q": (partial(rnn, 1.5), "C1-"),
-    "ReLU RNN, U = I": (irnn, "C2-"),
-    "leaky units, τ from 1 to 100": (leaky, "C4-"),
-    "LSTM, forget bias 5": (partial(gated, nn.LSTMCell, "f", 5.0), "C3--"),
-    "GRU, update bias 5": (partial(gated, nn.GRUCell, "z", 5.0), "C0--"),
-    "LSTM, forget bias 1": (partial(gated, nn.LSTMCell, "f", 1.0), "C3-"),
-    "GRU, update bias 0": (partial(gated, nn.GRUCell, "z", 0.0), "C0-"),
-    "RNN": (partial(nn.RNNCell, INPUTS, HIDDEN), "k-"),
+CELLS = {  # the kind, whose color it has in the picture; the style of its line; how it is made
+    "RNN, U = 1.5 Q": ("RNN", ":", partial(rnn, 1.5)),
+    "IRNN, U = I": ("IRNN", "-", irnn),
+    "leaky, τ from 1 to 100": ("leaky", "-", leaky),
+    "LSTM, forget bias 5": ("LSTM", "--", partial(gated, nn.LSTMCell, "f", 5.0)),
+    "GRU, update bias 5": ("GRU", "--", partial(gated, nn.GRUCell, "z", 5.0)),
+    "LSTM, forget bias 1": ("LSTM", "-", partial(gated, nn.LSTMCell, "f", 1.0)),
+    "GRU, update bias 0": ("GRU", "-", partial(gated, nn.GRUCell, "z", 0.0)),
+    "RNN": ("RNN", "-", partial(nn.RNNCell, INPUTS, HIDDEN)),
 }
 
 
@@ -121,13 +121,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     ts.set_default_dtype(np.float64)  # some norms are too small for float32
     ts.manual_seed(options.seed)
 
-    cells = {name: make() for name, (make, _) in CELLS.items()}
+    cells = {name: make() for name, (*_, make) in CELLS.items()}
     norms = {name: gradient_norms(c, c.initial_state((SEQUENCES,))) for name, c in cells.items()}
     left = {name: float(line[-1]) for name, line in norms.items()}
     course.table(["cell", "of ∂L/∂h_T is left at ∂L/∂h_1"], *left.items())
-    course.expect(
-        left["RNN"] < 1e-15 < 0.01 < left["ReLU RNN, U = I"], "one vanishes, one does not"
-    )
+    course.expect(left["RNN"] < 1e-15 < 0.01 < left["IRNN, U = I"], "one vanishes, one does not")
     course.expect(left["RNN, U = 1.5 Q"] > 10, "a large U lets gradients explode")
 
     k = np.arange(STEPS)
@@ -150,24 +148,25 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     course.expect(ends["clipped to norm 1"] < baseline / 2 < ends["not clipped"], "clipping helps")
 
     path = options.out / "07_vanishing_gradients.png"
-    with course.picture(path, 1, 3, figsize=(16, 5)) as (time, eigen, clip):
-        for name, (_, style) in CELLS.items():
-            time.plot(k, norms[name], style, label=name)
-        time.set(title="what is left of the gradient", ylim=(1e-25, 1e5))
+    with course.picture(path, 1, 3, figsize=(14, 4.6)) as (time, eigen, clip):
+        for name, (kind, style, _) in CELLS.items():
+            time.plot(k, norms[name], style, color=course.COLORS[kind], label=name)
+        time.set(title="What is left of the gradient", ylim=(1e-25, 1e5))
         time.set(ylabel="‖∂L/∂h$_{T-k}$‖ / ‖∂L/∂h$_T$‖")
-        time.legend(fontsize="small", loc="lower left")
-        for color, (rho, (linear, tanh)) in zip(("C0", "C2", "C1"), lines.items(), strict=True):
+        time.legend(loc="lower left")
+        colors = ("tab:purple", "black", "tab:red")
+        for color, (rho, (linear, tanh)) in zip(colors, lines.items(), strict=True):
             eigen.plot(k, linear, color, label=f"linear, ρ = {rho}")
             eigen.plot(k, tanh, color, linestyle=":", label=f"tanh, ρ = {rho}")
-        eigen.set(title="why: U = ρ Q, all eigenvalues |λ| = ρ")
-        eigen.legend(fontsize="small", loc="lower left")
+        eigen.set(title="Why: U = ρ Q, all eigenvalues |λ| = ρ")
+        eigen.legend(loc="lower left")
         for axes in (time, eigen):
             axes.set(yscale="log", xlabel="k, steps back in time")
-        for color, (name, line) in zip(("C0", "C1"), losses.items(), strict=True):
+        for color, (name, line) in zip(("black", "tab:red"), losses.items(), strict=True):
             clip.plot(line, color, linewidth=0.8, label=name)
-        clip.axhline(baseline, color="black", linestyle="--", linewidth=1, label="no memory")
-        clip.set(title="clipping: learn the order, T = 20, U = 1.2 Q at first", yscale="log")
-        clip.set(xlabel="batches", ylabel="cross-entropy in nats")
+        clip.axhline(baseline, **course.BASELINE, label="no memory")
+        clip.set(title="Clipping: learn the order, T = 20, U = 1.2 Q at first", yscale="log")
+        clip.set(xlabel="batches", ylabel="cross-entropy, nats")
         clip.legend(loc="lower left")
     return left
 

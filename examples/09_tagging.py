@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 def draw_accuracies(axes, accuracy, ceilings) -> None:
     """One group of bars for each symbol, dashed what can be known from one side."""
-    colors = {"ahead": "C0", "back": "C2", "both": "C1"}
+    colors = {"ahead": "tab:blue", "back": "tab:green", "both": "tab:orange"}
     width, groups = 0.8 / len(accuracy), np.arange(4)
     for k, (name, values) in enumerate(accuracy.items()):
         places, opacity = groups - 0.4 + (k + 0.5) * width, 1.3 - 0.3 * int(name.split()[1])
@@ -179,7 +179,7 @@ def draw_accuracies(axes, accuracy, ceilings) -> None:
         ends = np.add.outer([-0.45, 0.45], groups)
         line, *_ = axes.plot(ends, np.stack([values, values]), style)
         line.set_label(name)
-    axes.set(ylim=(0.5, 1.02), ylabel="accuracy", title="one direction stays at its ceiling")
+    axes.set(ylim=(0.5, 1.02), ylabel="accuracy", title="One direction stays at its ceiling")
     axes.set_xticks(groups, [*(f'at "{s}"' for s in SYMBOLS), "at all"])
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
@@ -189,10 +189,10 @@ def draw_example(axes, symbols, rows) -> None:
     axes.imshow(list(rows.values()), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for place, values in enumerate(rows.values()):
         wrong = np.flatnonzero((values > 0.5) != rows["truth"])
-        axes.plot(wrong, np.full(len(wrong), place), "x", color="red")
+        axes.plot(wrong, np.full(len(wrong), place), "x", color="tab:red")
     axes.set_xticks(range(len(symbols)), [SYMBOLS[s] for s in symbols], fontsize=13)
     axes.set_yticks(range(len(rows)), list(rows))
-    axes.set_title("one string: P(in a pair) from 0 (blue) to 1 (yellow); × if wrong")
+    axes.set_title("One string: P(in a pair) from 0 (blue) to 1 (yellow); × if wrong")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python examples/10_hidden_markov.py
 
-A bidirectional RNN has a model (d2l's chapter on it begins there): the two sums that run along a
-hidden Markov chain.
+Deep Learning 10.3; d2l 10.4, in earlier editions of which a bidirectional net is introduced by the
+two sums that run along a hidden Markov chain:
 
     π_{t+1}(h') = Σ_h π_t(h) P(x_t | h) P(h' | h)             all that the past says of h_{t+1}
     ρ_{t-1}(h)  = Σ_h' P(h' | h) P(x_t | h') ρ_t(h')          all that the future says of h_{t-1}
@@ -18,7 +18,7 @@ model that is right needs few examples, a net that could be anything needs many.
 
 from __future__ import annotations
 
-import course  # first: it says how many threads NumPy may use
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -157,7 +157,7 @@ def draw(path, test, guesses, curve, kl, few):
             axes = left.inset_axes([0, 0.53 - 0.53 * k, 0.92, 0.4])
             p = np.exp(guesses[name][:, 0])
             image = axes.imshow(p.T, cmap="Blues", vmin=0, vmax=0.7, aspect="auto")
-            axes.plot(test[:, 0], "o", mfc="none", mec="tab:orange", ms=9, mew=1.8)
+            axes.plot(test[:, 0], "o", mfc="none", mec="tab:red", ms=9, mew=1.8)
             axes.set_title(name, fontsize=10)
             axes.set(ylabel="symbol", yticks=range(SYMBOLS), xticks=range(0, STEPS, 2))
             axes.set_xticklabels(range(1, STEPS + 1, 2) if k else [])
@@ -166,10 +166,10 @@ def draw(path, test, guesses, curve, kl, few):
             image, cax=left.inset_axes([0.95, 0, 0.02, 0.93]), label="P(x_j | all others)"
         )
 
-        right.loglog(*curve, "-", color="tab:blue", linewidth=2, label="bidirectional GRU")
-        right.loglog(few, kl["Baum-Welch"], "D", color="tab:orange", label="HMM, Baum-Welch")
+        right.loglog(*curve, color=course.COLORS["GRU"], label="bidirectional GRU")
+        right.loglog(few, kl["Baum-Welch"], "D", color="tab:purple", label="HMM, Baum-Welch")
         past = kl["the past alone, exact (π)"]
-        right.axhline(past, color="tab:gray", linestyle="--")
+        right.axhline(past, **course.BASELINE)
         name = "the past alone, exact"
         right.text(curve[0, -1], 0.92 * past, name, color="dimgray", va="top", ha="right")
         right.set(xlabel="sequences read", ylabel="KL(exact ‖ guess), nats per symbol")

@@ -6,7 +6,7 @@ The task: write a pair of brackets with brackets in it, as (()()) or ((())). A w
 first bracket is closed, so that the right length depends on what was written on the way. Words are
 drawn from a random walk, whose entropy is known: no model can need fewer nats for a word.
 
-A generator knows where to stop (Deep Learning, 10.2.3) by
+A generator knows where to stop (Deep Learning 10.2.3) by
 
     an end symbol      one more token in the vocabulary
     a Bernoulli output σ(w h_t + b), whether to go on, at each step
@@ -185,7 +185,7 @@ class Bigram:
     write = EndSymbol.write
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> float:
     """Train the three, let them write, compare; returns the least share of right words."""
     options = course.arguments(__doc__).parse_args(argv)
     steps = 500 if options.quick else 3000
@@ -227,7 +227,7 @@ def main(argv=None):
             axis.plot(lengths, 100 * share, "k_", ms=9, label="the source")
             axis.set(xlabel="length of the word", title=f"{name}: {right[name]:.1%} right")
             axis.margins(y=0.08)
-        axes[0].set_ylabel("share of words [%]")
+        axes[0].set_ylabel("share of words, %")
         axes[0].legend(loc="upper right")
     least = min(right[name] for name in list(models)[1:])
     bigram, wanted = right["bigram, end symbol"], 0.6 if options.quick else 0.95

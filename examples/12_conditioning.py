@@ -10,7 +10,7 @@ that says how the word is used:
     many  pokulalar  tikeler  with  pokulasun  tikesin
 
 The net is asked for one of the four uses by a vector c, and must have it in mind when the stem is
-over. The context enters (Deep Learning, 10.2.4)
+over. The context enters (Deep Learning 10.2.4)
 
     at each step     x_t ↦ [x_t, c]: the same R c is added to the gates' sums at every step
     initial state    h_0 = tanh(W c + b)
@@ -133,7 +133,7 @@ def train(model, steps, name, rng):
     return np.array(curve)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> float:
     """Train the four nets, let them write, compare; returns the least share of words as asked."""
     options = course.arguments(__doc__).parse_args(argv)
     steps = 300 if options.quick else 2000
@@ -170,8 +170,8 @@ def main(argv=None):
     with course.picture(path, 1, 3, figsize=(13, 3.8), width_ratios=[1.5, 1, 1]) as axes:
         for (name, curve), style in zip(curves.items(), ("-", "-", "--", ":"), strict=True):
             axes[0].plot(curve[:, 0], 100 * curve[:, 1], style, label=name)
-        axes[0].set(xlabel="training steps of 64 words", ylabel="of the use asked for [%]")
-        axes[0].set(title="words of the use asked for", ylim=(0, 103))
+        axes[0].set(xlabel="training steps of 64 words", ylabel="words of the use asked for, %")
+        axes[0].set(title="Told what to write, it writes it", ylim=(0, 103))
         axes[0].legend(loc="center right", title="the context enters")
         for axis, name in zip(axes[1:], ("no context", "both"), strict=True):
             axis.imshow(confused[name], cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -180,7 +180,8 @@ def main(argv=None):
                 axis.text(column, row, f"{part:.0%}", ha="center", va="center", color=color)
             axis.set_xticks(range(len(USES) + 1), [*USES, "no word"])
             axis.set_yticks(range(len(USES)), USES)
-            axis.set(xlabel="use of the word written", ylabel="use asked for", title=name)
+            axis.set(xlabel="use of the word written", ylabel="use asked for")
+            axis.set_title(name.capitalize())
     least, chance = (
         min(confused[n].trace() for n in names) / len(USES)
         for names in (list(ways)[1:], ["no context"])

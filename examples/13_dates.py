@@ -5,9 +5,10 @@
 
     "the 3rd of May, 2009"      "Sunday 3 May 09"      "05/03/2009" (month first)      -> 2009-05-03
 
-A bidirectional GRU reads the characters, another GRU writes the date, token by token (Deep
-Learning, 10.4). Without attention all that the decoder knows of the source is its own initial
-state. With attention it looks back, at each step, at every character:
+Deep Learning 10.4 and 12.4.5.1; d2l 10.5 to 10.8 and 11.4. A bidirectional GRU reads the
+characters, another GRU writes the date, token by token. Without attention all that the decoder
+knows of the source is its own initial state. With attention it looks back, at each step, at every
+character:
 
     c_t = Σ_s a_ts k_s,    a_t = softmax of score(h_t, k_s) over s
     additive     score = vᵀ tanh(W h_t + U k_s)        Bahdanau et al. 2015
@@ -124,11 +125,11 @@ def draw_map(axes, model, dates, day, kind):
     axes.set(
         xlabel="character read",
         ylabel="character written",
-        title=f"additive attention reads “{''.join(read)}”",
+        title=f"Additive attention reads “{''.join(read)}”",
     )
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> float:
     """Train, test, draw; returns the share of unseen dates written without a fault."""
     parser = course.arguments(__doc__)
     parser.add_argument("--steps", type=int, default=1500, help="training steps of 64 dates")
@@ -160,10 +161,11 @@ def main(argv=None):
     path = options.out / "13_dates.png"
     with course.picture(path, 1, 3, figsize=(14, 4.2), width_ratios=[1, 1.15, 0.8]) as axes:
         for name, curve in curves.items():
-            axes[0].plot(curve[:, 0], 100 * curve[:, 1], "o-", ms=4, label=name)
-        axes[0].set(xlabel="training steps of 64 dates", ylabel="unseen dates right [%]")
-        axes[0].set_title("one fixed vector (none) against attention")
-        axes[0].legend(loc=(0.5, 0.6))
+            style = "o:" if name == "additive" else "o-"  # two lines may lie on one another
+            axes[0].plot(curve[:, 0], 100 * curve[:, 1], style, ms=4, label=name)
+        axes[0].set(xlabel="training steps of 64 dates", ylabel="unseen dates right, %")
+        axes[0].set_title("One fixed vector (none) against attention")
+        axes[0].legend(title="attention", loc="lower right")
         day = datetime.date(2009, 5, 3).toordinal()
         draw_map(axes[1], model, dates, day, list(FORMATS).index("the 3rd of May, 2009"))
         draw_map(axes[2], model, dates, day, list(FORMATS).index("05/03/2009"))

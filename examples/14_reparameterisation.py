@@ -2,8 +2,8 @@
 
     python examples/14_reparameterisation.py
 
-What a net draws at random it cannot differentiate, but the mean over draws it can (Kingma &
-Welling 2014, §2.4; Williams 1992). Of F(μ) = E f(z) with z ~ N(μ, 1), the gradient is
+Deep Learning 20.9; Kingma & Welling 2014, §2.4; Williams 1992. What a net draws at random it cannot
+differentiate, but the mean over draws it can. Of F(μ) = E f(z) with z ~ N(μ, 1), the gradient is
 
     reparameterised:   z = μ + ε,    dF/dμ = E f'(z)                        the noise is an input
     score function:    dF/dμ = E (f(z) - b) d/dμ ln p(z; μ)                 any b; f may be anything
@@ -15,7 +15,7 @@ d², or as d with the constant b = E f. For a Bernoulli or categorical z only th
 
 from __future__ import annotations
 
-import course  # first: it says how many threads NumPy may use
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -132,13 +132,13 @@ def main(argv: list[str] | None = None) -> float:
 def draw(path, dims, counts, variance, error, paths):
     """Variance against dimension, error against samples, and what they do to a descent."""
     with course.picture(path, 1, 3, figsize=(13, 4.2)) as (left, middle, right):
-        colours = dict(zip(ESTIMATORS, ("tab:red", "tab:orange", "tab:blue"), strict=True))
+        colors = dict(zip(ESTIMATORS, ("tab:red", "tab:orange", "tab:blue"), strict=True))
         fine = np.geomspace(1, 100, 100)
-        for name, colour in colours.items():
-            left.loglog(fine, [exact_variance(name, d) for d in fine], color=colour)
-            left.loglog(dims, variance[name], "o", color=colour, label=name)
-            middle.loglog(counts, error[name], "o-", color=colour, label=name)
-            right.plot(paths[name], color=colour, label=name)
+        for name, color in colors.items():
+            left.loglog(fine, [exact_variance(name, d) for d in fine], color=color)
+            left.loglog(dims, variance[name], "o", color=color, label=name)
+            middle.loglog(counts, error[name], "o-", color=color, label=name)
+            right.plot(paths[name], color=color, label=name)
         left.set(xlabel="dimensions d", ylabel="variance of one component")
         left.set_title("From one sample (lines: theory)")
         left.legend()

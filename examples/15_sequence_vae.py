@@ -2,10 +2,10 @@
 
     python examples/15_sequence_vae.py
 
-The sequences are waves x_t = a sin(ω t) + noise, of any amplitude a and frequency ω; nobody tells
-the net of either. A GRU reads a sequence and gives a normal distribution over a latent z of two
-dimensions; a sample of it is all that a second GRU gets, at every step, to write the sequence again
-(Kingma & Welling 2014, §2.2-2.4):
+Deep Learning 20.10.3; Kingma & Welling 2014, §2.2-2.4. The sequences are waves
+x_t = a sin(ω t) + noise, of any amplitude a and frequency ω; nobody tells the net of either. A GRU
+reads a sequence and gives a normal distribution over a latent z of two dimensions; a sample of it
+is all that a second GRU gets, at every step, to write the sequence again:
 
     ELBO(x) = E_q ln p(x | z) - KL(q(z | x) ‖ p(z)) ≤ ln p(x),    q = N(μ(x), σ(x)),  z = μ + σ ε
 
@@ -18,7 +18,7 @@ a hole, where no wave belongs: a line across it passes through waves that are ne
 
 from __future__ import annotations
 
-import course  # first: it says how many threads NumPy may use
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> float:
 def draw(path, model, test, a, omega, curve, levels):
     """The bound as it rose; the latent plane; the waves between two latents."""
     with course.picture(path, 1, 3, figsize=(13.5, 4.2)) as (left, middle, right):
-        left.plot(*curve, color="tab:blue", linewidth=2, label="ELBO")
+        left.plot(*curve, color=course.COLORS["GRU"], label="ELBO")
         for (name, level), style in zip(levels.items(), ("-", "--", ":"), strict=True):
             left.axhline(level, color="tab:gray", linestyle=style, label=name)
         left.set(xlabel="step", ylabel="nats per sequence", ylim=(-50, 20))

@@ -2,7 +2,8 @@
 
     python examples/16_sunspots.py
 
-The baselines: the value of 11 years ago (a season), and an autoregression fitted by least squares,
+d2l 9.1 (autoregressive models, and forecasts further ahead). The baselines: the value of 11 years
+ago (a season), and an autoregression fitted by least squares,
 x_t = a_0 + a_1 x_{t-1} + ... + a_p x_{t-p}, its order p chosen by Akaike's criterion on the
 training years; once on the numbers (Yule 1927 invented the method for them), once on their square
 roots, which have an even spread. The net reads the same p values a step and adds to a linear path
@@ -16,14 +17,15 @@ averaged. Nothing is chosen by the held-out years; the root mean square errors a
 come, one year ahead, and (in the picture) up to 11 years ahead, each forecast fed back as input.
 
 You see that one year ahead the net beats the autoregression on the numbers, that the one on square
-roots beats the net, and that half of each is best; and that further ahead the linear ones lead.
+roots beats the net, and that half of each is best; and that further ahead the linear ones lead,
+while the net is soon no better than the season.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import course  # first: it settles how many threads NumPy has
+import course  # before NumPy
 import numpy as np
 
 import tinygrad_seq as ts
@@ -123,18 +125,18 @@ def draw(years, truth, one_ahead, by_horizon, path: Path) -> None:
     """Left the held-out years, forecast one year ahead; right the error further ahead."""
     with course.picture(path, columns=2, figsize=(12, 4.2), width_ratios=(3, 2)) as (left, right):
         left.plot(years, truth, "o-", color="black", markersize=3, linewidth=1, label="observed")
-        styles = {"GRU": ("tab:orange", "-"), "AR on √": ("tab:blue", "--")}
-        for name, (colour, line) in styles.items():
-            left.plot(years, one_ahead[name], line, color=colour, label=f"{name}, one year ahead")
+        styles = {"GRU": (course.COLORS["GRU"], "-"), "AR on √": ("tab:blue", "--")}
+        for name, (color, line) in styles.items():
+            left.plot(years, one_ahead[name], line, color=color, label=f"{name}, one year ahead")
         left.set(xlabel="year", ylabel="sunspot number", ylim=(0, 255))
         left.set(title="The held-out years, forecast one year ahead")
-        left.legend(ncols=3, loc="upper center", fontsize=9)
-        colours = ["tab:gray", "tab:cyan", "tab:blue", "tab:orange", "tab:green"]
-        for (name, errors), colour in zip(by_horizon.items(), colours, strict=True):
-            right.plot(range(1, len(errors) + 1), errors, "o-", color=colour, label=name)
+        left.legend(ncols=3, loc="upper center")
+        colors = ["tab:gray", "tab:cyan", "tab:blue", "tab:orange", "tab:green"]
+        for (name, errors), color in zip(by_horizon.items(), colors, strict=True):
+            right.plot(range(1, len(errors) + 1), errors, "o-", color=color, label=name)
         right.set(xlabel="years ahead", ylabel="RMSE, sunspot number", ylim=(0, None))
         right.set(title="Further ahead")
-        right.legend(fontsize=9)
+        right.legend()
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
     python examples/17_digits.py
 
-One output at the end (Deep Learning fig. 10.5): an LSTM reads the rows of scikit-learn's digits
-from the top down, and from its last state it says which digit it was. 1,797 pictures, a fifth held
-out. Two linear models are the baselines: one that sees the last row alone (what a net without
-memory has at the end) and one that sees all 64 pixels at once.
+Deep Learning 10.2, fig. 10.5: one output at the end. An LSTM reads the rows of scikit-learn's
+digits from the top down, and from its last state it says which digit it was. 1,797 pictures, a
+fifth held out. Two linear models are the baselines: one that sees the last row alone (what a net
+without memory has at the end) and one that sees all 64 pixels at once.
 
 You see which digits it takes for which, and the pictures that it misreads.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import course  # first: it settles how many threads NumPy has
+import course  # before NumPy
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -87,8 +87,8 @@ def draw(p: np.ndarray, x: np.ndarray, labels: np.ndarray, path: Path) -> None:
         table = axes[0, 0].figure.add_subplot(axes[0, 0].get_gridspec()[:, :3])
         table.imshow(np.sqrt(confusion), cmap="Blues")
         for i, j in np.argwhere(confusion):
-            colour = "white" if i == j else "tab:red"
-            table.text(j, i, confusion[i, j], ha="center", va="center", color=colour)
+            color = "white" if i == j else "tab:red"
+            table.text(j, i, confusion[i, j], ha="center", va="center", color=color)
         table.set_xticks(range(CLASSES))
         table.set_yticks(range(CLASSES))
         table.set(xlabel="read as", ylabel="digit")

@@ -1,4 +1,4 @@
-"""What the examples share: their options, a progress bar, the table at the end, the picture.
+"""What the examples share: options, a text to read, a progress bar, the table, the picture.
 
 Import it before NumPy: the products of one time step are too small to share between cores, and
 waiting for one another two threads take longer than one.
@@ -17,6 +17,23 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tqdm import tqdm
 
+# Where cells are compared, each has its color. Gray and dashed is what they are measured against.
+COLORS = {
+    "RNN": "black",
+    "IRNN": "tab:pink",
+    "leaky": "tab:green",
+    "GRU": "tab:orange",
+    "LSTM": "tab:blue",
+}
+BASELINE = {"color": "tab:gray", "linestyle": "--", "linewidth": 1.2}
+STYLE = {
+    "axes.titlesize": 11,
+    "font.size": 10,
+    "legend.fontsize": 9,
+    "legend.framealpha": 0.9,
+    "lines.markersize": 5,
+}
+
 
 def arguments(doc: str | None) -> argparse.ArgumentParser:
     """A parser with what every example has: ``--quick``, ``--seed`` and ``--out``."""
@@ -25,6 +42,17 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for the picture")
     return parser
+
+
+def text(path: Path | None) -> str:
+    """A UTF-8 file's text, or one that every Python carries: its documentation."""
+    if path is not None:
+        from tinygrad_seq import data
+
+        return data.read_text(path)
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[name] for name in sorted(topics))
 
 
 def progress(steps: Iterable[Any], **options: Any) -> Any:
@@ -55,11 +83,12 @@ def picture(path: Path, rows: int = 1, columns: int = 1, **options: Any) -> Iter
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(rows, columns, layout="constrained", **options)
-    yield axes
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, layout="constrained", **options)
+        yield axes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+        plt.close(figure)
     print(f"picture: {path}")
 
 

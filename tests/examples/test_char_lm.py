@@ -24,6 +24,7 @@ SMALL = shlex.split(SMALL)
 
 @pytest.fixture
 def char_lm(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("char_lm", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -139,6 +140,7 @@ def test_a_damaged_checkpoint_gets_a_sentence_and_stays(char_lm, text, tmp_path)
 def test_ctrl_c_saves_and_ends(text, tmp_path):
     code = (
         "import os, runpy, signal, sys; sys.argv[0] = sys.argv.pop(1); "
+        "sys.path.insert(0, os.path.dirname(sys.argv[0])); "
         "import tinygrad_seq.optim as optim; step = optim.Adam.step\n"
         "def press(self):\n"
         "    step(self); press.count += 1\n"
