@@ -1,4 +1,4 @@
-"""The site: the guide, the pages, and the reference made from docstrings. ``make docs`` builds it."""
+"""The site: the guide, the pages, and the reference made from docstrings: ``make docs``."""
 
 import os
 import shutil

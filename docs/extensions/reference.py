@@ -55,7 +55,7 @@ def described(name: str, value: Any) -> Iterator[str]:
         yield from entry("class", name + signature(value), value.__doc__)
         for method, member in vars(value).items():
             documented = inspect.getdoc(member) if callable(member) else member.__doc__
-            if method.startswith("_") or not documented:
+            if method.startswith("_") or method == "extra_repr" or not documented:
                 continue
             if isinstance(member, property):
                 below = entry("property", method, documented)
