@@ -1,13 +1,16 @@
 """The site: the guide, the pages, and the reference made from docstrings: ``make docs``."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 HERE = Path(__file__).parent
+LOADED = re.compile(r'(?:\bsrc=|<link[^>]+href=)"(?:https?:)?//[^"]*"')  # from another host
 sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
 # For the kernels that run the chapters: this tree's package, and no waiting of threads.
 os.environ["PYTHONPATH"] = str(HERE.parent)
@@ -50,6 +53,17 @@ def move_explorers(app: Sphinx, error: Exception | None) -> None:
             shutil.move(page, Path(app.outdir) / "guide" / page.name)
 
 
+def check_offline(app: Sphinx, error: Exception | None) -> None:
+    """Refuse a page that would load a script, a style or a picture from elsewhere."""
+    for page in sorted(Path(app.outdir).rglob("*.html")) if error is None else ():
+        loaded = re.search(
+            r'(?:\bsrc=|<link[^>]+href=)"(?:https?:)?//[^"]*"', page.read_text("utf-8")
+        )
+        if loaded:
+            raise ExtensionError(f"{page} loads {loaded[0]}")
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("build-finished", move_explorers)
+    app.connect("build-finished", check_offline)
