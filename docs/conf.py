@@ -25,7 +25,6 @@ version = release = tinygrad_seq.__version__
 
 extensions = ["myst_nb", "mathml", "reference"]
 exclude_patterns = ["_build"]
-suppress_warnings = ["mystnb.unknown_mime_type"]  # a notebook's widgets, of which there are none
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 2
 add_module_names = False
