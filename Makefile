@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types examples docs bench check clean
+.PHONY: help demo test lint types examples docs bench bench-gpu check clean
 
 help:
 	@echo "make demo      train a character model on real text and print samples (3 minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make check     lint, types, tests and the examples in their quick form"
 	@echo "make docs      run the guide and build the site in build/docs"
 	@echo "make bench     race a training step against PyTorch, JAX, autograd, MyGrad (ARGS=--short)"
+	@echo "make bench-gpu race an LSTM's training step on a GPU against cuDNN and PyTorch's cells"
 	@echo "make clean     remove what the other targets made"
 
 # A stamp per extra: installed anew when pyproject.toml changes.
@@ -42,6 +43,10 @@ docs: $(VENV)/made-docs
 
 bench: $(VENV)/made-bench
 	$(BIN)/python benchmarks/recurrent.py $(ARGS)
+
+bench-gpu: $(VENV)/made-cuda12
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 check: lint types test examples
 

@@ -18,6 +18,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ TOKENS = [(200, 1, 32, 32), (200, 1, 64, 128), (200, 1, 200, 200), (50, 1, 650, 
 FORWARD = ["tinygrad_seq_jit", "torch"]  # who races where there is no backward
 JIT = "tinygrad_seq_jit ÷ torch"
 LIMIT = 1.6  # of the picture
+REST = 0.25  # seconds before a turn: the threads of the one before wait for work by spinning
 SLOW = {"autograd", "mygrad"}  # shown on the first and last row only: minutes elsewhere
 PAIRS = [("tinygrad_seq_jit", "torch"), ("tinygrad_seq_unrolled", "torch_eager")]  # ratios beside
 PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # choose slower products than the machine has
@@ -88,6 +90,7 @@ def race(row, kind, threads, names, turns, what):
         times = {name: [] for name in names}
         for _ in range(turns):
             for name, process in runners.items():
+                time.sleep(REST)
                 process.stdin.write("go\n")
                 process.stdin.flush()
                 times[name].append(float(process.stdout.readline()))

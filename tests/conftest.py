@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator
 
+import device
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -30,6 +31,20 @@ settings.register_profile("thorough", max_examples=300, **COMMON)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 )
+
+
+@pytest.fixture(
+    scope="module", params=["numpy", "fake", pytest.param("cupy", marks=pytest.mark.gpu)]
+)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the module with new tensors on each device: NumPy, the strict fake GPU, a real one."""
+    with device.selected(request.param) as name:
+        yield name
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which devices the tests of ``backend`` really run on."""
+    return f"devices: {device.description(config.option.markexpr)}"
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ FLOORS = {
 ALLOWED = {
     "testing": {"hypothesis"},
     "io": {"safetensors"},
-    "backend": {"numba", "llvmlite"},
+    "backend": {"numba", "llvmlite", "cupy"},
     "viz": {"matplotlib"},
 }
 

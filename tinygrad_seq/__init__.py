@@ -18,6 +18,7 @@ from .backend import (
     manual_seed,
     set_default_dtype,
     set_rng_state,
+    use_backend,
     use_jit,
 )
 from .creation import (
@@ -107,6 +108,7 @@ __all__ = [
     "set_default_dtype",
     "set_rng_state",
     "tensor",
+    "use_backend",
     "use_jit",
     "value_and_grad",
     "viz",

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy
 
-from .backend import default_dtype, generator
+from .backend import backend_named, backend_of, current, default_dtype, generator
 from .tensor import Tensor
+
+_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and for managed memory
 
 
 def tensor(
@@ -30,40 +32,43 @@ def _shape(given: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _made(array: Any, requires_grad: bool) -> Tensor:
-    return Tensor(array, requires_grad=requires_grad)
+    """A tensor of an array that is where it belongs."""
+    return Tensor._wrap(array).requires_grad_(requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of a shape, ``zeros(3, 4)`` or ``zeros((3, 4))``, float32 by default."""
-    return _made(numpy.zeros(_shape(shape), dtype or default_dtype()), requires_grad)
+    return _made(current().np.zeros(_shape(shape), dtype or default_dtype()), requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape, ``ones(3, 4)`` or ``ones((3, 4))``, float32 by default."""
-    return _made(numpy.ones(_shape(shape), dtype or default_dtype()), requires_grad)
+    return _made(current().np.ones(_shape(shape), dtype or default_dtype()), requires_grad)
 
 
 def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """One value everywhere, float32 by default."""
-    return _made(numpy.full(shape, value, dtype or default_dtype()), requires_grad)
+    return _made(current().np.full(shape, value, dtype or default_dtype()), requires_grad)
 
 
 def zeros_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape and dtype of ``like``."""
     like = Tensor(like)
-    return _made(numpy.zeros(like.shape, dtype or like.dtype), requires_grad)
+    return _made(backend_of(like.data).np.zeros(like.shape, dtype or like.dtype), requires_grad)
 
 
 def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape and dtype of ``like``."""
     like = Tensor(like)
-    return _made(numpy.ones(like.shape, dtype or like.dtype), requires_grad)
+    return _made(backend_of(like.data).np.ones(like.shape, dtype or like.dtype), requires_grad)
 
 
 def full_like(like: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """One value everywhere, with the shape and dtype of ``like``."""
     like = Tensor(like)
-    return _made(numpy.full(like.shape, value, dtype or like.dtype), requires_grad)
+    return _made(
+        backend_of(like.data).np.full(like.shape, value, dtype or like.dtype), requires_grad
+    )
 
 
 def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -74,33 +79,41 @@ def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tens
     array = numpy.arange(*bounds)
     if dtype is None and array.dtype.kind == "f":
         dtype = default_dtype()
-    return _made(array if dtype is None else array.astype(dtype), requires_grad)
+    return Tensor(array if dtype is None else array.astype(dtype), requires_grad)
 
 
 def linspace(
     start: float, stop: float, num: int = 50, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """``num`` evenly spaced values from start to stop, both included."""
-    return _made(numpy.linspace(start, stop, num).astype(dtype or default_dtype()), requires_grad)
+    return Tensor(numpy.linspace(start, stop, num).astype(dtype or default_dtype()), requires_grad)
 
 
 def eye(n: int, m: int | None = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix, float32 by default."""
-    return _made(numpy.eye(n, m, dtype=dtype or default_dtype()), requires_grad)
+    return _made(current().np.eye(n, m, dtype=dtype or default_dtype()), requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform on [0, 1), ``rand(3, 4)`` or ``rand((3, 4))``; from the library's generator."""
-    return _made(generator().random(_shape(shape)).astype(dtype or default_dtype()), requires_grad)
+    return Tensor(generator().random(_shape(shape)).astype(dtype or default_dtype()), requires_grad)
 
 
 def randn(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Standard normal, ``randn(3, 4)`` or ``randn((3, 4))``; from the library's generator."""
-    return _made(
+    return Tensor(
         generator().standard_normal(_shape(shape)).astype(dtype or default_dtype()), requires_grad
     )
 
 
 def from_dlpack(other: Any) -> Tensor:
-    """A tensor that shares memory with an array of another library, through DLPack."""
-    return Tensor(numpy.from_dlpack(other))
+    """A tensor that shares memory with an array of another library, through DLPack.
+
+    It lives where the array does: memory of a GPU comes as a tensor on ``"cupy"``.
+
+    Raises:
+        RuntimeError: the array is on a GPU, and CuPy cannot be had here.
+    """
+    device, _ = other.__dlpack_device__()
+    name = "cupy" if device in _CUDA else "numpy"
+    return Tensor._wrap(backend_named(name).np.from_dlpack(other))

@@ -17,7 +17,16 @@ from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
 from .autograd.operands import as_operand
 from .autograd.writes import version
-from .backend import Array, backend_of, default_dtype, is_array
+from .backend import (
+    Array,
+    backend_named,
+    backend_of,
+    current,
+    default_dtype,
+    is_array,
+    one_backend,
+    there,
+)
 from .html import tensor_html
 from .interop import from_numpy_function, from_ufunc
 
@@ -51,7 +60,8 @@ class Tensor(Variable):
 
     Args:
         data: An array, which is wrapped, not copied, and keeps its dtype; or numbers and (nested)
-            lists of them, which take the default float (float32), int64 or bool.
+            lists of them, which take the default float (float32), int64 or bool. What is on the
+            host goes to the backend chosen by ``use_backend``.
         requires_grad: Whether gradients with respect to it are wanted; floating dtypes only.
         dtype: Convert to this dtype.
         name: What errors and listings call it.
@@ -74,7 +84,8 @@ class Tensor(Variable):
         dtype: Any = None,
         name: str | None = None,
     ) -> None:
-        self._data = _as_array(data, dtype)
+        array = _as_array(data, dtype)
+        self._data = current().from_host(array) if type(array) is numpy.ndarray else array
         self._grad = None
         self._requires_grad = False
         self.hooks = None
@@ -103,7 +114,7 @@ class Tensor(Variable):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = _as_array(value)
+        array = there(_as_array(value), self._data)
         if array is self._data:
             mark_written(array)  # ``t.data -= step`` wrote in place before it came here
             return
@@ -148,8 +159,28 @@ class Tensor(Variable):
         """How often the memory of this tensor was written in place."""
         return version(self._data)
 
+    @property
+    def backend(self) -> str:
+        """Where it lives and is computed with: ``"numpy"``, or ``"cupy"`` for the GPU."""
+        return backend_of(self._data).name
+
+    def to(self, backend: str) -> Tensor:
+        """The same values on another backend, on the graph; itself, if it is there already.
+
+        Args:
+            backend: ``"numpy"`` or ``"cupy"``.
+
+        Raises:
+            ValueError: there is no backend of that name.
+            RuntimeError: it cannot be had here; the message says what to install.
+        """
+        if not isinstance(backend, str) or backend_named(backend) is not backend_of(self._data):
+            moved: Tensor = ops.shape.to(self, backend)
+            return moved
+        return self
+
     def numpy(self) -> HostArray:
-        """The values as a NumPy array that shares memory.
+        """The values as a NumPy array that shares memory; from a GPU, a copy.
 
         Raises:
             RuntimeError: the tensor requires grad: the array would leave the graph unnoticed.
@@ -296,6 +327,7 @@ class Tensor(Variable):
                     f".grad must have the shape {self.shape} and dtype {self.dtype} of its tensor; "
                     f"got {value.shape} and {value.dtype}"
                 )
+            one_backend("assigning .grad", (self._data, value._data))
         self._grad = value
 
     def backward(
@@ -339,9 +371,9 @@ class Tensor(Variable):
                 "tracked tensor is a value; make a new one instead"
             )
         new = _as_array(value)
-        if numpy.shape(new) != self.shape:
-            raise ValueError(f"copy_ needs shape {self.shape}; got {numpy.shape(new)}")
-        self._data[...] = new
+        if new.shape != self.shape:
+            raise ValueError(f"copy_ needs shape {self.shape}; got {new.shape}")
+        self._data[...] = there(new, self._data)
         mark_written(self._data)
         return self
 
@@ -437,8 +469,8 @@ class Tensor(Variable):
                 "x[i] = v with a v that requires grad would lose its gradient: use "
                 "x = ts.index_set(x, i, v)"
             )
-        new = _as_array(value)
-        self._data[ops.index.plain(index)] = new
+        new, backend = there(_as_array(value), self._data), backend_of(self._data)
+        backend.assign(self._data, backend.index(ops.index.plain(index), self.shape), new)
         mark_written(self._data)
 
     def reshape(self, *shape: Any) -> Any:
@@ -518,7 +550,7 @@ class Tensor(Variable):
 
     # -- other libraries --------------------------------------------------------------------------
 
-    __array_priority__ = 100.0
+    __array_priority__ = 1000.0  # above CuPy's 100: ``array * t`` is then ``t.__rmul__(array)``
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
@@ -535,6 +567,14 @@ class Tensor(Variable):
             raise BufferError("this tensor requires grad: export t.detach() through DLPack")
         return self._data.__dlpack__(**kwargs)
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The memory on the GPU, for CuPy, PyTorch, Numba; a host tensor has none."""
+        if self._requires_grad:
+            raise RuntimeError("this tensor requires grad: export t.detach() to other libraries")
+        interface: dict[str, Any] = self._data.__cuda_array_interface__
+        return interface
+
     def __dlpack_device__(self) -> Any:
         return self._data.__dlpack_device__()
 
@@ -549,7 +589,6 @@ _NUMPY_NAMES = {
     "float": "astype(np.float32)",
     "double": "astype(np.float64)",
     "long": "astype(np.int64)",
-    "to": "astype(dtype)",
     "type": "astype(dtype)",
     "t": "T",
     "pow": "x ** p",

@@ -9,6 +9,8 @@ import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.testing import gradcheck, gradgradcheck
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def draw(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
@@ -79,7 +81,12 @@ def read(layer, x, upstream, **where):
     y, last = layer(x, **where)
     loss = (y * upstream).sum() + sum((part * part).sum() for part in flat(last))
     loss.backward()
-    return y.data, flat(last), x.grad.data, [p.grad.data.copy() for p in layer.parameters()]
+    return (
+        y.detach().numpy(),
+        flat(last),
+        x.grad.detach().numpy(),
+        [p.grad.detach().numpy().copy() for p in layer.parameters()],
+    )
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -106,7 +113,9 @@ def test_a_batch_with_holes_equals_each_sequence_without_them(kind, seed):
         np.testing.assert_allclose(grad[m, n], grad_n, rtol=1e-9, atol=1e-10)
         for ours, alone in zip(last, last_n, strict=True):
             axis = 1 if layered or ours.ndim == 3 else 0
-            np.testing.assert_allclose(ours.data.take(n, axis), alone.data, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(
+                ours.detach().numpy().take(n, axis), alone.detach().numpy(), rtol=0, atol=1e-12
+            )
         for a, b in zip(total, weights_n, strict=True):
             a += b
     for a, b in zip(weights, total, strict=True):
@@ -125,20 +134,20 @@ def test_lengths_are_a_mask_and_one_sequence_may_have_holes(kind):
     holes = [True, False, True, True, False]
     y, last = layer(x[:, 0], mask=holes)
     same, same_last = layer(x[holes, 0])
-    np.testing.assert_allclose(y.data[holes], same.data, rtol=0, atol=1e-13)
-    assert (y.data[[1, 4]] == 0).all()
+    np.testing.assert_allclose(y.detach().numpy()[holes], same.detach().numpy(), rtol=0, atol=1e-13)
+    assert (y.detach().numpy()[[1, 4]] == 0).all()
     for a, b in zip(flat(last), flat(same_last), strict=True):
-        np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=0, atol=1e-13)
 
 
 def test_a_sequence_that_is_never_read_keeps_its_state():
     layer, state = nn.LSTM(3, 4), (ts.ones((1, 2, 4)), ts.full((1, 2, 4), 2.0))
     mask = np.array([[True, False]] * 3)
     y, (h, c) = layer(ts.ones((3, 2, 3)), state, mask=mask)
-    assert (y.data[:, 1] == 0).all()
-    assert (h.data[0, 1] == 1).all()
-    assert (c.data[0, 1] == 2).all()
-    assert (h.data[0, 0] != 1).all()
+    assert (y.detach().numpy()[:, 1] == 0).all()
+    assert (h.detach().numpy()[0, 1] == 1).all()
+    assert (c.detach().numpy()[0, 1] == 2).all()
+    assert (h.detach().numpy()[0, 0] != 1).all()
 
 
 def test_with_batch_first_the_mask_is_batch_first_too():
@@ -148,8 +157,8 @@ def test_with_batch_first_the_mask_is_batch_first_too():
     x, mask = draw(2, 5, 3).astype("f4"), np.random.default_rng(1).random((2, 5)) < 0.6
     y, h = layer(x, mask=mask)
     same, same_h = steps_first(x.swapaxes(0, 1), mask=mask.T)
-    np.testing.assert_array_equal(y.data, same.data.swapaxes(0, 1))
-    np.testing.assert_array_equal(h.data, same_h.data)
+    np.testing.assert_array_equal(y.detach().numpy(), same.detach().numpy().swapaxes(0, 1))
+    np.testing.assert_array_equal(h.detach().numpy(), same_h.detach().numpy())
     with pytest.raises(ValueError, match=r"of shape \(2, 5\) .* got shape \(5, 2\)"):
         layer(x, mask=mask.T)
 
@@ -194,9 +203,11 @@ def test_two_directions_are_merged(merge):
     y, (ahead, back) = layer(x, mask=mask)
     y_ahead, last = layer.forwards(x, mask=mask)
     y_back, first = layer.backwards(x, mask=mask)
-    np.testing.assert_array_equal(y.data, MERGES[merge](y_ahead.data, y_back.data))
-    np.testing.assert_array_equal(ahead[0].data, last[0].data)
-    np.testing.assert_array_equal(back.data, first.data)
+    np.testing.assert_array_equal(
+        y.detach().numpy(), MERGES[merge](y_ahead.detach().numpy(), y_back.detach().numpy())
+    )
+    np.testing.assert_array_equal(ahead[0].detach().numpy(), last[0].detach().numpy())
+    np.testing.assert_array_equal(back.detach().numpy(), first.detach().numpy())
     assert gradcheck(layer, x[:3])
     assert gradgradcheck(layer, x[:3])
 
@@ -234,11 +245,11 @@ def test_a_users_cell_through_everything(padding):
         ahead, end = spring(0.3, x_n, *start[:2])
         back, first = spring(0.2, x_n, *start[2:4], reverse=True)
         top, top_end = spring(0.4, ahead + back, *start[4:])
-        np.testing.assert_allclose(y.data[keep[:, n], n], top, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(y.detach().numpy()[keep[:, n], n], top, rtol=0, atol=1e-13)
         expected = [*end, *first, *top_end]
         for ours, theirs in zip(flat(last), expected, strict=True):
-            np.testing.assert_allclose(ours.data[n], theirs, rtol=0, atol=1e-13)
-    assert (y.data[~keep] == 0).all()
+            np.testing.assert_allclose(ours.detach().numpy()[n], theirs, rtol=0, atol=1e-13)
+    assert (y.detach().numpy()[~keep] == 0).all()
     assert gradcheck(lambda net, x, state: net(x, state, **where), net, x, state)
 
 
@@ -248,9 +259,13 @@ def test_a_stack_of_cells_is_the_layer():
     x = draw(5, 2, 3)
     y, (h, c) = layer(x, lengths=[3, 5])
     same, states = stack(x, lengths=[3, 5])
-    np.testing.assert_array_equal(y.data, same.data)
-    np.testing.assert_array_equal(h.data, np.stack([h.data for h, _ in sum(states, ())]))
-    np.testing.assert_array_equal(c.data, np.stack([c.data for _, c in sum(states, ())]))
+    np.testing.assert_array_equal(y.detach().numpy(), same.detach().numpy())
+    np.testing.assert_array_equal(
+        h.detach().numpy(), np.stack([h.detach().numpy() for h, _ in sum(states, ())])
+    )
+    np.testing.assert_array_equal(
+        c.detach().numpy(), np.stack([c.detach().numpy() for _, c in sum(states, ())])
+    )
 
 
 def test_dropout_acts_between_layers_in_training_only():
@@ -259,11 +274,13 @@ def test_dropout_acts_between_layers_in_training_only():
 
     x = np.ones((4, 50, 20))
     y, _ = nn.Stacked(*layers(2), dropout=0.25)(x)
-    assert set(np.unique(y.data)) == {0.0, 1 / 0.75}
-    assert abs((y.data == 0).mean() - 0.25) < 0.03
-    assert (y.data[0] != y.data[1]).any()  # anew at every step
-    np.testing.assert_array_equal(nn.Stacked(*layers(1), dropout=0.25)(x)[0].data, x)
-    np.testing.assert_array_equal(nn.Stacked(*layers(3), dropout=0.25).eval()(x)[0].data, x)
+    assert set(np.unique(y.detach().numpy())) == {0.0, 1 / 0.75}
+    assert abs((y.detach().numpy() == 0).mean() - 0.25) < 0.03
+    assert (y.detach().numpy()[0] != y.detach().numpy()[1]).any()  # anew at every step
+    np.testing.assert_array_equal(nn.Stacked(*layers(1), dropout=0.25)(x)[0].detach().numpy(), x)
+    np.testing.assert_array_equal(
+        nn.Stacked(*layers(3), dropout=0.25).eval()(x)[0].detach().numpy(), x
+    )
 
 
 def test_a_stack_tells_what_does_not_fit():
@@ -305,16 +322,23 @@ def test_a_first_state_is_learned(kind):
     start = nn.InitialState(module)
     x = draw(2, 3) if kind == "cell" else draw(5, 2, 3)
     y, _ = module(x, start(2))
-    np.testing.assert_array_equal(y.data, module(x)[0].data)  # it starts from zeros
+    np.testing.assert_array_equal(
+        y.detach().numpy(), module(x)[0].detach().numpy()
+    )  # it starts from zeros
     parts = list(start.parameters())
     assert len(parts) == len(flat(start(2)))
     for k, part in enumerate(parts):
         part.detach().copy_(draw(*part.shape, seed=k))
     y, _ = module(x, start(2))
     alone, _ = module(x[0] if kind == "cell" else x[:, 0], start())
-    np.testing.assert_allclose(y.data[0] if kind == "cell" else y.data[:, 0], alone.data, 0, 1e-12)
+    np.testing.assert_allclose(
+        y.detach().numpy()[0] if kind == "cell" else y.detach().numpy()[:, 0],
+        alone.detach().numpy(),
+        0,
+        1e-12,
+    )
     y.sum().backward()
-    gradients = [part.grad.data for part in parts]
+    gradients = [part.grad.detach().numpy() for part in parts]
     assert all((gradient != 0).all() for gradient in gradients)
     assert gradcheck(lambda start, x: module(x, start(2))[0], start, x)
 
@@ -324,15 +348,15 @@ def test_a_learned_first_state_is_saved_and_trained():
     other = nn.InitialState(nn.LSTM(3, 4))
     start.part1.detach().copy_(np.ones((1, 4)))
     other.load_state_dict(start.state_dict())
-    assert (other(2)[1].data == 1).all()
+    assert (other(2)[1].detach().numpy() == 1).all()
     assert other(0)[0].shape == (1, 0, 4)
     lstm = nn.LSTM(3, 4)
     optimizer = ts.optim.SGD([*lstm.parameters(), *start.parameters()], lr=0.1)
-    before = start.part0.data.copy()
+    before = start.part0.detach().numpy().copy()
     y, _ = lstm(np.ones((3, 2, 3), "f4"), start(2))
     y.sum().backward()
     optimizer.step()
-    assert (start.part0.data != before).all()
+    assert (start.part0.detach().numpy() != before).all()
 
 
 def test_what_has_no_first_state_is_told():

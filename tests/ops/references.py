@@ -95,6 +95,7 @@ REFERENCES: dict[str, Reference] = {
     "log_softmax": lambda x, axis=-1: np.log(softmax(x, axis)),
     "vector_norm": norm,
     "norm": norm,
+    "to": lambda x: x,
     "astype": lambda x, dtype: x.astype(dtype),
     "concatenate": lambda *xs, axis=0: np.concatenate(xs, axis),
     "hstack": lambda *xs: np.hstack(xs),

@@ -130,6 +130,8 @@ def test_what_cannot_be_explored_is_refused_with_advice(tmp_path):
     target = tmp_path / "graph.html"
     with pytest.raises(TypeError, match="expects the loss as a Tensor; got float"):
         viz.explore(1.0, target)
+    with pytest.raises(TypeError, match=r"takes what viz.profile\(\) gave; got list"):
+        viz.explore(x.sum(), target, profile=[])
     with pytest.raises(ValueError, match=r"one element; got shape \(2,\): reduce it"):
         viz.explore(x * 2, target)
     with pytest.raises(ValueError, match="nothing was recorded"):
@@ -244,6 +246,17 @@ def test_without_a_trace_what_was_saved_is_shown():
 
 def test_a_long_chain_needs_no_recursion():
     assert len(described(chain(3000))["operations"]) == 3000
+
+
+def test_a_checkpoint_is_one_operation():
+    x = ts.tensor([1.0, -2.0], requires_grad=True, name="x")
+    with viz.trace():
+        loss = ts.checkpoint(lambda a: ts.tanh(a) * a, x).sum()
+    data = described(loss, check=True)
+    assert [operation["name"] for operation in data["operations"]] == ["checkpoint", "sum"]
+    expected = np.tanh(x.data) + x.data * (1 - np.tanh(x.data) ** 2)
+    np.testing.assert_allclose(array(data, data["leaves"][0]["gradients"][0]), expected, rtol=1e-6)
+    assert data["checks"] == {}  # a checkpoint is not computed again
 
 
 def test_rules_are_read_from_docstrings_or_the_table():

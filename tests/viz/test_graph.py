@@ -13,10 +13,10 @@ from tinygrad_seq import nn, viz
 from tinygrad_seq.autograd.engine import reachable
 
 
-@given(st.lists(st.sampled_from(["add", "multiply", "split", "stack", "const"]), max_size=12))
+@given(st.lists(st.sampled_from(["add", "multiply", "split", "stack", "const"]), max_size=10))
 def test_any_program_is_described(program):
     """Replaying the description with NumPy gives the values that were computed."""
-    pool = [ts.tensor([1.0, 2.0], requires_grad=True, name="x")]
+    pool = [ts.tensor([0.5, 0.25], dtype="f8", requires_grad=True, name="x")]  # squares grow fast
     with viz.trace():
         for k, op in enumerate(program):
             a, b = pool[k % len(pool)], pool[-1]

@@ -10,14 +10,14 @@ from nets import Tagger
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
+pytest.importorskip("matplotlib").use("Agg")
+pyplot = pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture(autouse=True)
 def _closed():
     yield
-    matplotlib.pyplot.close("all")
+    pyplot.close("all")
 
 
 def trained():
@@ -58,7 +58,7 @@ def test_gradient_flow_needs_gradients():
 
 def test_hidden_states_are_units_by_time():
     states = np.random.default_rng(0).normal(size=(6, 3, 4))
-    ax = matplotlib.pyplot.subplots()[1]
+    ax = pyplot.subplots()[1]
     assert viz.hidden_states(ts.tensor(states, requires_grad=True), "abcdef", 1, ax) is ax
     (image,) = ax.images
     np.testing.assert_array_equal(image.get_array(), states[:, 1].T)

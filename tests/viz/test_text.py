@@ -158,6 +158,15 @@ def test_a_weight_stands_beside_each_step_that_reads_it():
     assert max(sum(start == box for start, _ in arrows) for box, _ in arrows) <= 5  # the unstacking
 
 
+@pytest.mark.parametrize("fold", ["time", None])
+def test_only_few_arrows_have_labels_to_lay_out(fold):
+    """Labels are what made Graphviz slow: in a long net they are tooltips."""
+    for steps, shown in ((2, "label"), (60, "tooltip")):
+        with viz.trace(), nn.unrolled():
+            arrows = re.findall(r"-> \w+ \[(\w+)=", viz.to_dot(tagger_loss(steps), fold=fold))
+        assert set(arrows) == {shown}
+
+
 def test_folded_by_time_no_arrow_goes_back():
     with viz.trace(), nn.unrolled():
         loss = (nn.LSTM(2, 3, 2, bidirectional=True)(np.ones((4, 1, 2), "f4"))[0] ** 2).mean()

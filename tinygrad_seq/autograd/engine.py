@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from ..backend import backend_of, keep_freed_memory, xp
+from ..backend import backend_of, keep_freed_memory, one_backend, xp
 from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, watching
 from .operands import all_finite, as_operand
@@ -225,6 +225,7 @@ def _seeds(outputs: Sequence[Any], gradients: Sequence[Any] | None) -> list[Any]
         elif not isinstance(gradient, Variable):
             given = as_operand(gradient, (output._data,), "the upstream gradient")
             gradient = output._wrap(np.asarray(given, output.dtype))
+        one_backend("backward", (output._data, gradient._data))
         if gradient.shape != output.shape:
             raise ValueError(
                 f"the gradient of an output of shape {output.shape} must have that shape; "

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..backend import one_backend
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
 from .mode import enable_grad, recording
@@ -58,6 +59,7 @@ class Fused:
         arrays = [None if a is None else a._data for a in args]
         edges = [None if a is None or not a._requires_grad else source_of(a) for a in args]
         keep = recording.get() and any(e is not None for e in edges)
+        one_backend(self.name, arrays)
         here = tracing.get()
         if here is None:
             results, values = self._forward(*arrays, keep=keep, **params)

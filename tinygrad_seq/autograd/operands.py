@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy
 
-from ..backend import is_array, result_dtype, xp
+from ..backend import backend_of, current, is_array, one_backend, result_dtype, xp
 from .graph import Variable
 
 # What a forward takes as it is. NumPy's integer scalars and np.float64 become Python numbers: weak.
@@ -17,10 +17,10 @@ REAL = "fiubc"  # kinds of dtypes; complex numbers are for complex-step checks o
 FLOAT64 = numpy.dtype(numpy.float64)
 
 
-def as_operand(value: Any, beside: Iterable[Any] = (), name: str = "an operation") -> Any:
+def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation") -> Any:
     """A value given to an operation, as an array or a Python number.
 
-    Lists take the float dtype of the arrays ``beside`` them, as Python numbers do.
+    Lists take the float dtype of the arrays ``beside`` them, as Python numbers do, and their place.
 
     Raises:
         TypeError: it is nothing to compute with (a string, an object, a complex number).
@@ -36,7 +36,23 @@ def as_operand(value: Any, beside: Iterable[Any] = (), name: str = "an operation
             f"{value!r:.60}"
         )
     weak = isinstance(value, (list, tuple)) and array.dtype.kind == "f"
-    return array.astype(result_dtype(*beside)) if weak else array
+    array = array.astype(result_dtype(*beside)) if weak else array
+    return backend_of(*beside).from_host(array)
+
+
+def together(name: str, values: list[Any], beside_tensors: Iterable[Any]) -> list[Any]:
+    """The values of an operation, all on one side.
+
+    NumPy arrays beside tensors are new to them: they go where creation happens.
+
+    Raises:
+        TypeError: tensors, or arrays, of two sides; the message names both.
+    """
+    for k, arg in enumerate(beside_tensors):
+        if type(arg) is numpy.ndarray:
+            values[k] = current().from_host(values[k])
+    one_backend(name, values)
+    return values
 
 
 def as_static(name: str, value: Any) -> Any:

@@ -26,10 +26,19 @@ from typing import Any
 
 import numpy
 
-from ..backend import is_array, result_dtype, xp
+from ..backend import is_array, result_dtype, several, xp
 from .graph import Node, Plan, Rule, Source, Use, Variable
 from .mode import recording, watching
-from .operands import FLOAT64, PLAIN, REAL, all_finite, as_operand, as_static, settle
+from .operands import (
+    FLOAT64,
+    PLAIN,
+    REAL,
+    all_finite,
+    as_operand,
+    as_static,
+    settle,
+    together,
+)
 from .scope import tracing
 from .stacked import Stacked, few_rows
 
@@ -167,10 +176,12 @@ class Primitive:
             else:
                 kind = type(arg)
                 if not (kind in PLAIN or (kind is numpy.ndarray and arg.dtype.kind in REAL)):
-                    arg = as_operand(arg, values, self.name)
+                    arg = as_operand(arg, [getattr(a, "_data", a) for a in args], self.name)
                 values.append(arg)
             edges.append(edge)
             bit <<= 1
+        if several():
+            values = together(self.name, values, args if variable is not None else ())
         if variable is None:
             return self.forward(*values, **params)
         here = tracing.get()
@@ -180,7 +191,9 @@ class Primitive:
             out = here.trace.forward(self, self.forward, *values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
-        if type(out) is not numpy.ndarray or (out.dtype is FLOAT64 and not self._says_dtype):
+        if type(out) is not numpy.ndarray:
+            out = xp(out).asarray(out)
+        if out.dtype is FLOAT64 and not self._says_dtype:
             out = settle(out, values)
         node = None
         if wanted and self.rules and out.dtype.kind in "fc" and recording.get():
@@ -290,10 +303,10 @@ class Primitive:
         if self.variadic:
             if name == argument:
                 return lambda values, params, out: tuple(values)
-            return lambda values, params, out: tuple([numpy.shape(v) for v in values])
+            return lambda values, params, out: tuple([_shape(v) for v in values])
         if name == argument:
             return lambda values, params, out: values[i]
-        return lambda values, params, out: numpy.shape(values[i])
+        return lambda values, params, out: _shape(values[i])
 
     # -- backward ---------------------------------------------------------------------------
 
@@ -359,7 +372,7 @@ class Primitive:
         if node is not None:
             node.origin = line
         if not all_finite(out) and all_finite(values):
-            shapes = ", ".join(str(numpy.shape(v)) for v in values)
+            shapes = ", ".join(str(_shape(v)) for v in values)
             raise FloatingPointError(
                 f"{self.name} of shapes {shapes} gave NaN or Inf from finite inputs, at {line}"
             )
@@ -395,9 +408,10 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Variable) and not is_array(x):
-            operand = xp().asarray(as_operand(x, args, function.__name__))
+            beside = [getattr(a, "_data", a) for a in args]
+            operand = xp(*beside).asarray(as_operand(x, beside, function.__name__))
             weak = not hasattr(x, "dtype") and operand.dtype.kind == "f"
-            x = operand.astype(result_dtype(*args)) if weak else operand
+            x = operand.astype(result_dtype(*beside)) if weak else operand
         return function(x, *args, **kwargs)
 
     return call
@@ -406,6 +420,11 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
 def _register(made: Primitive) -> Primitive:
     PRIMITIVES[made.name] = made
     return made
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of an array of any library; a number has none."""
+    return getattr(value, "shape", ())
 
 
 def _calling_line() -> str:

@@ -1,25 +1,42 @@
 """Floor 0: which array library computes. Every difference between libraries lives here."""
 
-from .base import Array, AxisError, Backend, backend_of, is_array, xp
+from .base import (
+    Array,
+    AxisError,
+    Backend,
+    backend_of,
+    is_array,
+    one_backend,
+    several,
+    there,
+    xp,
+)
 from .dtypes import default_dtype, result_dtype, set_default_dtype
 from .jit import use_jit
 from .memory import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
+from .select import backend_named, current, use_backend
 
 __all__ = [
     "Array",
     "AxisError",
     "Backend",
+    "backend_named",
     "backend_of",
+    "current",
     "default_dtype",
     "generator",
     "get_rng_state",
     "is_array",
     "keep_freed_memory",
     "manual_seed",
+    "one_backend",
     "result_dtype",
     "set_default_dtype",
     "set_rng_state",
+    "several",
+    "there",
+    "use_backend",
     "use_jit",
     "xp",
 ]

@@ -1,14 +1,15 @@
 """The seam between the library and the arrays that it computes with.
 
 A primitive never names NumPy: it asks ``xp(x)`` for the namespace of the arrays it was given, and
-``backend_of(x)`` for the few kernels that array libraries spell differently or lack. Another
-library joins by subclassing :class:`Backend`, overriding what it has a faster form of, and
-registering its array type; no primitive changes.
+``backend_of(x)`` for the few functions that array libraries spell differently or lack. Another
+library joins by subclassing :class:`Backend`, overriding what it has another form of, and
+registering its array type (:func:`register`); no primitive changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
@@ -17,9 +18,22 @@ from numpy.exceptions import AxisError
 
 from .erf import erf
 from .jit import KERNELS as COMPILED
+from .random import generator
 from .recurrence import KERNELS
+from .steps import STEPS
 
-__all__ = ["Array", "AxisError", "Backend", "backend_of", "is_array", "xp"]
+__all__ = [
+    "Array",
+    "AxisError",
+    "Backend",
+    "backend_of",
+    "is_array",
+    "one_backend",
+    "register",
+    "several",
+    "there",
+    "xp",
+]
 
 Array: TypeAlias = Any
 """An array of whichever library computes; ``numpy.ndarray`` by default."""
@@ -35,13 +49,17 @@ class Backend:
         name: How users name it, ``"numpy"``.
         np: The array namespace, with NumPy's names.
         array_type: The type of its arrays.
-        kernels: Recurrent layers over a whole sequence, by name; see ``recurrence``.
+        kernels: Recurrent layers over a whole sequence (``recurrence``), the softmax cross-entropy
+            and the steps of optimizers (``steps``), by name.
+        flat: Whether an optimizer lays the parameters of a group into one buffer: where starting a
+            computation costs more than the computation.
     """
 
     name = "numpy"
     np: Any = numpy
-    array_type: type = numpy.ndarray
-    kernels: Mapping[str, Callable[..., Any]] = KERNELS
+    array_type: Any = numpy.ndarray
+    kernels: Mapping[str, Callable[..., Any]] = KERNELS | STEPS
+    flat = False
 
     def to_host(self, array: Array) -> numpy.ndarray:
         """The same values as a NumPy array."""
@@ -50,6 +68,13 @@ class Backend:
     def from_host(self, array: numpy.ndarray) -> Array:
         """The same values as an array of this library."""
         return array
+
+    def synchronize(self) -> None:
+        """Wait until all that was asked for is computed; NumPy never leaves anything open."""
+
+    def uniform(self, shape: tuple[int, ...]) -> Array:
+        """Draw float32 from U[0, 1), for masks; the library's generator decides what comes."""
+        return generator().random(shape, dtype=numpy.float32)
 
     def quiet(self) -> AbstractContextManager[Any]:
         """No floating-point warnings inside."""
@@ -66,6 +91,42 @@ class Backend:
             y = np.exp(np.negative(x))
         y += 1
         return np.reciprocal(y)
+
+    def quotient(self, a: Array, b: Array) -> Array:
+        """a / b, and 0 where a and b are 0."""
+        np = self.np
+        if b if isinstance(b, int | float) else np.all(b):
+            return np.true_divide(a, b)
+        return a / np.where((a == 0) & (b == 0), np.ones_like(b), b)
+
+    def joint_norm(self, gradients: Sequence[Array]) -> Any:
+        """The norm of all gradients as one vector, a number, also where g² would overflow."""
+        return math.hypot(*(self._norm(g) for g in gradients))
+
+    def _norm(self, g: Array) -> float:
+        np = self.np
+        largest = float(np.max(np.abs(g))) if g.size else 0.0
+        if largest == 0 or not math.isfinite(largest):
+            return largest
+        scaled = (g / largest).reshape(-1)
+        return largest * math.sqrt(float(scaled @ scaled))
+
+    def shrink(self, gradients: Sequence[Array], norm: Any, bound: float, eps: float) -> bool:
+        """Write g ← g · min(1, bound / (norm + ε)) into every gradient; whether any was written."""
+        scale = bound / (norm + eps)
+        if scale >= 1:
+            return False
+        for g in gradients:
+            g *= scale  # also where it is NaN
+        return True
+
+    def index(self, index: Any, shape: tuple[int, ...]) -> Any:
+        """An index into an array of that shape, in the form that this library takes."""
+        return index
+
+    def assign(self, target: Array, index: Any, values: Any) -> None:
+        """``target[index] = values``; where a position is repeated, the last value stays."""
+        target[index] = values
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """``target[index] += values`` where duplicates in ``index`` add up; writes ``target``.
@@ -92,8 +153,14 @@ class Backend:
 
 
 _numpy = Backend()
-_numpy.kernels = KERNELS | COMPILED  # these fall through to the others without numba
+_numpy.kernels = KERNELS | COMPILED | STEPS  # these fall through to the others without numba
 _by_type: dict[type, Backend] = {numpy.ndarray: _numpy}
+
+
+def register(backend: Backend) -> Backend:
+    """Make a backend known by the type of its arrays."""
+    _by_type[backend.array_type] = backend
+    return backend
 
 
 def backend_of(*values: Any) -> Backend:
@@ -114,3 +181,29 @@ def xp(value: Any = None, *others: Any) -> Any:
 def is_array(value: Any) -> bool:
     """Whether ``value`` is an array of a known library."""
     return type(value) in _by_type or isinstance(value, numpy.ndarray)
+
+
+def there(array: Array, beside: Array) -> Array:
+    """``array`` where the array ``beside`` is: itself, or a copy on the other side."""
+    here, target = backend_of(array), backend_of(beside)
+    return array if here is target else target.from_host(here.to_host(array))
+
+
+def several() -> bool:
+    """Whether another library than NumPy is in use at all."""
+    return len(_by_type) > 1
+
+
+def one_backend(owner: str, values: Iterable[Any]) -> None:
+    """Refuse arrays of two libraries in one operation.
+
+    Raises:
+        TypeError: some of the arrays among ``values`` are on another side than others.
+    """
+    found = {b.name: v for v in values if (b := _by_type.get(type(v))) is not None}
+    if len(found) > 1:
+        what = " and ".join(f"one of shape {v.shape} on {name}" for name, v in found.items())
+        raise TypeError(
+            f"{owner} takes arrays on one side only; got {what}: bring them together with "
+            f"t.to({next(iter(found))!r}) or t.to({list(found)[-1]!r})"
+        )

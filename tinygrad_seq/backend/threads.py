@@ -53,7 +53,7 @@ def at_once(work: Callable[[int, int], object], size: int, each: int) -> None:
 def _pool() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # 10 ms, which not every program needs
 
-    return ThreadPoolExecutor(count() - 1, thread_name_prefix="tinygrad_seq")
+    return ThreadPoolExecutor(max(1, count() - 1), thread_name_prefix="tinygrad_seq")
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 from .. import ops
-from ..creation import zeros
 from ..ops import recurrent
 from ..tensor import Tensor
 from . import init
-from .checks import State, features, floating_dtype, positive, state_of
+from .checks import State, features, floating_dtype, positive, state_of, zeros_beside
 from .linear import affine
 from .module import Parameter
 from .unrollable import Recall, Step, Unrollable, as_it_is
@@ -90,7 +89,8 @@ class Cell(Unrollable):
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
         """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
-        parts = tuple(zeros((*batch_shape, n), dtype=self.dtype) for n in self.state_sizes)
+        shapes = ((*batch_shape, n) for n in self.state_sizes)
+        parts = tuple(zeros_beside(self.weight_ih, shape) for shape in shapes)
         return parts if len(parts) > 1 else parts[0]
 
     def check_state(self, state: Any, batch_shape: tuple[int, ...] = ()) -> State:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backend import default_dtype
+from ..backend import backend_of, default_dtype, there, xp
 from ..tensor import Tensor
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -46,6 +46,16 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     if isinstance(x, Tensor):
         return x
     return Tensor(x) if hasattr(x, "dtype") else Tensor(x, dtype=dtype)
+
+
+def beside(array: np.ndarray[Any, Any], x: Tensor) -> Any:
+    """A host array where ``x`` is: checked here, copied once."""
+    return there(array, x.data)
+
+
+def zeros_beside(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros where ``x`` is, in its dtype."""
+    return Tensor._wrap(xp(x.data).zeros(shape, x.dtype))
 
 
 def features(owner: str, x: Any, name: str, size: int, dtype: Any) -> Tensor:
@@ -89,9 +99,17 @@ def state_of(
     return tensors if several else tensors[0]
 
 
+def _on_host(values: Any) -> np.ndarray[Any, Any]:
+    """Ids, lengths and masks as a NumPy array: they are checked on the host."""
+    if isinstance(values, Tensor):
+        return values.detach().numpy()
+    host: np.ndarray[Any, Any] = np.asarray(backend_of(values).to_host(values))
+    return host
+
+
 def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
     """Integers of any kind as a NumPy array."""
-    array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _on_host(values)
     if array.size == 0 and not hasattr(values, "dtype"):
         array = array.astype(np.int64)  # an empty list has no kind of its own
     if array.dtype.kind not in "iu":
@@ -101,7 +119,7 @@ def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
 
 def booleans(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
     """Booleans of any kind as a NumPy array."""
-    array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _on_host(values)
     if array.dtype.kind != "b":
         raise TypeError(f"{owner} expects a {name} of booleans; got {array.dtype}")
     return array

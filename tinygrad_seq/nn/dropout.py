@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ..backend import backend_of, generator
+from ..backend import backend_of
 from ..tensor import Tensor
 from .checks import as_tensor, fraction
 from .module import Module
@@ -47,14 +45,9 @@ def dropout(x: Tensor, p: float) -> Tensor:
 def dropout_mask(x: Tensor, p: float) -> Any:
     """m / (1-p) of the shape and dtype of x, an array."""
     scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
-    mask = np.multiply(_uniform(x) >= p, scale, dtype=x.dtype)
-    return backend_of(x.data).from_host(mask)
+    return (backend_of(x.data).uniform(x.shape) >= p) * x.dtype.type(scale)
 
 
 def chosen(x: Tensor, p: float) -> Any:
     """Booleans of the shape of x, an array, each true with probability p."""
-    return backend_of(x.data).from_host(_uniform(x) < p)
-
-
-def _uniform(x: Tensor) -> np.ndarray[Any, Any]:
-    return generator().random(x.shape, dtype=np.float32)
+    return backend_of(x.data).uniform(x.shape) < p

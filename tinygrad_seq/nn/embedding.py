@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .checks import floating_dtype, indices, positive
+from .checks import beside, floating_dtype, indices, positive
 from .module import Module, Parameter
 
 
@@ -59,6 +59,7 @@ class Embedding(Module):
             TypeError: the ids are not integers.
         """
         ids = indices("Embedding", "ids", ids, self.num_embeddings)
+        ids = beside(ids, self.weight)
         vectors: Tensor = ops.take(self.weight, ids, axis=0)
         if self.padding_idx is not None:
             fixed = self.weight.detach()[self.padding_idx]

@@ -8,14 +8,18 @@ not turn a training run into NaN.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import ops
+from ..ops import classes
 from ..tensor import Tensor
-from .checks import as_tensor, fraction, indices, integers
+from .checks import as_tensor, beside, fraction, indices, integers
 from .module import Module
+
+Indices: TypeAlias = np.ndarray[Any, Any]
+"""On the host, where they are checked."""
 
 
 def cross_entropy(
@@ -53,9 +57,14 @@ def cross_entropy(
     """
     smoothing = fraction("cross_entropy", "label_smoothing", label_smoothing)
     logits, chosen, counts = _classes("cross_entropy", logits, targets, ignore_index)
+    if not smoothing:
+        loss = _softmax_loss(logits, chosen, counts)
+        return _weigh(loss, logits, chosen, counts, weight, reduction)
     if not counts.all():
-        logits = ops.where(counts[..., None], logits, 0)
-    return _pick(ops.log_softmax(logits, axis=-1), chosen, counts, weight, reduction, smoothing)
+        logits = ops.where(beside(counts[..., None], logits), logits, 0)
+    log_probs = ops.log_softmax(logits, axis=-1)
+    loss = _pick(log_probs, chosen)
+    return _weigh(loss, log_probs, chosen, counts, weight, reduction, smoothing)
 
 
 def nll_loss(
@@ -71,7 +80,7 @@ def nll_loss(
     same, but ``log_probs`` ``(..., C)`` are taken as they are.
     """
     log_probs, chosen, counts = _classes("nll_loss", log_probs, targets, ignore_index)
-    return _pick(log_probs, chosen, counts, weight, reduction, 0.0)
+    return _weigh(_pick(log_probs, chosen), log_probs, chosen, counts, weight, reduction)
 
 
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Tensor:
@@ -189,7 +198,7 @@ class BCEWithLogitsLoss(Module):
 
 def _classes(
     owner: str, scores: Any, targets: Any, ignore_index: int
-) -> tuple[Tensor, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[Tensor, Indices, Indices]:
     """Scores, the class to pick for each target (0 where ignored), and which targets count."""
     scores = _floating(owner, scores)
     targets = integers(owner, "targets", targets)
@@ -205,35 +214,62 @@ def _classes(
     return scores, chosen, counts
 
 
-def _pick(
-    log_probs: Tensor,
-    chosen: np.ndarray[Any, Any],
-    counts: np.ndarray[Any, Any],
+def _softmax_loss(logits: Tensor, chosen: Indices, counts: Indices) -> Tensor:
+    """-log softmax(logits) at each target that counts, 0 elsewhere, as one operation."""
+    rows = ops.reshape(logits, (chosen.size, logits.shape[-1]))
+    targets = beside(np.where(counts, chosen, -1).reshape(-1), logits)
+
+    def specification() -> tuple[Tensor]:
+        read = beside(counts.reshape(-1), logits)
+        log_probs = ops.log_softmax(ops.where(read[:, None], rows, 0), axis=-1)
+        return (ops.where(read, _pick(log_probs, chosen.reshape(-1)), 0),)
+
+    (loss,) = classes.cross_entropy([rows], specification, targets=targets)
+    result: Tensor = ops.reshape(loss, chosen.shape)
+    return result
+
+
+def _pick(log_probs: Tensor, chosen: Indices) -> Tensor:
+    """-log_probs at each target."""
+    places = beside(chosen[..., None], log_probs)
+    loss: Tensor = -ops.take_along_axis(log_probs, places, axis=-1)[..., 0]
+    return loss
+
+
+def _weigh(
+    loss: Tensor,
+    scores: Tensor,
+    chosen: Indices,
+    counts: Indices,
     weight: Any,
     reduction: str,
-    smoothing: float,
+    smoothing: float = 0.0,
 ) -> Tensor:
-    """The weighted, smoothed, reduced loss of log-probabilities ``(..., C)``."""
-    classes = log_probs.shape[-1]
-    loss = -ops.take_along_axis(log_probs, chosen[..., None], axis=-1)[..., 0]
+    """The weighted, smoothed, reduced loss; ``scores`` ``(..., C)`` are log-probabilities if there
+    is smoothing."""
+    size = scores.shape[-1]
     share: Any = None  # the weight of each target in the mean
     if weight is not None:
-        weight = _like(weight, log_probs)
-        if weight.shape != (classes,):
-            raise ValueError(f"expected a weight for each of {classes} classes; got {weight.shape}")
-        share = weight[chosen]
+        weight = _like(weight, scores)
+        if weight.shape != (size,):
+            raise ValueError(f"expected a weight for each of {size} classes; got {weight.shape}")
+        share = weight[beside(chosen, scores)]
         loss = share * loss
-        share = ops.where(counts, share, 0)
+        share = ops.where(beside(counts, scores), share, 0)
     if smoothing:
-        spread = -log_probs if weight is None else -log_probs * weight
-        loss = (1 - smoothing) * loss + smoothing / classes * ops.sum(spread, axis=-1)
+        spread = -scores if weight is None else -scores * weight
+        loss = (1 - smoothing) * loss + smoothing / size * ops.sum(spread, axis=-1)
     if not counts.all():
-        loss = ops.where(counts, loss, 0)
+        loss = ops.where(beside(counts, scores), loss, 0)
     if _known(reduction) != "mean":
         return _reduce(loss, reduction)
     result: Tensor = ops.sum(loss)
-    total: Any = int(counts.sum()) if share is None else ops.sum(share)
-    return result / total if total else result
+    total: Any = max(1, int(counts.sum()))
+    if share is not None:
+        total = ops.sum(share)
+        total = ops.where(total == 0, 1, total)  # asking whether it is 0 would wait for a GPU
+    mean: Tensor = result / total
+    return mean
 
 
 def _known(reduction: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ..autograd.scope import inside, joined, tracing
-from ..backend import xp
+from ..backend import backend_named, there, xp
 from ..html import tree_html
 from ..tensor import Tensor
 from .checks import floating_dtype
@@ -194,6 +194,27 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
             parameter.data = parameter.data.astype(dtype)
+        return self
+
+    def to(self, backend: str) -> Self:
+        """Bring all parameters, and their gradients, to a backend and return the module.
+
+        The Parameter objects stay the same, so an optimizer goes on seeing them (what it remembers
+        of them follows at its next step), but they get new buffers: call backward before.
+
+        Args:
+            backend: ``"numpy"``, or ``"cupy"`` for the GPU.
+
+        Raises:
+            ValueError: there is no backend of that name.
+            RuntimeError: it cannot be had here; the message says what to install.
+        """
+        target = backend_named(backend)
+        for parameter in self.parameters():
+            if parameter.backend != target.name:
+                parameter._data = target.from_host(parameter.detach().numpy())
+                if parameter.grad is not None:
+                    parameter.grad = Tensor._wrap(there(parameter.grad.data, parameter.data))
         return self
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:

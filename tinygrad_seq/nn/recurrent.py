@@ -16,7 +16,7 @@ from .. import ops
 from ..autograd.mode import Mode
 from ..autograd.scope import at_step
 from ..tensor import Tensor
-from .checks import as_tensor, booleans, integers
+from .checks import as_tensor, beside, booleans, integers
 from .module import Module
 from .unrollable import Step, each, inside_cell, recurrence_of, unrollable
 
@@ -97,7 +97,7 @@ class Recurrent(Module):
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
         valid = valid_steps(lengths, mask, x.shape)
         if valid is not None:
-            x = ops.where(_beside(valid, x), x, 0)
+            x = ops.where(_as_rows(beside(valid, x), x), x, 0)
         cell = unrollable("Recurrent", self.cell)
         x = cell.check_sequence(x)
         batch = x.shape[1:-1]
@@ -118,8 +118,9 @@ class Recurrent(Module):
             y, last = self._step_by_step(cell, x, state, valid)
             return y, *(last if isinstance(last, tuple) else (last,))
 
+        mask = None if valid is None else beside(valid, x)
         with inside_cell(cell):
-            y, *parts = cell.fused(x, state, specification, mask=valid, reverse=self.reverse)
+            y, *parts = cell.fused(x, state, specification, mask=mask, reverse=self.reverse)
         last = tuple(parts) if len(parts) > 1 else parts[0]
         if single:
             y, last = ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
@@ -147,7 +148,7 @@ class Recurrent(Module):
             state = after
         y = ops.stack(outputs[::-1] if self.reverse else outputs)
         if valid is not None:
-            y = ops.where(_beside(valid, y), y, 0)
+            y = ops.where(_as_rows(beside(valid, y), y), y, 0)
         return y, state
 
     def extra_repr(self) -> str:
@@ -293,7 +294,7 @@ def mask_of(mask: Any, shape: tuple[int, ...]) -> Mask:
     return array
 
 
-def _beside(mask: Mask, x: Tensor) -> Mask:
+def _as_rows(mask: Any, x: Tensor) -> Any:
     """A mask with as many axes as ``x``, to broadcast over the last ones."""
     return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
 
@@ -320,4 +321,4 @@ def _freeze(valid: Mask, after: Any, before: Any) -> Any:
             "leaving out the first step that is read needs a state to keep until each sequence "
             "starts: give state=, or the cell an initial_state(batch_shape)"
         )
-    return each(lambda a, b: ops.where(_beside(valid, a), a, b), after, before)
+    return each(lambda a, b: ops.where(_as_rows(beside(valid, a), a), a, b), after, before)

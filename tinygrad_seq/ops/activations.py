@@ -37,7 +37,8 @@ relu.domain(x=AWAY_FROM_0, analytic=False)
 @elementwise
 def leaky_relu(x: Array, /, slope: float = 0.01) -> Array:
     """y = x where x > 0, else slope · x;  x̄ = ȳ where x > 0, else slope · ȳ."""
-    return xp(x).where(xp(x).asarray(x) > 0, x, slope * x)
+    np = xp(x)
+    return np.where(np.asarray(x) > 0, x, slope * x)
 
 
 leaky_relu.defvjp(x=lambda g, x, slope: where(x > 0, g, slope * g))

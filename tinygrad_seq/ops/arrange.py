@@ -17,9 +17,11 @@ from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape
 @composite
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """Slices of x along an axis, chosen by integers (of the flattened x without an axis)."""
+    indices = plain(indices)
+    indices = xp(indices).asarray(indices)
     if axis is None:
-        return getitem(ravel(x), xp().asarray(plain(indices)))
-    return getitem(x, (*[slice(None)] * one_axis(axis, x.ndim), xp().asarray(plain(indices))))
+        return getitem(ravel(x), indices)
+    return getitem(x, (*[slice(None)] * one_axis(axis, x.ndim), indices))
 
 
 @composite
@@ -135,13 +137,13 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
 @composite
 def tril(x: Any, k: int = 0) -> Any:
     """The lower triangle (up to the k-th diagonal), zeros above."""
-    return where(xp().tri(*x.shape[-2:], k=k, dtype=bool), x, 0.0)
+    return where(xp(plain(x)).tri(*x.shape[-2:], k=k, dtype=bool), x, 0.0)
 
 
 @composite
 def triu(x: Any, k: int = 0) -> Any:
     """The upper triangle (from the k-th diagonal on), zeros below."""
-    return where(xp().tri(*x.shape[-2:], k=k - 1, dtype=bool), 0.0, x)
+    return where(xp(plain(x)).tri(*x.shape[-2:], k=k - 1, dtype=bool), 0.0, x)
 
 
 @composite
@@ -168,11 +170,11 @@ def diag(x: Any, k: int = 0) -> Any:
 
 def vstack(xs: Any) -> Any:
     """Rows below one another: vectors become rows."""
-    rows = [reshape(x, (1, -1)) if xp().ndim(plain(x)) < 2 else x for x in xs]
+    rows = [reshape(x, (1, -1)) if xp(plain(x)).ndim(plain(x)) < 2 else x for x in xs]
     return concatenate(rows, axis=0)
 
 
 def hstack(xs: Any) -> Any:
     """Side by side: along axis 1, or axis 0 for vectors."""
-    parts = [reshape(x, (1,)) if xp().ndim(plain(x)) == 0 else x for x in xs]
-    return concatenate(parts, axis=0 if xp().ndim(plain(parts[0])) == 1 else 1)
+    parts = [reshape(x, (1,)) if xp(plain(x)).ndim(plain(x)) == 0 else x for x in xs]
+    return concatenate(parts, axis=0 if plain(parts[0]).ndim == 1 else 1)

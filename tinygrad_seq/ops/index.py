@@ -33,7 +33,7 @@ def _is_basic(index: Any) -> bool:
 @primitive
 def getitem(x: Array, /, index: Any) -> Array:
     """x[index] in every NumPy form; a view for slices, a copy for masks and integer arrays."""
-    return x[index]
+    return x[backend_of(x).index(index, x.shape)]
 
 
 getitem.domain(x=REALS)
@@ -42,11 +42,12 @@ getitem.domain(x=REALS)
 @primitive
 def scatter_add(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
     """Zeros of the given shape with x added at index; repeated positions add up."""
-    y = xp(x).zeros(shape, x.dtype)
+    backend = backend_of(x)
+    y = backend.np.zeros(shape, x.dtype)
     if _is_basic(index):
         y[index] = x
     else:
-        backend_of(x).scatter_add(y, index, x)
+        backend.scatter_add(y, backend.index(index, shape), x)
     return y
 
 
@@ -58,8 +59,9 @@ scatter_add.domain(x=REALS)
 @primitive
 def set_at(x: Array, v: Array, /, index: Any) -> Array:
     """A copy of x with v at index; where a position is repeated, the last value stays."""
-    y = xp(x).array(x)
-    y[index] = v
+    backend = backend_of(x, v)
+    y = backend.np.array(x)
+    backend.assign(y, backend.index(index, y.shape), v)
     return y
 
 
@@ -68,10 +70,11 @@ def _set_at_rule(g: Any, index: Any) -> Any:
     taken = getitem(g, index)
     if _is_basic(index):
         return taken
-    np = xp()
+    backend = backend_of(plain(g))
+    np, index = backend.np, backend.index(index, g.shape)
     numbers = np.arange(taken.size).reshape(taken.shape)
-    winner = np.zeros(g.shape, int)
-    winner[index] = numbers
+    winner = np.zeros(g.shape, numbers.dtype)
+    backend.assign(winner, index, numbers)
     return where(winner[index] == numbers, taken, 0.0)
 
 
@@ -82,12 +85,13 @@ set_at.domain(x=REALS, v=REALS)
 @primitive
 def add_at(x: Array, v: Array, /, index: Any) -> Array:
     """A copy of x with v added at index; repeated positions add up."""
-    y = xp(x).array(x)
-    v = xp(y).asarray(v, y.dtype)
+    backend = backend_of(x, v)
+    y = backend.np.array(x)
+    v = backend.np.asarray(v, y.dtype)
     if _is_basic(index):
         y[index] += v
     else:
-        backend_of(y).scatter_add(y, index, v)
+        backend.scatter_add(y, backend.index(index, y.shape), v)
     return y
 
 

@@ -117,7 +117,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
     inputs = words.split(",")
     if len(inputs) != len(operands):
         raise ValueError(f"einsum {subscripts!r} names {len(inputs)} operands; got {len(operands)}")
-    ranks = [xp().ndim(plain(x)) for x in operands]
+    ranks = [xp(plain(x)).ndim(plain(x)) for x in operands]
     free = [c for c in string.ascii_letters if c not in subscripts]
     depth = max(
         (n - len(w) + 3 for w, n in zip(inputs, ranks, strict=True) if "..." in w), default=0

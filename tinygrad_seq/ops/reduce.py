@@ -15,7 +15,7 @@ from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sign, whe
 from .arrange import diagonal, flip
 from .axes import Axis, many_axes, one_axis
 from .compare import argmax, argmin
-from .index import getitem
+from .index import getitem, plain
 from .shape import astype, broadcast_to, concatenate, moveaxis, ravel, reshape
 
 
@@ -129,7 +129,7 @@ def _extreme_rule(arg: Any) -> Any:
         g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
         if axis is not None and not isinstance(axis, tuple) and x.ndim:
             along = [-1 if k == one_axis(axis, x.ndim) else 1 for k in range(x.ndim)]
-            places = reshape(xp().arange(x.shape[axis]), tuple(along))
+            places = reshape(xp(plain(x)).arange(x.shape[axis]), tuple(along))
             return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
         chosen = x == y
         shares = sum(astype(chosen, g.dtype), axis=axis, keepdims=True)
@@ -193,7 +193,7 @@ def vector_norm(x: Array, /, ord: float = 2, axis: Axis = None, keepdims: bool =
     """p-norm, 1 ≤ p < ∞.  y = (Σ |xᵢ|ᵖ)^(1/p),  x̄ᵢ = ȳ sign xᵢ (|xᵢ| / y)ᵖ⁻¹, 0 at the origin."""
     np = xp(x)
     size = np.abs(x)
-    scale = size.max(axis=axis, keepdims=True, initial=0)
+    scale = np.max(size, axis=axis, keepdims=True, initial=0)
     scale = np.where((scale == 0) | ~np.isfinite(scale), 1, scale)  # powers do not overflow
     total = np.sum((size / scale) ** ord, axis=axis, keepdims=True)
     y = total ** (1 / ord) * scale

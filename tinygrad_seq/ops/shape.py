@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..autograd import composite, primitive
-from ..backend import Array, xp
+from ..autograd import composite, elementwise, primitive
+from ..backend import Array, backend_named, backend_of, xp
 from .arithmetic import REALS
 from .axes import Axis, many_axes, one_axis
-from .index import getitem
+from .index import getitem, plain
 
 
 @primitive
@@ -61,6 +61,19 @@ def astype(x: Array, /, dtype: Any) -> Array:
 
 astype.defvjp(x=lambda g: g)  # the engine keeps dtypes
 astype.domain(x=REALS, analytic=False)
+
+
+@elementwise
+def to(x: Array, /, backend: str = "numpy") -> Array:
+    """The values on another backend, a copy.  x̄ comes back to where x is."""
+    if not isinstance(backend, str):
+        raise TypeError(f"to takes the name of a backend; got {backend!r}: astype(dtype) converts")
+    source, target = backend_of(x), backend_named(backend)
+    return x.copy() if source is target else target.from_host(source.to_host(x))
+
+
+to.defvjp(x=lambda g, x: to(g, backend_of(plain(x)).name))
+to.domain(x=REALS, analytic=False)
 
 
 @primitive

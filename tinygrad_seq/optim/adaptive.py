@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..backend import Array, xp
+from ..backend import Array, backend_of, xp
 from .base import Group, Optimizer, Params, decayed, slot
 
 
@@ -167,17 +167,13 @@ class Adam(Optimizer):
         self._adam(p, decayed(g, p, group), state, group)
 
     def _adam(self, p: Array, g: Array, state: dict[str, Any], group: Group) -> None:
-        np, (beta1, beta2) = xp(p), group["betas"]
+        beta1, beta2 = group["betas"]
         t = state["step"] = state.get("step", 0) + 1
         m, v = slot(state, "exp_avg", p), slot(state, "exp_avg_sq", p)
-        m += (1 - beta1) * (g - m)
-        v *= beta2
-        v += (1 - beta2) * g * g
-        if group["amsgrad"]:
-            largest = slot(state, "max_exp_avg_sq", p)
-            v = np.maximum(largest, v, out=largest)
+        largest = slot(state, "max_exp_avg_sq", p) if group["amsgrad"] else None
         rate, scale = group["lr"] / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
-        p -= rate * m / (scale * np.sqrt(v) + group["eps"])
+        adam = backend_of(p).kernels["adam"]
+        adam(xp(p), p, g, m, v, largest, beta1, beta2, rate, scale, group["eps"])
 
 
 class AdamW(Adam):

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy
 
 from ..autograd import mark_written
-from ..backend import Array, backend_of, xp
+from ..backend import Array, backend_of, is_array, there, xp
 from ..tensor import Tensor
+from .flat import Flat, flat_for
 
 Group: TypeAlias = dict[str, Any]
 Params: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
@@ -48,6 +49,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self._memory: list[dict[str, Any]] = []  # one dict per parameter, through the groups
+        self._flat: dict[int, Flat] = {}  # by group, where it is one buffer
         for group in _as_groups(params):
             self.add_param_group(group)
         if not self.param_groups:
@@ -69,12 +71,23 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place; the others are left alone."""
-        memories = iter(self._memory)
-        for group in self.param_groups:
+        start = 0
+        for number, group in enumerate(self.param_groups):
             # A NumPy float64 among the options would turn float32 parameters into float64.
-            options = _options(group)
-            for p in group["params"]:
-                memory = next(memories)
+            options, params = _options(group), group["params"]
+            memories = self._memory[start : start + len(params)]
+            start += len(params)
+            for p, memory in zip(params, memories, strict=True):
+                _follow(memory, p)
+            flat = flat_for(self._flat.get(number), params, memories)
+            if flat is not None:
+                self._flat[number] = flat
+                g = flat.gather([p.grad.data for p in params])
+                self.update(flat.buffer, g, flat.memory, options)
+                mark_written(flat.buffer)
+                flat.hand_out(memories)
+                continue
+            for p, memory in zip(params, memories, strict=True):
                 if p.grad is not None:
                     self.update(p.data, p.grad.data, memory, options)
                     mark_written(p.data)
@@ -215,6 +228,13 @@ class Optimizer:
                     "make it with requires_grad=True"
                 )
             known.add(id(p))
+
+
+def _follow(memory: dict[str, Any], p: Tensor) -> None:
+    """Bring what is remembered of a parameter to where the parameter has been moved."""
+    for name, value in memory.items():
+        if is_array(value) and type(value) is not type(p.data):
+            memory[name] = there(value, p.data)
 
 
 def slot(state: dict[str, Any], name: str, like: Array, fill: float = 0.0) -> Array:

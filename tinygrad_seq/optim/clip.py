@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-
-import numpy
+from typing import Any
 
 from ..autograd import mark_written
-from ..backend import Array, xp
+from ..backend import Array, backend_of, is_array, xp
 from ..tensor import Tensor
 
 _EPS = 1e-6  # PyTorch's: keeps the quotient finite at norm 0
@@ -16,7 +15,7 @@ _EPS = 1e-6  # PyTorch's: keeps the quotient finite at norm 0
 
 def clip_grad_norm_(
     params: Tensor | Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False
-) -> float:
+) -> Any:
     """Scale all gradients together, in place, so that their joint norm is at most ``max_norm``.
 
         g ← g · min(1, max_norm / (‖g‖ + 1e-6)),   ‖g‖ the norm of all gradients as one vector
@@ -31,7 +30,8 @@ def clip_grad_norm_(
         error_if_nonfinite: Raise instead of scaling by a norm that is NaN or Inf.
 
     Returns:
-        The norm before clipping; 0.0 when there is no gradient.
+        The norm before clipping; 0.0 when there is no gradient. A float; on a GPU a Tensor without
+        axes, so that nothing waits for it before ``float(norm)`` does.
 
     Raises:
         ValueError: ``max_norm`` is negative or NaN.
@@ -43,19 +43,18 @@ def clip_grad_norm_(
     if not max_norm >= 0:
         raise ValueError(f"max_norm must be at least 0; got {max_norm}")
     gradients = _gradients(params)
-    total = math.hypot(*(_norm(g) for g in gradients))
+    backend = backend_of(*gradients)
+    total = backend.joint_norm(gradients)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(
-            f"the norm of the gradients is {total}, so they cannot be clipped: the loss or a "
-            "gradient overflowed (anomaly_mode() names the operation)"
+            f"the norm of the gradients is {float(total)}, so they cannot be clipped: the loss or "
+            "a gradient overflowed (anomaly_mode() names the operation)"
         )
-    scale = float(max_norm) / (total + _EPS)
-    if not scale >= 1:  # also where it is NaN
-        for g in gradients:
-            with numpy.errstate(invalid="ignore"):  # Inf · 0, said above
-                g *= scale
-            mark_written(g)
-    return total
+    with backend.quiet():  # Inf · 0, said above
+        written = backend.shrink(gradients, total, float(max_norm), _EPS)
+    for g in gradients if written else ():
+        mark_written(g)
+    return Tensor._wrap(total) if is_array(total) else total
 
 
 def clip_grad_value_(params: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -81,13 +80,3 @@ def _gradients(params: Tensor | Iterable[Tensor]) -> list[Array]:
         raise TypeError("clipping takes parameters: pass model.parameters()")
     given = [params] if isinstance(params, Tensor) else params
     return [p.grad.data for p in given if p.grad is not None]
-
-
-def _norm(g: Array) -> float:
-    """‖g‖, also where g² would leave the range of the dtype."""
-    np = xp(g)
-    largest = float(np.max(np.abs(g))) if g.size else 0.0
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    scaled = (g / largest).reshape(-1)
-    return largest * math.sqrt(float(scaled @ scaled))

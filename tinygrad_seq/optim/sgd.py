@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..backend import Array, xp
+from ..backend import Array, backend_of, xp
 from .base import Group, Optimizer, Params, decayed
 
 
@@ -63,8 +63,10 @@ class SGD(Optimizer):
             b = state.get("momentum_buffer")
             if b is None:
                 b = state["momentum_buffer"] = xp(p).array(g)
+                g = g + mu * b if group["nesterov"] else b
             else:
-                b *= mu
-                b += (1 - group["dampening"]) * g
-            g = g + mu * b if group["nesterov"] else b
-        p -= group["lr"] * g
+                kernel = backend_of(p).kernels["sgd_momentum"]
+                rest = (group["lr"], mu, 1 - group["dampening"], group["nesterov"])
+                kernel(xp(p), p, g, b, *rest)
+                return
+        backend_of(p).kernels["sgd"](xp(p), p, g, group["lr"])

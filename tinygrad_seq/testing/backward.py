@@ -46,7 +46,7 @@ def differentiate(
                 f"{subject.name} returned a plain array as output {k}: it left the graph. Compute "
                 "with Tensors and functions of tinygrad_seq, not on their .data."
             )
-        if not np.isfinite(y.data).all():
+        if not np.isfinite(y.detach().numpy()).all():
             raise situation.error(
                 f"{subject.name} is not finite: output {k} holds NaN or Inf. Draw the inputs from "
                 "inside its domain."
@@ -62,7 +62,7 @@ def differentiate(
         )
     gradients: list[Array | None] = []
     for leaf, x in zip(subject.leaves, found, strict=True):
-        gradients.append(None if x is None else np.asarray(x.data))
+        gradients.append(None if x is None else np.asarray(x.detach().numpy()))
         if x is None:
             continue
         if x.shape != leaf.value.shape or x.dtype != leaf.value.dtype:
@@ -70,10 +70,10 @@ def differentiate(
                 f"the gradient of {subject.name} with respect to {leaf.label} is {x.dtype} "
                 f"{x.shape}; it must be {leaf.value.dtype} {leaf.value.shape}, as its input."
             )
-        if not np.isfinite(x.data).all():
-            index = tuple(int(k) for k in np.argwhere(~np.isfinite(x.data))[0])
+        if not np.isfinite(x.detach().numpy()).all():
+            index = tuple(int(k) for k in np.argwhere(~np.isfinite(x.detach().numpy()))[0])
             raise situation.error(
                 f"the gradient of {subject.name} with respect to {leaf.label} is "
-                f"{float(x.data[index])!r} at index {index}."
+                f"{float(x.detach().numpy()[index])!r} at index {index}."
             )
-    return [y.data for y in outputs], gradients
+    return [y.detach().numpy() for y in outputs], gradients

@@ -110,8 +110,8 @@ def _check_outputs_alone(
         found = grad(outputs[k], leaves, grad_outputs=Tensor(g), allow_unused=True)
         for position, x in enumerate(found):
             if x is not None:
-                total[position] = total[position] + x.data
-                size[position] += float(np.max(np.abs(x.data), initial=0.0))
+                total[position] = total[position] + x.detach().numpy()
+                size[position] += float(np.max(np.abs(x.detach().numpy()), initial=0.0))
     pairs = zip(subject.leaves, gradients, total, size, strict=True)
     for leaf, together, alone, scale in pairs:
         expected = np.zeros(leaf.value.shape) if together is None else together

@@ -67,7 +67,7 @@ def check_float32(
 
 def _run(subject: Subject, seed: int) -> tuple[list[Array], list[Array | None]]:
     leaves, outputs = subject.record()
-    arrays = [np.asarray(y.data if isinstance(y, Tensor) else y) for y in outputs]
+    arrays = [np.asarray(y.detach().numpy() if isinstance(y, Tensor) else y) for y in outputs]
     pairs = [
         (y, Tensor(g))
         for y, g in zip(outputs, draw_cotangents(arrays, seed), strict=True)
@@ -78,7 +78,7 @@ def _run(subject: Subject, seed: int) -> tuple[list[Array], list[Array | None]]:
     found = grad(
         [y for y, _ in pairs], leaves, grad_outputs=[g for _, g in pairs], allow_unused=True
     )
-    return arrays, [None if x is None else np.asarray(x.data) for x in found]
+    return arrays, [None if x is None else np.asarray(x.detach().numpy()) for x in found]
 
 
 def _compare(

@@ -137,7 +137,9 @@ def _forward(f: Callable[[Sequence[Array]], list[Any]]) -> Callable[..., tuple[A
     """A function of a list of leaves as the oracles call it."""
 
     def forward(*values: Array) -> tuple[Array, ...]:
-        return tuple(np.asarray(y.data if isinstance(y, Tensor) else y) for y in f(values))
+        return tuple(
+            np.asarray(y.detach().numpy() if isinstance(y, Tensor) else y) for y in f(values)
+        )
 
     return forward
 

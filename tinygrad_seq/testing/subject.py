@@ -95,7 +95,7 @@ class Subject:
     def parameters_at(self, values: Sequence[Array]) -> Iterator[None]:
         """The parameters hold these values for the time of a `with` block."""
         held = [
-            (leaf.parameter, leaf.parameter.data.copy(), value)
+            (leaf.parameter, leaf.parameter.detach().numpy().copy(), value)
             for leaf, value in zip(self.leaves, values, strict=False)
             if leaf.parameter is not None and leaf.value is not value
         ]
@@ -126,7 +126,7 @@ class Subject:
                     part, f"{label}[{key!r}]", path and f"{path}[{key!r}]"
                 ),
             )
-        data = value.data if isinstance(value, Tensor) else value
+        data = value.detach().numpy() if isinstance(value, Tensor) else value
         if not _is_floating(data):
             return value
         self.leaves.append(Leaf(f"{label} ({path})" if path else label, np.asarray(data)))
@@ -137,7 +137,7 @@ class Subject:
         for name, parameter in module.named_parameters():
             if id(parameter) not in known:
                 label = f"parameter {path}.{name}" if path else f"parameter {name}"
-                self.leaves.append(Leaf(label, parameter.data, parameter))
+                self.leaves.append(Leaf(label, parameter.detach().numpy(), parameter))
 
 
 class GradientSubject:
@@ -165,7 +165,9 @@ class GradientSubject:
         with self.subject.parameters_at(values[:count]), enable_grad():
             leaves = self.subject.tensors(values[:count])
             upstream = [Tensor(value) for value in values[count:]]
-            return [y.data for y in self._gradients(leaves, upstream, create_graph=False)]
+            return [
+                y.detach().numpy() for y in self._gradients(leaves, upstream, create_graph=False)
+            ]
 
     def record(self) -> tuple[list[Tensor], list[Any]]:
         """The leaves as Tensors that require gradients, and the recorded gradients."""
@@ -197,7 +199,7 @@ class GradientSubject:
 
 
 def _array(y: Any) -> Array:
-    return np.asarray(y.data if isinstance(y, Tensor) else y)
+    return np.asarray(y.detach().numpy() if isinstance(y, Tensor) else y)
 
 
 def _is_floating(data: Any) -> bool:
@@ -228,7 +230,7 @@ def _floating_outputs(result: Any) -> list[Any]:
         result = tuple(result.values())
     if isinstance(result, tuple | list):
         return [y for part in result for y in _floating_outputs(part)]
-    data = result.data if isinstance(result, Tensor) else np.asarray(result)
+    data = result.detach().numpy() if isinstance(result, Tensor) else np.asarray(result)
     return [result] if data.dtype.kind in "fc" else []
 
 
@@ -237,7 +239,7 @@ def _astype(value: Any, dtype: Any) -> Any:
         return copy.deepcopy(value).astype(dtype)
     if isinstance(value, tuple | list | dict):
         return _map_parts(value, lambda part, _: _astype(part, dtype))
-    data = value.data if isinstance(value, Tensor) else value
+    data = value.detach().numpy() if isinstance(value, Tensor) else value
     return np.asarray(data).astype(dtype) if _is_floating(data) else value
 
 

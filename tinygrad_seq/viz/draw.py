@@ -17,6 +17,9 @@ from .graph import Graph, Operation
 from .listing import graph_of
 
 _RESHAPING = {"expand_dims", "moveaxis", "reshape", "split", "squeeze", "swapaxes", "transpose"}
+LABELLED = 60
+"""With more arrows their labels, each laid out like a box, would take Graphviz half a minute at 53
+time steps; without them it takes a fifth of a second."""
 _STYLES = {  # of DOT, and the brackets of Mermaid
     "operation": ("shape=box", "[", "]"),
     "leaves": ('shape=box, style="rounded,filled", fillcolor="#eef2f7"', "([", "])"),
@@ -78,8 +81,9 @@ def to_dot(*outputs: Any, fold: str | None = "time") -> str:
         else:
             what, text = drawing.boxes[name]
             lines.append(f"{indent}{name} [{_STYLES[what][0]}, label={_quoted(text)}]")
+    what = "label" if len(drawing.arrows) <= LABELLED else "tooltip"
     for (start, end), flows in drawing.arrows.items():
-        label = f" [label={_quoted(flows)}]" if flows else ""
+        label = f" [{what}={_quoted(flows)}]" if flows else ""
         lines.append(f"  {start} -> {end}{label}")
     return "\n".join([*lines, "}"])
 

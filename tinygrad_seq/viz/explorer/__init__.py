@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ...tensor import Tensor
 from ..graph import graph
+from ..profile import profile as Profile
 from .data import describe
 from .page import page
 
 
 def explore(
-    loss: Tensor, path: str | Path, *, title: str = "", check: bool = False, profile: Any = None
+    loss: Tensor,
+    path: str | Path,
+    *,
+    title: str = "",
+    check: bool = False,
+    profile: Profile | None = None,
 ) -> Path:
     """Write a page that draws what ``loss`` was computed from, and steps through it and back.
 
@@ -36,7 +41,7 @@ def explore(
         The path of the page.
 
     Raises:
-        TypeError: ``loss`` is no tensor.
+        TypeError: ``loss`` is no tensor, or ``profile`` no profile.
         ValueError: it has more than one element, or nothing was recorded for it, or a check is
             asked for and there was no trace.
         RuntimeError: the graph was freed by an earlier backward.
@@ -52,6 +57,8 @@ def explore(
     """
     if not isinstance(loss, Tensor):
         raise TypeError(f"explore expects the loss as a Tensor; got {type(loss).__name__}")
+    if profile is not None and not isinstance(profile, Profile):
+        raise TypeError(f"profile= takes what viz.profile() gave; got {type(profile).__name__}")
     if loss.size != 1:
         raise ValueError(
             f"explore expects a loss of one element; got shape {loss.shape}: reduce it with sum() "
@@ -59,9 +66,7 @@ def explore(
         )
     made = graph(loss)
     if not made.operations:
-        raise ValueError(
-            "nothing was recorded for this tensor: it is a leaf, which was not computed"
-        )
+        raise ValueError("nothing was recorded for a leaf, which was not computed")
     if any(operation.freed for operation in made.operations):
         raise RuntimeError(
             "explore walks back through the graph, and an earlier backward has freed it: call "

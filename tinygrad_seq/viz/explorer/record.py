@@ -72,8 +72,13 @@ class _Watch(Trace):
         self._fit = Sums(Tensor._wrap, live=False)
 
     def pullback(self, node: Node, g: Any, *rest: Any) -> Iterable[tuple[Any, Any]]:
-        """Hand on what the rules give, and note it."""
-        k = self._ids[id(node)]
+        """Hand on what the rules give, and note it, but not inside of a checkpoint."""
+        k = self._ids.get(id(node))
+        if k is None:
+            return node.op.pullback(node, g, *rest)
+        return self._watched(k, node, g, *rest)
+
+    def _watched(self, k: int, node: Node, g: Any, *rest: Any) -> Iterator[tuple[Any, Any]]:
         operation = self._graph.operations[k]
         whole = list(g) if type(g) is tuple else [g]
         self.made.flight[k] = sum(int(part.nbytes) for part in self._sums.values())

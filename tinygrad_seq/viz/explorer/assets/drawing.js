@@ -34,7 +34,7 @@ const curve = ({ from, to }) => {
 };
 
 const labelOf = (box) => {
-  const many = `${box.all.length} operations`;
+  const many = `${partsOf(box).length} operations`;
   return `${box.path}${box.step === null ? "" : `, step ${box.step}`}, ${many}, ${box.open ? "unfolded" : "folded"}`;
 };
 
@@ -55,6 +55,9 @@ const mark = (item) => {
   return draw("rect", { class: "mark", x: 5, y: 7, width: (1 + 7 * loud).toFixed(2), height: Math.max(1, item.h - 14), rx: 1.5, opacity: loud > 0 ? 1 : 0 });
 };
 
+/** Where a name is written: in the middle, but of a bar wider than the view near its start. */
+const middleOf = (item) => (item.w > 1200 ? 300 : item.w / 2);
+
 const elementOf = (item) => {
   const id = idOf(item);
   if (id !== null) {
@@ -63,7 +66,7 @@ const elementOf = (item) => {
     const op = ops[id];
     const name = leaf ? leaf.name : op.name;
     group.append(draw("rect", { class: "frame", width: item.w, height: item.h }), mark(item));
-    const text = draw("text", { x: Math.min(item.w / 2, 320) + 3, y: item.h / 2 + 4, "text-anchor": "middle" });
+    const text = draw("text", { x: middleOf(item) + 3, y: item.h / 2 + 4, "text-anchor": "middle" });
     text.textContent = tail(name, Math.max(4, Math.floor((item.w - 14) / 6.6)));
     group.append(text);
     group.setAttribute("aria-label", leaf ? `input ${name}` : `${name}, operation ${id}, ${placeOf(op)}, gradient norm ${short(op.norm)}`);
@@ -81,9 +84,9 @@ const elementOf = (item) => {
   const when = item.timed ? (narrow && timedWidth < 50 ? `${item.step}` : `t = ${item.step}`) : tail(item.path, Math.floor((item.w - 40) / 7));
   if (item.open) write(14, 19, item.timed ? `${when}  ·  ${tail(item.path, Math.max(4, Math.floor(item.w / 8) - 7))}` : when, true);
   else {
-    const centre = Math.min(item.w / 2, 320) + 2; // a bar may be much wider than the view
+    const centre = middleOf(item) + 2;
     write(centre, 20, when, false, "middle");
-    write(centre, 35, `${item.all.length} ops`.slice(0, timedWidth < 50 && item.timed ? 3 : 12), true, "middle");
+    write(centre, 35, `${partsOf(item).length} ops`.slice(0, timedWidth < 50 && item.timed ? 3 : 12), true, "middle");
   }
   return group;
 };
@@ -179,11 +182,12 @@ const redraw = () => {
 const fit = (least = 0.02) => {
   measure();
   const labels = plan.rows.some((row) => row.timed) && state.fold !== "all" ? 120 : 30;
-  const width = plan.width + 2 * labels, height = plan.bottom - plan.top + 70;
-  view.scale = Math.max(least, Math.min(1.25, bounds.width / width, bounds.height / height));
+  const width = plan.width + 2 * labels, height = plan.bottom - plan.top + 40;
+  const room = bounds.height - 50; // above the tools
+  view.scale = Math.max(least, Math.min(1.25, bounds.width / width, room / height));
   view.x = Math.max((bounds.width - plan.width * view.scale) / 2, Math.min(labels * view.scale, 40 + 60 * view.scale));
   if (plan.width * view.scale < bounds.width - 40) view.x = (bounds.width - plan.width * view.scale) / 2;
-  view.y = bounds.height - 30 * view.scale - Math.max(0, (bounds.height - height * view.scale) / 2) - plan.bottom * view.scale;
+  view.y = room - 20 * view.scale - Math.max(0, (room - height * view.scale) / 2) - plan.bottom * view.scale;
   cull();
 };
 

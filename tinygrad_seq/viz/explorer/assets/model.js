@@ -35,15 +35,20 @@ for (const op of ops) {
     !wanted || (source < count ? prepares[source] : leafOf.get(source).kind === "parameter"));
 }
 
-/** Where a leaf is used: through what prepares it, up to the time steps. */
+/** Where a leaf is used: within its own module, through what is outside of time, up to the steps. */
 const usesOf = (leaf) => {
-  const found = new Set();
-  const stack = [leaf.id];
+  const direct = users.get(leaf.id) || [];
+  const home = direct.length ? ops[direct[0]].path : "";
+  const related = ({ path }) => home && path && (`${home}.`.startsWith(`${path}.`) || `${path}.`.startsWith(`${home}.`));
+  const found = new Set(direct);
+  const stack = [...direct];
   while (stack.length) {
-    for (const user of users.get(stack.pop()) || []) {
-      if (found.has(user)) continue;
+    const from = ops[stack.pop()];
+    if (from.step !== null) continue;
+    for (const user of users.get(from.id) || []) {
+      if (found.has(user) || !(prepares[from.id] || related(ops[user]))) continue;
       found.add(user);
-      if (prepares[user] || (ops[user].step === null && ops[user].shapes.length > 1)) stack.push(user);
+      stack.push(user);
     }
   }
   return found;

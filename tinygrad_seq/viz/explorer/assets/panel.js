@@ -12,7 +12,7 @@ const formulas = (op, argument) => {
   const rule = data.rules[op.name];
   const lines = rule.formulas.map((text) => {
     const of = forwards() ? text.startsWith("y") : !text.startsWith("y");
-    return make("div", { class: of ? "on" : "" }, text);
+    return make("div", { class: of ? "on" : "" }, text.replaceAll("-", "−"));
   });
   for (const text of rule.code) lines.push(make("div", { class: forwards() ? "" : "on" }, make("code", {}, text)));
   return lines.length ? make("div", { class: "formula", "aria-label": "Rule" }, lines) : null;
@@ -86,7 +86,7 @@ const aliveAt = (k) => {
 const memoryPart = (op) => {
   const own = op.saved.map(([name, shape, size, memory]) => make("span", { class: "chip" }, `${name} ${shapeText(shape)}, ${held.has(memory) ? "a weight: kept anyway" : bytes(size)}`));
   const alive = aliveAt(op.id);
-  const list = make("details", {}, make("summary", {}, `Alive now: ${alive.length} arrays, ${bytes(keptAt[op.id])}`),
+  const list = make("details", {}, make("summary", {}, `Alive now: ${alive.length} ${alive.length === 1 ? "array" : "arrays"}, ${bytes(keptAt[op.id])}`),
     make("ul", {}, alive.slice(-40).reverse().map((one) => make("li", {}, `${one.name} ${shapeText(one.shape)}, ${bytes(one.bytes)}, for `, link(one.op.id)))),
     alive.length > 40 ? make("p", { class: "quiet" }, `and ${alive.length - 40} older ones`) : "");
   return [make("h2", {}, "Kept in memory for backward"), make("p", {}, own.length ? own : "This operation keeps nothing."), list];

@@ -3,18 +3,19 @@
 const box = document.getElementById("search");
 const found = document.getElementById("found");
 
-const stored = (op) => [...op.values, ...op.gradients].filter((k) => k !== null).map((k) => data.arrays[k]);
+const arraysIn = (numbers) => numbers.filter((k) => k !== null).map((k) => data.arrays[k]);
+const stored = (one) => arraysIn([...one.values, ...one.gradients, ...(one.handed || []).map((part) => part.array)]);
+const everything = [...data.leaves.filter((leaf) => leaf.kind !== "constant"), ...ops];
 
 const matches = (query) => {
   const wanted = query.trim().toLowerCase();
   const step = /^t\s*=?\s*(\d+)$/.exec(wanted);
   if (!wanted) return [];
   if (step) return ops.filter((op) => op.step === Number(step[1]));
-  if (wanted === "nan") return ops.filter((op) => stored(op).some((array) => array.nan));
-  if (wanted === "inf") return ops.filter((op) => stored(op).some((array) => array.inf));
-  if (wanted === "zero") return ops.filter((op) => op.gradients.some((k) => k !== null && data.arrays[k].zero));
-  const leaves = data.leaves.filter((leaf) => leaf.kind !== "constant" && leaf.name.toLowerCase().includes(wanted));
-  return [...leaves, ...ops.filter((op) => `${op.name} #${op.id} ${op.path}`.toLowerCase().includes(wanted))];
+  if (wanted === "nan") return everything.filter((one) => stored(one).some((array) => array.nan));
+  if (wanted === "inf") return everything.filter((one) => stored(one).some((array) => array.inf));
+  if (wanted === "zero") return everything.filter((one) => arraysIn(one.gradients).some((array) => array.zero));
+  return everything.filter((one) => `${one.name} #${one.id} ${one.path || ""}`.toLowerCase().includes(wanted));
 };
 
 const search = () => {

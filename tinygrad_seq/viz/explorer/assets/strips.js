@@ -25,9 +25,10 @@ const gradientStrip = () => {
   for (let e = low; e <= high; e += Math.max(1, Math.ceil((high - low) / 4))) {
     picture.append(draw("line", { class: "grid", x1: 44, x2: width - 6, y1: y(10 ** e), y2: y(10 ** e) }), text(38, y(10 ** e) + 4, `1e${e}`.replace("-", "−"), "end"));
   }
-  for (const [, sums] of known) {
+  for (const [band, sums] of known) {
     const points = [...sums].sort((a, b) => a[0] - b[0]).filter(([, norm]) => norm > 0 && Number.isFinite(norm));
     picture.append(draw("polyline", { class: "trend", points: points.map(([t, norm]) => `${x(t)},${y(norm)}`).join(" ") }));
+    if (known.length > 1 && points.length) picture.append(text(width - 8, y(points.at(-1)[1]) - 6, band.path, "end"));
     if (steps.length <= 60) for (const [t, norm] of points) {
       const dot = draw("circle", { class: "dot", cx: x(t), cy: y(norm), r: 3.5 });
       const title = draw("title");
@@ -39,12 +40,10 @@ const gradientStrip = () => {
   }
   const every = Math.ceil(steps.length / 16);
   steps.forEach((t, k) => { if (k % every === 0) picture.append(text(x(t), HIGH - 2, String(t), "middle")); });
-  const line = draw("line", { class: "cursor", y1: 4, y2: 64, id: "time-cursor", "stroke-opacity": 0 });
-  picture.append(line);
+  picture.append(draw("line", { class: "cursor", y1: 4, y2: 64, id: "time-cursor", "stroke-opacity": 0 }));
   const sums = known[0][1], ends = [sums.get(steps[0]), sums.get(steps.at(-1))];
   const ratio = ends[0] / ends[1];
   const verdict = !Number.isFinite(ratio) ? "" : ratio < 0.01 ? "vanishes backwards" : ratio > 100 ? "explodes backwards" : "";
-  strips.dataset.x = "";
   timeX = x;
   return figure("Gradient reaching each time step  ‖∂L/∂h‖", `${verdict ? `${verdict}: ` : ""}first / last step ${short(ratio, 3)}`, picture);
 };
@@ -67,6 +66,11 @@ const bytesStrip = () => {
     draw("line", { class: "grid", x1: x(count - 0.5), x2: x(count - 0.5), y1: 4, y2: 66 }),
     text(x(count / 2), HIGH - 2, "forward →", "middle"), text(x(1.5 * count), HIGH - 2, "→ backward", "middle"),
     draw("line", { class: "cursor", y1: 2, y2: 66, id: "byte-cursor" }));
+  const top = draw("circle", { class: "dot", cx: x(peak), cy: y(most), r: 3.5 });
+  const words = draw("title");
+  words.textContent = `peak: ${bytes(kept[peak])} saved, ${bytes(flight[peak])} of gradients`;
+  top.append(words);
+  picture.append(top);
   picture.style.cursor = "pointer";
   picture.addEventListener("click", (event) => {
     const box = picture.getBoundingClientRect();
@@ -75,8 +79,7 @@ const bytesStrip = () => {
   });
   executionX = x;
   const note = make("span", { id: "bytes-now" });
-  strips.dataset.peak = peak;
-  return figure(`Memory: saved, and gradients on the way; peak ${bytes(most)}`, note, picture);
+  return figure(`Memory: saved, and gradients; peak ${bytes(most)}`, note, picture);
 };
 
 const moveCursors = () => {

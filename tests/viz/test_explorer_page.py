@@ -1,0 +1,401 @@
+"""The explorer's page in a real browser, headless, from a file on disk."""
+
+import base64
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn, viz
+
+selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.chrome.service import Service  # noqa: E402  # after the skip
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+OPTIONS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --window-size=1440,900 "
+    "--force-prefers-reduced-motion"
+)
+EVIL = "</script><img src=x onerror=document.title='stolen'>"
+
+
+class Page:
+    """A page in the browser, and what the tests do to it."""
+
+    def __init__(self, driver, path, dark=False):
+        self.driver = driver
+        self.graph = path
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        driver.get(path.as_uri())
+
+    def js(self, code, *arguments):
+        return self.driver.execute_script(code, *arguments)
+
+    def click(self, selector):
+        self.js(
+            "document.querySelector(arguments[0]).dispatchEvent("
+            "new MouseEvent('click', {bubbles: true}))",
+            selector,
+        )
+
+    def count(self, selector):
+        return self.js("return document.querySelectorAll(arguments[0]).length", selector)
+
+    def text(self, selector):
+        return self.js("return document.querySelector(arguments[0]).textContent", selector)
+
+    def press(self, *keys):
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def focused(self, attribute):
+        return self.driver.switch_to.active_element.get_attribute(attribute)
+
+    def numbers(self, selector):
+        """The numbers in the cells of the first heat map inside."""
+        code = """return [...document.querySelector(arguments[0] + ' table:not(.sum)')
+            .querySelectorAll('td')].map((cell) => cell.dataset.value)"""
+        return np.array([float(text) for text in self.js(code, selector)])
+
+    def complaints(self):
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    browser, service = shutil.which("chromium"), shutil.which("chromedriver")
+    if not browser or not service:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = selenium.ChromeOptions()
+    options.binary_location = browser
+    for option in OPTIONS.split():
+        options.add_argument(option)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    made = selenium.Chrome(options=options, service=Service(service))
+    yield made
+    made.quit()
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        self.gru, self.read = nn.GRU(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.read(self.gru(x)[0])
+
+
+@pytest.fixture(scope="module")
+def gru(tmp_path_factory):
+    """A GRU over six steps: the model after its backward, and its page."""
+    ts.manual_seed(0)
+    model = Tagger()
+    with viz.trace(model), nn.unrolled():
+        loss = nn.mse_loss(model(ts.randn(6, 1, 3)), ts.randn(6, 1, 2))
+    path = viz.explore(loss, tmp_path_factory.mktemp("gru") / "graph.html", check=True)
+    loss.backward()
+    return model, path
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """An LSTM of more than 2 000 operations."""
+    lstm = nn.LSTM(4, 8, num_layers=2)
+    with viz.trace(lstm), nn.unrolled():
+        loss = (lstm(ts.randn(84, 2, 4))[0] ** 2).mean()
+    assert len(viz.graph(loss).operations) > 2000
+    return viz.explore(loss, tmp_path_factory.mktemp("large") / "large.html")
+
+
+@pytest.fixture
+def page(driver, gru):
+    made = Page(driver, gru[1])
+    yield made
+    assert made.complaints() == []
+
+
+def test_it_opens_as_a_picture_of_time_and_depth(page):
+    assert "loss" in page.text("#summary")
+    cells = page.js(
+        """return [...document.querySelectorAll('.box')].filter((b) => /@/.test(b.dataset.box))
+        .map((b) => { const r = b.getBoundingClientRect(); return [b.dataset.box, r.x, r.y] })"""
+    )
+    assert len(cells) == 6
+    assert [c[1] for c in cells] == sorted(c[1] for c in cells)  # time to the right
+    assert len({c[2] for c in cells}) == 1
+    heights = page.js(
+        """return ['outside of modules', 'read', 'gru.levels.0.cell'].map((name) =>
+        Math.min(...[...document.querySelectorAll('.box')]
+          .filter((b) => b.getAttribute('aria-label').startsWith(name))
+          .map((b) => b.getBoundingClientRect().y)))"""
+    )
+    assert heights == sorted(heights)  # depth upwards: the loss is on top
+
+
+def test_a_cell_unfolds_and_folds(page):
+    cell = "[data-box$='@2']"
+    assert page.count(".op") == 2  # the single operations: stack and unstack
+    page.click(cell)
+    assert page.count(".op") == 2 + 12
+    assert (
+        page.js(f"return document.querySelector({cell!r}).getAttribute('aria-expanded')") == "true"
+    )
+    assert "unfolded" in page.text("#live")
+    page.click(cell)
+    assert page.count(".op") == 2
+
+
+def test_time_rolls_into_one_cell_with_a_slider(page):
+    page.click("[data-fold=rolled]")
+    assert page.count("[data-box$='@roll']") == 1
+    before = set(page.js("return [...document.querySelectorAll('.op')].map((o) => o.dataset.id)"))
+    page.js(
+        "const s = document.getElementById('step'); s.value = 1;"
+        "s.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    after = set(page.js("return [...document.querySelectorAll('.op')].map((o) => o.dataset.id)"))
+    assert page.text("#step-now") == "t = 1"
+    assert len(after) == len(before)
+    assert len(after & before) == 2  # stack and unstack stay
+    page.click("[data-fold=time]")
+    assert page.count("[data-box^='time@']") == 6
+    page.click("[data-fold=all]")
+    assert page.count(".op") == 86
+
+
+def test_the_gradient_of_a_shared_weight_is_the_sum_of_its_parts(page, gru):
+    weight = gru[0].gru.weight_hh_l0
+    page.click("#rail [data-leaf]:nth-of-type(3)")
+    assert page.text("#panel h3") == "gru.weight_hh_l0"
+    total = np.zeros(weight.shape)
+    norms = {}
+    for t in range(6):
+        page.click(f"[data-step='{t}'] button")
+        numbers = page.numbers("#panel .array").reshape(weight.shape)
+        norms[t] = np.linalg.norm(numbers)
+        total += numbers
+    np.testing.assert_allclose(total, weight.grad.data, rtol=1e-4, atol=1e-7)
+    assert int(page.js("return document.querySelector('#parts .top').dataset.step")) == max(
+        norms, key=norms.get
+    )
+    assert page.count(".box.lit") == 7  # six cells, and the bar that cuts the weight up
+
+
+def test_it_walks_to_the_end_and_shows_the_tensors_numbers(page, gru):
+    data = json.loads(page.text("#data"))
+    count = len(data["operations"])
+    compared = 0
+    page.click("#first")
+    assert "Forward 1 of 86" in page.text("#live")
+    for position in range(2 * count - 1):
+        page.click("#forth")
+        if position % 17 == 0:
+            at = min(position + 1, 2 * count - 2 - position)
+            operation = data["operations"][at]
+            forward = position + 1 < count
+            _, source, slot, *_ = operation["inputs"][0]
+            if forward and source is None:
+                continue
+            owner = (
+                next((leaf for leaf in data["leaves"] if leaf["id"] == source), None)
+                or (data["operations"][source])
+            )
+            values = owner["values"][slot or 0]
+            number = values if forward else operation["gradients"][0]
+            stored = data["arrays"][number]
+            place = f"#panel [data-array='{number}']"
+            assert page.count(place) > 0
+            if page.count(f"{place} td"):  # else a picture
+                raw = base64.b64decode(stored["data"])
+                expected = np.frombuffer(raw, f"<{stored['kind']}")
+                np.testing.assert_array_equal(page.numbers(place), expected)
+                compared += 1
+    assert f"Backward {count} of {count}" in page.text("#live")
+    assert "forward" not in page.text("#where")
+    assert compared > 5
+
+
+def test_rules_contributions_memory_and_checks_are_shown(page):
+    page.click("#last")
+    page.js("document.getElementById('search').value = 'subtract'")
+    page.js("document.getElementById('search').dispatchEvent(new Event('input'))")
+    page.click("#found button")
+    panel = page.text("#panel")
+    assert "b̄ = −ȳ" in panel
+    assert re.search(r"contribution \d of \d", panel)
+    assert re.search(r"Alive now: \d+ arrays, \d+ B", panel)
+    assert float(page.js("return document.querySelector('[data-check]').dataset.check")) < 1e-5
+    assert page.count(".hit") > 0
+    assert "peak" in page.text("#strips")
+
+
+def test_play_stops_at_a_breakpoint(page, driver):
+    page.click("#first")
+    for _ in range(2):
+        page.click("#forth")
+    page.click("#stop")
+    assert page.js("return document.querySelector('#stop').getAttribute('aria-pressed')") == "true"
+    page.click("#first")
+    # Timers are given a pace of their own, so that nothing waits.
+    driver.execute_async_script(
+        """const done = arguments[0]; const slow = window.setInterval;
+        window.setInterval = (f) => slow(f, 1);
+        const button = document.getElementById('play');
+        button.click();
+        const look = slow(() => { if (button.textContent.includes('play')) {
+          clearInterval(look); window.setInterval = slow; done(); } }, 2);"""
+    )
+    assert "Stopped at the breakpoint. Forward 3 of 86" in page.text("#live")
+
+
+def test_the_keyboard_alone_suffices(page):
+    seen = []
+    for _ in range(24):
+        page.press(Keys.TAB)
+        seen.append(page.focused("id") or page.focused("data-fold") or page.focused("data-box"))
+        if page.focused("data-box"):
+            break
+    assert {"modules", "search", "help", "theme"} <= set(seen)
+    outline = page.js("return getComputedStyle(document.activeElement.firstChild).strokeWidth")
+    assert outline == "3px"
+    for _ in range(4):
+        if "@" not in (page.focused("data-box") or ""):
+            page.press(Keys.ARROW_UP)
+    page.press(Keys.ARROW_RIGHT)
+    chosen = page.focused("data-box")
+    assert chosen.endswith(tuple(f"@{t}" for t in range(1, 6)))
+    page.press(Keys.ENTER)
+    assert page.focused("aria-expanded") == "true"
+    page.press(Keys.ARROW_UP)
+    page.press(Keys.ARROW_DOWN)
+    page.press(".")
+    first = page.text("#where")
+    page.press(".")
+    assert page.text("#where") != first
+    page.press(",")
+    assert page.text("#where") == first
+    page.press("b")
+    assert page.text("#live") == "Breakpoint set."
+    page.press("?")
+    assert page.js("return document.getElementById('guide').hidden") is False
+    page.press("/")
+    assert page.focused("id") == "search"
+    page.press("t=3", Keys.ARROW_DOWN)
+    page.press(Keys.ENTER)
+    assert "t = 3" in page.text("#panel")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_has_contrast(driver, gru, dark):
+    page = Page(driver, gru[1], dark)
+    page.click("#help")
+    page.click("#forth")
+    low = page.js(
+        """
+        const parse = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+        const light = (rgb) => { const [r, g, b] = rgb.map((c) => (c /= 255) <= 0.03928 ? c / 12.92
+          : ((c + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const behind = (node) => { for (let e = node; e; e = e.parentElement) {
+          const c = parse(getComputedStyle(e).backgroundColor);
+          const frame = e.matches('g.box, g.op') && e.querySelector('.frame');
+          const fill = frame ? getComputedStyle(frame).fill : 'none';
+          if (fill !== 'none') return parse(fill);
+          if (c.length === 3 || c[3] === 1) return c; } return [255, 255, 255]; };
+        const low = [];
+        for (const e of document.querySelectorAll('body *')) {
+          if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+          if (e.matches('script, style, option') || !e.getClientRects().length) continue;
+          const style = getComputedStyle(e);
+          const ink = e.namespaceURI.endsWith('svg') ? style.fill : style.color;
+          const a = light(parse(ink).slice(0, 3));
+          const b = light(behind(e).slice(0, 3));
+          const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+          if (ratio < 4.5) low.push(`${e.tagName} ${e.textContent.slice(0, 30)}: ${ratio}`);
+        }
+        return low;
+        """
+    )
+    assert low == []
+    theme = page.js("return document.documentElement.dataset.theme")
+    assert theme == ("dark" if dark else "light")
+    page.click("#theme")
+    assert page.js("return document.documentElement.dataset.theme") != theme
+
+
+def test_everything_has_a_name_for_screen_readers(page):
+    page.click("[data-fold=all]")
+    nameless = page.js(
+        """return [...document.querySelectorAll('button, input, select, canvas, [role=button]')]
+        .filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length))
+        .map((e) => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+    assert page.js("return document.getElementById('live').getAttribute('aria-live')") == "polite"
+
+
+def test_a_large_graph_opens_and_answers_fast(driver, large):
+    opened, answered = [], []
+    for _ in range(4):
+        page = Page(driver, large)
+        opened.append(
+            page.js("return performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+        )
+        for selector in ("[data-box$='@3']", "#forth", "#rail button", "[data-fold=all]"):
+            answered.append(
+                (
+                    selector,
+                    page.js(
+                        """const start = performance.now();
+                document.querySelector(arguments[0]).dispatchEvent(
+                  new MouseEvent('click', {bubbles: true}));
+                document.body.getBoundingClientRect();
+                return performance.now() - start""",
+                        selector,
+                    ),
+                )
+            )
+    assert page.complaints() == []
+    assert min(opened) < 2000
+    for selector in dict(answered):
+        assert min(time for name, time in answered if name == selector) < 200, selector
+
+
+def test_only_what_is_in_view_is_drawn(driver, large):
+    page = Page(driver, large)
+    page.click("[data-fold=all]")
+    page.js("for (let k = 0; k < 12; k++) document.querySelector('[data-zoom=in]').click()")
+    assert 0 < page.count(".op") < 700
+
+
+def test_hostile_names_do_no_harm(driver, tmp_path):
+    x = ts.tensor([0.1, 1.0], requires_grad=True, name=EVIL, dtype="float64")
+    with viz.trace():
+        loss = (x * x).sum()
+    page = Page(driver, viz.explore(loss, tmp_path / "evil.html", title=EVIL))
+    assert page.text("#title") == EVIL
+    assert page.count("img") == 0
+    assert "stolen" not in page.driver.title.split("onerror")[0]
+    assert EVIL in page.text("#rail")
+    page.click("#rail button")
+    np.testing.assert_array_equal(page.numbers("#panel .array"), [0.2, 2.0])
+    assert page.complaints() == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nan_infinities_and_zero_gradients_are_found(driver, tmp_path):
+    x = ts.tensor([0.0, -1.0, 4.0], requires_grad=True, name="x")
+    with viz.trace():
+        loss = ts.sqrt(x).sum() + (ts.exp(x) * 0.0).sum()
+    page = Page(driver, viz.explore(loss, tmp_path / "graph.html"))
+    for query, least in (("nan", 2), ("inf", 2), ("zero", 1), ("sqrt", 1)):
+        page.js("document.getElementById('search').value = arguments[0]", query)
+        page.js("document.getElementById('search').dispatchEvent(new Event('input'))")
+        assert page.count("#found button") >= least
+    page.click("#rail button")
+    assert "1 NaN" in page.text("#panel")
+    assert "1 infinite" in page.text("#panel")
+    assert page.complaints() == []
