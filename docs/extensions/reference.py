@@ -19,7 +19,6 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-ITEMS = ("Args", "Attributes", "Raises", "Raises (when called)", "Raises (in backward)")
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields|Example|Source)( \(.*\))?:(.*)$")
 QUOTED = re.compile(r"(?::\w+:)?(`{1,2})(.+?)\1", re.DOTALL)
 EQUATION = re.compile(r"^(.*?[.:])  +(\S.*?)\.?$", re.DOTALL)
@@ -102,7 +101,7 @@ def text(doc: str) -> Iterator[str]:
             yield from (f"**{name}**", "")
             if head[3]:
                 yield from (quoted(" ".join([head[3].strip(), *rest.split("\n")])), "")
-            elif name in ITEMS:
+            elif head[1] in ("Args", "Attributes", "Raises"):
                 yield from items(rest.split("\n"))
             else:
                 yield from text(rest)
@@ -120,7 +119,7 @@ def text(doc: str) -> Iterator[str]:
             equation = EQUATION.match(paragraph)
             if equation and "=" in equation[2]:
                 yield from (quoted(equation[1]), "")
-                yield from indented(".. code-block:: text", equation[2])
+                yield from indented(".. code-block:: text", equation[2].replace("`", ""))
             else:
                 yield from (quoted(paragraph), "")
 
@@ -166,7 +165,7 @@ def indented(directive: str, lines: str | list[str]) -> Iterator[str]:
 
 def quoted(words: str) -> str:
     """A paragraph in a line: what stands in backticks is code, and nothing else has a meaning."""
-    words = " ".join(words.split())
+    words = re.sub(r"\*\*(\w[^*`]*\w)\*\*", r"\1", " ".join(words.split()))
     parts, end = [], 0
     for code in QUOTED.finditer(words):
         parts.append(plain(words[end : code.start()]))
