@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types examples bench bench-gpu check clean
+.PHONY: help demo test lint types examples docs bench bench-gpu check clean
 
 help:
 	@echo "make demo      train a character model on real text and print samples (3 minutes)"
 	@echo "make test      run the whole suite"
 	@echo "make check     lint, types, tests and the examples in their quick form"
+	@echo "make docs      run the guide and build the site in build/docs"
 	@echo "make bench     race a training step against PyTorch, JAX, autograd, MyGrad (ARGS=--short)"
 	@echo "make bench-gpu race an LSTM's training step on a GPU against cuDNN and PyTorch's cells"
 	@echo "make clean     remove what the other targets made"
@@ -36,6 +37,9 @@ types: $(VENV)/made-dev
 
 examples: $(VENV)/made-examples
 	set -e; for script in examples/[0-9]*.py; do echo "== $$script"; $(BIN)/python $$script --quick --out runs/quick; done
+
+docs: $(VENV)/made-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/docs
 
 bench: $(VENV)/made-bench
 	$(BIN)/python benchmarks/recurrent.py $(ARGS)

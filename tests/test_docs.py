@@ -12,6 +12,8 @@ import pytest
 import tinygrad_seq as ts
 
 ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted((ROOT / "docs" / "guide").glob("*.md"))
+CELL = re.compile(r"^```\{code-cell\}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
@@ -23,6 +25,44 @@ def test_documents(page):
 def test_some_documents_have_examples():
     text = "".join(p.read_text() for p in (ROOT / "docs").glob("*.md"))
     assert text.count(">>>") > 20
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_chapters(chapter, tmp_path, monkeypatch):
+    """A chapter's code runs as a script would, warnings are errors, and what it asserts holds."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)  # explorers are written here
+    text, names = chapter.read_text(), {"__name__": chapter.stem}
+    for cell in CELL.finditer(text):
+        line = text.count("\n", 0, cell.start(1))  # so that an error names the line of the chapter
+        exec(compile("\n" * line + cell[1], chapter, "exec"), names)
+    matplotlib.pyplot.close("all")
+    for page in re.findall(r'(?:src="|]\()(\w+\.html)', text):
+        assert (tmp_path / page).exists(), page
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_has_its_parts(chapter):
+    text = chapter.read_text()
+    number = CHAPTERS.index(chapter) + 1
+    assert chapter.name.startswith(f"{number:02}_")
+    assert f"\n# {number}. " in text
+    assert text.count("<details>\n<summary>Answer</summary>\n") == text.count("## Exercise") == 1
+    assert text.count("```{code-cell}") == len(CELL.findall(text)) > 3
+    assert "assert " in text.split("## Exercise")[0]
+    assert "assert " in text.split("## Exercise")[1]
+    assert f"guide/{chapter.stem}\n" in (ROOT / "docs" / "index.md").read_text()
+
+
+def test_every_package_is_in_the_reference():
+    pages = "".join(p.read_text() for p in (ROOT / "docs" / "reference").glob("*.rst"))
+    documented = set(re.findall(r"^\.\. reference:: ([\w.]+)$", pages, re.MULTILINE))
+    packages = {m.name for m in pkgutil.walk_packages(ts.__path__, "tinygrad_seq.") if m.ispkg}
+    # Inner parts, which a package above hands on.
+    hidden = {"tinygrad_seq.backend", "tinygrad_seq.io.layouts", "tinygrad_seq.viz.explorer"}
+    below = tuple(f"{package}." for package in hidden)
+    assert packages - hidden - {p for p in packages if p.startswith(below)} <= documented
 
 
 def modules():
