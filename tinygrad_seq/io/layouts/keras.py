@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from ...nn.cell import Cell
+from ...nn.cells import GRUCell, LSTMCell, RNNCell
 from ...nn.module import Module
 from .units import (
     Array,
