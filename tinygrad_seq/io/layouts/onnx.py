@@ -143,6 +143,8 @@ def _node(caller: str, level: list[Unit]) -> dict[str, Any]:
         "activations": [name for unit in level for name in _activations(unit)],
     }
     if first.kind is CoupledLSTMCell:
+        gates = {_activations(unit)[0] for unit in level} - {"Sigmoid", None}
+        refuse_for(caller, [f"with gates of {name} 1 - f(a) is not f(-a)" for name in gates])
         attributes["input_forget"] = 1
     if first.kind is GRUCell:
         attributes["linear_before_reset"] = int(_reset_after(first))
