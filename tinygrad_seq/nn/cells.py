@@ -3,7 +3,13 @@
 Symbols, shapes and what all cells share are those of :mod:`.cell`.
 
 Other functions than σ and tanh are given as ``activations``. A cell of them is what is written
-below, unrolled; only the usual ones have a fused operation.
+below, unrolled; only the usual ones have a fused operation. A bound on the sums is such a function:
+
+    >>> import tinygrad_seq as ts
+    >>> from tinygrad_seq import nn
+    >>> def clipped(f, bound=3.0):  # ONNX's clip
+    ...     return lambda a: f(ts.clamp(a, -bound, bound))
+    >>> cell = nn.LSTMCell(8, 16, activations=(clipped(ts.sigmoid), clipped(ts.tanh), ts.tanh))
 """
 
 from __future__ import annotations

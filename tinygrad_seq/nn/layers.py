@@ -285,7 +285,7 @@ class GRU(RecurrentLayer):
 
     Called as :class:`RNN`: (x, h_0) to (y, h_n).
 
-    Source: Cho et al. 2014; the cell is :class:`GRUCell`.
+    Source: Cho et al. 2014; the cell is :class:`GRUCell`, which has more options.
     """
 
     def __init__(
@@ -346,7 +346,7 @@ class LSTM(RecurrentLayer):
         >>> y.shape, h.shape, c.shape
         ((35, 20, 128), (4, 20, 64), (4, 20, 64))
 
-    Source: Hochreiter & Schmidhuber 1997; the cell is :class:`LSTMCell`.
+    Source: Hochreiter & Schmidhuber 1997; the cell is :class:`LSTMCell`, which has more options.
     """
 
     def __init__(
