@@ -1,5 +1,8 @@
 """Defining a primitive of one's own, and what the machinery says when it is done wrong."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -123,3 +126,8 @@ def test_a_gradient_of_none_means_zero():
     x = leaf(1.0)
     (constant(x) + x).backward()
     assert x.grad.item() == 1.0
+
+
+def test_a_copy_is_the_primitive_itself_and_pickled_it_is_found_by_name():
+    assert copy.deepcopy(ts.tanh) is ts.tanh
+    assert all(pickle.loads(pickle.dumps(op)) is op for op in (ts.tanh, ts.where, ts.matmul))

@@ -59,6 +59,14 @@ def relu(x):
     return np.maximum(x, 0)
 
 
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def clipped(function, bound):
+    return lambda a: function(np.clip(a, -bound, bound))
+
+
 # -- the equations of Keras 3 -----------------------------------------------------------------
 
 
@@ -159,9 +167,9 @@ def onnx_node(node, x):
     """The operator on X (T, N, I), as its documentation has it: Y (T, D, N, H)."""
     attributes = node["attributes"]
     hidden, direction = attributes["hidden_size"], attributes["direction"]
-    acts = [
-        {"Tanh": np.tanh, "Sigmoid": sigmoid, "Relu": relu}[a] for a in attributes["activations"]
-    ]
+    known = {"Tanh": np.tanh, "Sigmoid": sigmoid, "Relu": relu, "Softplus": softplus}
+    acts = [known[name] for name in attributes["activations"]]
+    bound = attributes.get("clip", np.inf)
     count = 2 if direction == "bidirectional" else 1
     per = len(acts) // count
     Y = np.empty((len(x), count, x.shape[1], hidden))
@@ -174,7 +182,7 @@ def onnx_node(node, x):
         reverse = direction == "reverse" or d == 1
         h = c = np.zeros((x.shape[1], hidden))
         for t in reversed(range(len(x))) if reverse else range(len(x)):
-            X, (f, *gh) = x[t], acts[d * per : (d + 1) * per]
+            X, (f, *gh) = x[t], [clipped(a, bound) for a in acts[d * per : (d + 1) * per]]
             if node["op_type"] == "RNN":
                 h = f(X @ W[0].T + h @ R[0].T + Wb[0] + Rb[0])
             elif node["op_type"] == "GRU":  # z r h
@@ -187,11 +195,11 @@ def onnx_node(node, x):
                     n = g(X @ W[2].T + (r * h) @ R[2].T + Rb[2] + Wb[2])
                 h = (1 - z) * n + z * h
             else:  # i o f c
-                g, last = gh
+                g, last = gh[0], acts[d * per + 2]  # ONNX Runtime does not clip the cell
                 i = f(X @ W[0].T + h @ R[0].T + P[0] * c + Wb[0] + Rb[0])
                 forget = f(X @ W[2].T + h @ R[2].T + P[2] * c + Wb[2] + Rb[2])
                 new = g(X @ W[3].T + h @ R[3].T + Wb[3] + Rb[3])
-                c = forget * c + i * new
+                c = (1 - i if attributes.get("input_forget") else forget) * c + i * new
                 o = f(X @ W[1].T + h @ R[1].T + P[1] * c + Wb[1] + Rb[1])
                 h = o * last(c)
             Y[t, d] = h
@@ -320,6 +328,66 @@ def test_peepholes(bias, rng):
         io.from_onnx(both, [{**node, "P": None}])
     with pytest.raises(TypeError, match="got PeepholeLSTMCell"):
         io.to_keras(both)
+
+
+@pytest.mark.parametrize("peepholes", [True, False])
+def test_coupled_gates(peepholes, rng):
+    """ONNX computes i and f = 1 - i, we f and i = 1 - f."""
+    x = rng.normal(size=(T, N, I))
+    cells = [nn.CoupledLSTMCell(I, H, peepholes=peepholes, dtype="float64") for _ in range(2)]
+    both = nn.Bidirectional(nn.Recurrent(cells[0]), nn.Recurrent(cells[1], reverse=True))
+    (node,) = io.to_onnx(both)
+    assert node["attributes"]["input_forget"] == 1
+    np.testing.assert_allclose(onnx_graph([node], x), outputs(both, x), **EXACT)
+    uncoupled = {**node, "attributes": {**node["attributes"], "input_forget": 0}}
+    np.testing.assert_allclose(onnx_graph([uncoupled], x), outputs(both, x), **EXACT)
+    for name in {"W", "R", "B", "P"} & node.keys():
+        node[name] = rng.normal(size=node[name].shape)
+    io.from_onnx(both, [node])
+    np.testing.assert_allclose(onnx_graph([node], x), outputs(both, x), **EXACT)
+    with pytest.raises(ValueError, match="input_forget is 0, the layer has 1"):
+        io.from_onnx(both, [uncoupled])
+    with pytest.raises(ValueError, match=r"input_forget=1 has no count.*with nn\.CoupledLSTMCell"):
+        io.from_onnx(nn.LSTMCell(I, H), node_of(nn.LSTMCell(I, H), attributes={"input_forget": 1}))
+    odd = nn.CoupledLSTMCell(I, H, activations=(ts.tanh, ts.tanh, ts.tanh))
+    with pytest.raises(ValueError, match="with gates of Tanh"):
+        io.to_onnx(odd)
+
+
+def test_activations_by_name(rng):
+    x = rng.normal(size=(T, N, I))
+    for cell in (
+        nn.GRUCell(I, H, activations=(ts.sigmoid, ts.relu), dtype="float64"),
+        nn.LSTMCell(I, H, activations=(ts.tanh, ts.sigmoid, ts.softplus), dtype="float64"),
+        nn.RNNCell(I, H, nonlinearity=ts.softplus, dtype="float64"),
+    ):
+        layer = nn.Recurrent(cell)
+        (node,) = io.to_onnx(layer)
+        np.testing.assert_allclose(onnx_graph([node], x), outputs(layer, x), **EXACT)
+        node["W"] = rng.normal(size=node["W"].shape)
+        io.from_onnx(layer, [node])
+        np.testing.assert_allclose(onnx_graph([node], x), outputs(layer, x), **EXACT)
+        with pytest.raises(ValueError, match=r"attribute activations is .* \(the default\), the"):
+            io.from_onnx(layer, [{k: v for k, v in node.items() if k != "attributes"}])
+
+
+def test_functions_of_your_own_are_taken_for_those_of_the_node(rng):
+    """So a node that clips is read by cells that clip."""
+    x = 3 * rng.normal(size=(T, N, I))
+
+    def clip(function):
+        return lambda a: function(ts.clamp(a, -0.5, 0.5))
+
+    (node,) = node_of(nn.LSTM(I, H, dtype="float64"), attributes={"clip": 0.5})
+    functions = clip(ts.sigmoid), clip(ts.tanh), ts.tanh
+    layer = nn.Recurrent(nn.LSTMCell(I, H, activations=functions, dtype="float64"))
+    io.from_onnx(layer, [node])
+    np.testing.assert_allclose(onnx_graph([node], x), outputs(layer, x), **EXACT)
+    with pytest.raises(ValueError, match=r"^to_onnx cannot.*\n.*activations without a name"):
+        io.to_onnx(layer)
+    node["attributes"]["activations"] = ["Sigmoid", "Tanh", "Relu"]
+    with pytest.raises(ValueError, match="activations is"):
+        io.from_onnx(layer, [node])
 
 
 def test_layers_in_a_list(rng):
@@ -467,7 +535,7 @@ def node_of(layer, **changes):
         (
             nn.LSTM(I, H),
             node_of(nn.LSTM(I, H), attributes={"clip": 3.0}),
-            r"attribute clip=3.0 has no counterpart",
+            r"attribute clip=3.0 has no counterpart.*activations that clip",
         ),
         (
             nn.GRU(I, H),

@@ -235,7 +235,9 @@ def test_settings_are_checked():
         nn.RNNCell(0, 4)
     with pytest.raises(TypeError, match=r"an int for hidden_size; got float 4\.0"):
         nn.GRUCell(3, 4.0)
-    with pytest.raises(ValueError, match='"tanh" or "relu"; got \'gelu\''):
+    with pytest.raises(
+        ValueError, match='"tanh" or "relu", or a function of tensors; got \'gelu\''
+    ):
         nn.RNNCell(3, 4, nonlinearity="gelu")
     with pytest.raises(ValueError, match="smaller than hidden_size=4; got 4"):
         nn.LSTMCell(3, 4, proj_size=4)

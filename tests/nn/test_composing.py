@@ -150,6 +150,28 @@ def test_a_sequence_that_is_never_read_keeps_its_state():
     assert (h.detach().numpy()[0, 0] != 1).all()
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_outputs_repeated_at_holes_as_in_keras(reverse):
+    """The choice of steps in Recurrent's docstring is the rule step by step, and differentiable."""
+    x, mask = draw(6, 4, 3), np.random.default_rng(2).random((6, 4)) < 0.5
+    assert not mask[0].all()  # some sequence starts with a hole
+    assert not mask[-1].all()
+    layer = nn.Recurrent(nn.LSTMCell(3, 2, dtype="f8"), reverse)
+    y, _ = layer(x, mask=mask)
+    if reverse:
+        steps = np.where(mask, np.arange(6)[:, None], 5)[::-1]
+        last = np.minimum.accumulate(steps)[::-1]
+    else:
+        last = np.maximum.accumulate(np.where(mask, np.arange(6)[:, None], 0))
+    repeated = y[last, np.arange(4)]
+    expected, held = np.zeros(y.shape), np.zeros((4, 2))
+    for t in reversed(range(6)) if reverse else range(6):
+        held = expected[t] = np.where(mask[t][:, None], y.data[t], held)
+    np.testing.assert_array_equal(repeated.data, expected)
+    repeated.sum().backward()
+    assert np.abs(layer.cell.weight_ih.grad.data).sum() > 0
+
+
 def test_with_batch_first_the_mask_is_batch_first_too():
     layer = nn.GRU(3, 4, batch_first=True, bidirectional=True)
     steps_first = nn.GRU(3, 4, bidirectional=True)

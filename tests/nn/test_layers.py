@@ -412,7 +412,11 @@ def test_a_tuple_for_a_state_of_one_part_is_told():
         (lambda: nn.LSTM(3, -4), ValueError, "hidden_size of at least 1; got -4"),
         (lambda: nn.GRU(3, 4, 0), ValueError, "GRU expects num_layers of at least 1; got 0"),
         (lambda: nn.GRU(3, 4, 2, dropout=1.5), ValueError, "dropout between 0 and 1; got 1.5"),
-        (lambda: nn.RNN(3, 4, nonlinearity="elu"), ValueError, '"tanh" or "relu"; got \'elu\''),
+        (
+            lambda: nn.RNN(3, 4, nonlinearity="elu"),
+            ValueError,
+            '"tanh" or "relu", or a function of tensors; got \'elu\'',
+        ),
         (lambda: nn.LSTM(3, 4, proj_size=9), ValueError, "smaller than hidden_size=4; got 9"),
         (lambda: nn.LSTM(3, 4, proj_size=-1), ValueError, "proj_size must be 0, for none"),
         (lambda: nn.LSTM(3, 4, dtype=int), TypeError, "floating dtype"),

@@ -114,6 +114,10 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.name}{self.__signature__}>"
 
+    def __reduce__(self) -> str:
+        """A copy is the primitive itself; pickled, it is found again by its name."""
+        return self.forward.__qualname__
+
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Let a primitive stand as a method: ``tanh = ops.tanh`` in a class."""
         return self if instance is None else types.MethodType(self, instance)

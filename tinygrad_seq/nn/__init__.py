@@ -3,7 +3,8 @@
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
 from .attention import AdditiveAttention, Attention, BilinearAttention, DotAttention
-from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, RNNCell
 from .container import ModuleList, Sequential
 from .dropout import Dropout
 from .embedding import Embedding

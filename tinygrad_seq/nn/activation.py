@@ -1,13 +1,21 @@
-"""The nonlinearities of recurrent nets as modules, to stand in a Sequential."""
+"""The nonlinearities of recurrent nets: as modules for a Sequential, as functions in cells."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from .. import ops
 from ..tensor import Tensor
 from .checks import as_tensor
 from .module import Module
+
+Activation: TypeAlias = Callable[[Any], Any]
+"""A function of tensors, element by element: ``ts.relu``, or a composition of your own."""
+
+SIGMOID_TANH: tuple[Activation, ...] = (ops.sigmoid, ops.tanh)
+SIGMOID_TANH_TANH: tuple[Activation, ...] = (ops.sigmoid, ops.tanh, ops.tanh)
+NONLINEARITIES: dict[str, Activation] = {"tanh": ops.tanh, "relu": ops.relu}
 
 
 class Tanh(Module):
@@ -35,3 +43,51 @@ class ReLU(Module):
         """Map x of any shape to max(x, 0)."""
         y: Tensor = ops.relu(as_tensor(x))
         return y
+
+
+def nonlinearity_of(given: Any) -> Activation:
+    """φ of a simple cell, given by its name or as a function.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    known = isinstance(given, str) and given in NONLINEARITIES
+    if not known and (isinstance(given, Module) or not callable(given)):
+        raise ValueError(
+            f'nonlinearity must be "tanh" or "relu", or a function of tensors; got {given!r}'
+        )
+    return NONLINEARITIES[given] if known else given
+
+
+def nonlinearity_options(given: Any) -> list[str]:
+    """φ as it is written in a call, if it is not the usual one."""
+    phi = nonlinearity_of(given)
+    written = repr(given) if isinstance(given, str) else _named([phi])
+    return [f"nonlinearity={written}"] * (phi is not ops.tanh)
+
+
+def activations_of(owner: str, given: Any, names: str) -> tuple[Activation, ...]:
+    """The functions of a gated cell, one for each name in its equations.
+
+    Raises:
+        TypeError: they are not functions, or not as many.
+    """
+    functions = tuple(given) if isinstance(given, Iterable) else (given,)
+    wrong = [f for f in functions if isinstance(f, Module) or not callable(f)]
+    if wrong or len(functions) != len(names.split()):
+        got = ", ".join(map(repr, functions))
+        raise TypeError(
+            f"{owner} expects its activations ({', '.join(names.split())}) as functions of "
+            f"tensors, as ts.tanh; got ({got})"
+        )
+    return functions
+
+
+def activation_options(given: tuple[Activation, ...], usual: tuple[Activation, ...]) -> list[str]:
+    """Activations that differ from the usual ones, as they are written in a call."""
+    return [f"activations=({_named(given)})"] * (given != usual)
+
+
+def _named(functions: Iterable[Activation]) -> str:
+    """Functions as they are written in a call."""
+    return ", ".join(getattr(f, "__name__", None) or repr(f) for f in functions)

@@ -1,161 +1,36 @@
-"""Recurrent cells: one step of a recurrent net, as its equations.
+"""The recurrent cells of RNN, GRU and LSTM: one step of each, as its equations.
 
-``cell(x, state) -> (y, state)``: state is an argument and a result, never kept in the cell.
+Symbols, shapes and what all cells share are those of :mod:`.cell`.
 
-Shapes: N sequences, I inputs, H hidden units; without the axis N a cell reads one sequence.
-Weights have PyTorch's names, order and layout, and start from U(-1/√H, 1/√H).
+Other functions than σ and tanh are given as ``activations``. A cell of them is what is written
+below, unrolled; only the usual ones have a fused operation. A bound on the sums is such a function:
+
+    >>> import tinygrad_seq as ts
+    >>> from tinygrad_seq import nn
+    >>> def clipped(f, bound=3.0):  # ONNX's clip
+    ...     return lambda a: f(ts.clamp(a, -bound, bound))
+    >>> cell = nn.LSTMCell(8, 16, activations=(clipped(ts.sigmoid), clipped(ts.tanh), ts.tanh))
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from .. import ops
 from ..ops import recurrent
 from ..tensor import Tensor
-from . import init
-from .checks import State, features, floating_dtype, positive, state_of, zeros_beside
-from .linear import affine
-from .module import Parameter
-from .unrollable import Recall, Step, Unrollable, as_it_is
-
-Specification: TypeAlias = Callable[[], tuple[Tensor, ...]]
-
-
-class Cell(Unrollable):
-    """What the cells share: weights, checks, and a step cut in two.
-
-    :meth:`project` is the part of a step that reads only the input, so that it can be computed for
-    all steps in one product; :meth:`recurrence` gives the part that reads the state:
-    ``cell(x, state)`` is ``cell.recurrence()(cell.project(x), state)``. (A cell of your own need
-    not derive from this: any callable ``(x, state) -> (y, state)`` unrolls.)
-
-    Args:
-        input_size: I.
-        hidden_size: H.
-        gates: Number of blocks of H rows in the weights.
-        biases: 0, 1 (``bias_ih``) or 2 (``bias_ih`` and ``bias_hh``).
-        dtype: Of the parameters; the default float if None.
-        output_size: Size of h, if it is not H.
-
-    Attributes:
-        weight_ih: W ``(gates * H, I)``.
-        weight_hh: U ``(gates * H, output_size)``.
-        bias_ih, bias_hh: Biases ``(gates * H,)``, or None.
-        state_names: Names of the parts of the state.
-        gate_names: Names of the blocks of the weights, in order; may be left out.
-        fused: The whole sequence as one operation, ``fused(x, state, specification, mask=...,
-            reverse=...) -> (y, parts of the last state)``; None for a cell that has no such form.
-    """
-
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
-    gate_names: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        gates: int,
-        biases: int,
-        dtype: Any = None,
-        output_size: int | None = None,
-    ) -> None:
-        owner = type(self).__name__
-        self.input_size = positive(owner, "input_size", input_size)
-        self.hidden_size = positive(owner, "hidden_size", hidden_size)
-        self.output_size = output_size or hidden_size
-        dtype = floating_dtype(owner, dtype)
-        rows = gates * hidden_size
-        self.weight_ih = self._draw((rows, input_size), dtype)
-        self.weight_hh = self._draw((rows, self.output_size), dtype)
-        self.bias_ih = self._draw((rows,), dtype) if biases else None
-        self.bias_hh = self._draw((rows,), dtype) if biases == 2 else None
-
-    def _draw(self, shape: tuple[int, ...], dtype: Any) -> Parameter:
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        return Parameter(init.uniform(shape, -bound, bound, dtype))
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the parameters, and of inputs and states."""
-        return self.weight_ih.dtype
-
-    @property
-    def state_sizes(self) -> tuple[int, ...]:
-        """Sizes of the last axis of the parts of the state: of h, then H for each further one."""
-        return self.output_size, *(self.hidden_size for _ in self.state_names[1:])
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
-        shapes = ((*batch_shape, n) for n in self.state_sizes)
-        parts = tuple(zeros_beside(self.weight_ih, shape) for shape in shapes)
-        return parts if len(parts) > 1 else parts[0]
-
-    def check_state(self, state: Any, batch_shape: tuple[int, ...] = ()) -> State:
-        """The state as tensors, if it fits this cell and the batch.
-
-        Raises:
-            TypeError: it is of another kind or dtype.
-            ValueError: it is of another shape.
-        """
-        shapes = [(*batch_shape, size) for size in self.state_sizes]
-        return state_of(type(self).__name__, state, self.state_names, shapes, self.dtype)
-
-    def check_input(self, x: Any) -> Tensor:
-        """The input as a tensor, if its features and dtype fit."""
-        return features(type(self).__name__, x, "input_size", self.input_size, self.dtype)
-
-    def check_step(self, x: Any) -> Tensor:
-        """The input of one step, ``(N, I)`` or ``(I,)``, as a tensor."""
-        tensor = self.check_input(x)
-        if tensor.ndim > 2:
-            raise ValueError(
-                f"{type(self).__name__} takes one step, x of shape (N, {self.input_size}) or "
-                f"({self.input_size},); got {tensor.ndim} axes: nn.Recurrent(cell) unrolls it"
-            )
-        return tensor
-
-    def check_sequence(self, x: Any) -> Tensor:
-        """The input of all steps, ``(T, N, I)`` or ``(T, I)``, as a tensor."""
-        tensor = self.check_input(x)
-        if tensor.ndim not in (2, 3):
-            size = self.input_size
-            raise ValueError(
-                f"{type(self).__name__} reads sequences (T, N, {size}) or (T, {size}); "
-                f"got x of shape {tensor.shape}"
-            )
-        return tensor
-
-    def project(self, x: Any) -> Tensor:
-        """W x + b for x ``(..., I)``: what the input brings to every gate, ``(..., gates * H)``."""
-        return affine(self.check_input(x), self.weight_ih, self._input_bias())
-
-    def _input_bias(self) -> Tensor | None:
-        """Both biases at once, where they stand in the same sum."""
-        if self.bias_ih is None or self.bias_hh is None:
-            return self.bias_ih
-        both: Tensor = self.bias_ih + self.bias_hh
-        return both
-
-    def _recurrent_cells(self) -> list[Cell]:
-        return [self]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """A cell with other equations than its parent is not the parent's fused operation."""
-        super().__init_subclass__(**kwargs)
-        own = vars(cls)
-        if {"project", "recurrence", "forward", "_input_bias"} & own.keys() and "fused" not in own:
-            cls.fused = None
-
-    def options(self) -> list[str]:
-        """The settings that differ from the default, as they are written in a call."""
-        return ["bias=False"] * (self.bias_ih is None)
-
-    def extra_repr(self) -> str:
-        """Sizes and options."""
-        return ", ".join([str(self.input_size), str(self.hidden_size), *self.options()])
+from .activation import (
+    SIGMOID_TANH,
+    SIGMOID_TANH_TANH,
+    Activation,
+    activation_options,
+    activations_of,
+    nonlinearity_of,
+    nonlinearity_options,
+)
+from .cell import Cell, Specification
+from .unrollable import Recall, Step, as_it_is
 
 
 class RNNCell(Cell):
@@ -167,7 +42,8 @@ class RNNCell(Cell):
         input_size: I.
         hidden_size: H.
         bias: Whether b and c are there.
-        nonlinearity: φ, ``"tanh"`` or ``"relu"``.
+        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors of your own, with which
+            the cell is unrolled, not fused.
         dtype: Of the parameters; the default float if None.
 
     Attributes:
@@ -184,19 +60,18 @@ class RNNCell(Cell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        nonlinearity: str = "tanh",
+        nonlinearity: str | Activation = "tanh",
         *,
         dtype: Any = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f'nonlinearity must be "tanh" or "relu"; got {nonlinearity!r}')
+        nonlinearity_of(nonlinearity)  # or say so now
         super().__init__(input_size, hidden_size, 1, 2 if bias else 0, dtype)
         self.nonlinearity = nonlinearity
 
     def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: h ``(N, H)`` -> (h', h')."""
         u = self.weight_hh.T
-        phi = ops.tanh if self.nonlinearity == "tanh" else ops.relu
+        phi = nonlinearity_of(self.nonlinearity)
 
         def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
             h = phi(wx + recall(h) @ u)
@@ -208,13 +83,16 @@ class RNNCell(Cell):
         self, x: Tensor, state: Any, specification: Specification, **where: Any
     ) -> tuple[Tensor, ...]:
         """The whole sequence as one operation."""
-        layer = recurrent.rnn_tanh if self.nonlinearity == "tanh" else recurrent.rnn_relu
+        phi = nonlinearity_of(self.nonlinearity)
+        if phi is not ops.tanh and phi is not ops.relu:
+            return specification()
+        layer = recurrent.rnn_tanh if phi is ops.tanh else recurrent.rnn_relu
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         return layer([x, state, *weights], specification, **where)
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
-        return super().options() + ["nonlinearity='relu'"] * (self.nonlinearity == "relu")
+        return super().options() + nonlinearity_options(self.nonlinearity)
 
 
 class GRUCell(Cell):
@@ -231,8 +109,10 @@ class GRUCell(Cell):
 
         n = tanh(W_n x + b_n + r ⊙ (U_n h + c_n)),    and c_r, c_z beside b_r, b_z
 
-    The two are different functions: weights of one mean nothing to the other, and loading them
-    raises. (Without biases their weights look alike and nothing can tell.)
+    With ``activations=(f, g)``, f stands for σ and g for tanh.
+
+    The two forms are different functions: weights of one mean nothing to the other, and loading
+    them raises. (Without biases their weights look alike and nothing can tell.)
 
     Args:
         input_size: I.
@@ -240,6 +120,7 @@ class GRUCell(Cell):
         bias: Whether there are biases.
         dtype: Of the parameters; the default float if None.
         reset_after: Which of the two forms.
+        activations: (f, g), functions of tensors; others than (σ, tanh) are unrolled, not fused.
 
     Attributes:
         weight_ih, weight_hh: Blocks r, z, n of W ``(3H, I)`` and U ``(3H, H)``.
@@ -259,10 +140,12 @@ class GRUCell(Cell):
         *,
         dtype: Any = None,
         reset_after: bool = False,
+        activations: Sequence[Activation] = SIGMOID_TANH,
     ) -> None:
         biases = (2 if reset_after else 1) if bias else 0
         super().__init__(input_size, hidden_size, 3, biases, dtype)
         self.reset_after = reset_after
+        self.activations = activations_of(type(self).__name__, activations, "f g")
 
     def _input_bias(self) -> Tensor | None:
         """b alone: c_n stands inside the product with r."""
@@ -275,12 +158,13 @@ class GRUCell(Cell):
     def _reset_before(self, recall: Recall) -> Step:
         rz = [2 * self.hidden_size]
         u_rz, u_n = (u.T for u in ops.split(self.weight_hh, rz, axis=0))
+        f, g = self.activations
 
         def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
             x_rz, x_n = ops.split(wx, rz, axis=-1)
             seen = recall(h)
-            r, z = ops.split(ops.sigmoid(x_rz + seen @ u_rz), 2, axis=-1)
-            n = ops.tanh(x_n + (r * seen) @ u_n)
+            r, z = ops.split(f(x_rz + seen @ u_rz), 2, axis=-1)
+            n = g(x_n + (r * seen) @ u_n)
             h = n + z * (h - n)  # z h + (1 - z) n
             return h, h
 
@@ -289,6 +173,7 @@ class GRUCell(Cell):
     def _reset_after(self, recall: Recall) -> Step:
         rz = [2 * self.hidden_size]
         u = self.weight_hh.T
+        f, g = self.activations
 
         def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
             uh = recall(h) @ u
@@ -296,8 +181,8 @@ class GRUCell(Cell):
                 uh = uh + self.bias_hh
             x_rz, x_n = ops.split(wx, rz, axis=-1)
             h_rz, h_n = ops.split(uh, rz, axis=-1)
-            r, z = ops.split(ops.sigmoid(x_rz + h_rz), 2, axis=-1)
-            n = ops.tanh(x_n + r * h_n)
+            r, z = ops.split(f(x_rz + h_rz), 2, axis=-1)
+            n = g(x_n + r * h_n)
             h = n + z * (h - n)  # z h + (1 - z) n
             return h, h
 
@@ -307,6 +192,8 @@ class GRUCell(Cell):
         self, x: Tensor, state: Any, specification: Specification, **where: Any
     ) -> tuple[Tensor, ...]:
         """The whole sequence as one operation."""
+        if self.activations != SIGMOID_TANH:
+            return specification()
         args = [x, state, self.weight_ih, self.weight_hh, self.bias_ih]
         if self.reset_after:
             return recurrent.gru_after([*args, self.bias_hh], specification, **where)
@@ -331,7 +218,8 @@ class GRUCell(Cell):
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
-        return super().options() + ["reset_after=True"] * self.reset_after
+        options = super().options() + ["reset_after=True"] * self.reset_after
+        return options + activation_options(self.activations, SIGMOID_TANH)
 
 
 class LSTMCell(Cell):
@@ -345,6 +233,7 @@ class LSTMCell(Cell):
         h' = o ⊙ tanh(c'),    y = h'
 
     With ``proj_size=P`` the output is projected: h' = R (o ⊙ tanh(c')), of size P < H.
+    With ``activations=(f, g, h)``, f stands for σ, g for tanh of the candidate, h for tanh of c'.
 
     Args:
         input_size: I.
@@ -352,6 +241,8 @@ class LSTMCell(Cell):
         bias: Whether there are biases.
         dtype: Of the parameters; the default float if None.
         proj_size: P; 0 for no projection.
+        activations: (f, g, h), functions of tensors; others than (σ, tanh, tanh) are unrolled, not
+            fused.
 
     Attributes:
         weight_ih, weight_hh: Blocks i, f, g, o of W ``(4H, I)`` and U ``(4H, H or P)``.
@@ -373,6 +264,7 @@ class LSTMCell(Cell):
         *,
         dtype: Any = None,
         proj_size: int = 0,
+        activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:
         if proj_size and not 0 < proj_size < hidden_size:
             raise ValueError(
@@ -381,18 +273,20 @@ class LSTMCell(Cell):
             )
         super().__init__(input_size, hidden_size, 4, 2 if bias else 0, dtype, proj_size)
         self.proj_size = proj_size
+        self.activations = activations_of(type(self).__name__, activations, "f g h")
         self.weight_hr = self._draw((proj_size, hidden_size), self.dtype) if proj_size else None
 
     def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: (h ``(N, H or P)``, c ``(N, H)``) -> (h', (h', c'))."""
         u = self.weight_hh.T
         projection = None if self.weight_hr is None else self.weight_hr.T
+        gate, candidate, output = self.activations
 
         def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             h, c = state
             i, f, g, o = ops.split(wx + recall(h) @ u, 4, axis=-1)
-            c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-            h = ops.sigmoid(o) * ops.tanh(c)
+            c = gate(f) * c + gate(i) * candidate(g)
+            h = gate(o) * output(c)
             if projection is not None:
                 h = h @ projection
             return h, (h, c)
@@ -403,9 +297,12 @@ class LSTMCell(Cell):
         self, x: Tensor, state: Any, specification: Specification, **where: Any
     ) -> tuple[Tensor, ...]:
         """The whole sequence as one operation."""
+        if self.activations != SIGMOID_TANH_TANH:
+            return specification()
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr]
         return recurrent.lstm([x, *state, *weights], specification, **where)
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
-        return super().options() + [f"proj_size={self.proj_size}"] * bool(self.proj_size)
+        options = super().options() + [f"proj_size={self.proj_size}"] * bool(self.proj_size)
+        return options + activation_options(self.activations, SIGMOID_TANH_TANH)

@@ -14,7 +14,9 @@ from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
-from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .activation import Activation
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, RNNCell
 from .checks import State, features, fraction, positive, state_of
 from .container import ModuleList
 from .module import Module, Parameter
@@ -215,7 +217,8 @@ class RNN(RecurrentLayer):
         input_size: I.
         hidden_size: H.
         num_layers: L; layer k+1 reads the output of layer k.
-        nonlinearity: φ, ``"tanh"`` or ``"relu"``.
+        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors of your own, with which
+            the cells are unrolled, not fused.
         bias: Whether b and c are there.
         batch_first: Whether x and y are ``(N, T, ...)``.
         dropout: Probability of dropout on the output of each layer but the last, in training; a
@@ -239,7 +242,7 @@ class RNN(RecurrentLayer):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        nonlinearity: str = "tanh",
+        nonlinearity: str | Activation = "tanh",
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -282,7 +285,7 @@ class GRU(RecurrentLayer):
 
     Called as :class:`RNN`: (x, h_0) to (y, h_n).
 
-    Source: Cho et al. 2014; the cell is :class:`GRUCell`.
+    Source: Cho et al. 2014; the cell is :class:`GRUCell`, which has more options.
     """
 
     def __init__(
@@ -343,7 +346,7 @@ class LSTM(RecurrentLayer):
         >>> y.shape, h.shape, c.shape
         ((35, 20, 128), (4, 20, 64), (4, 20, 64))
 
-    Source: Hochreiter & Schmidhuber 1997; the cell is :class:`LSTMCell`.
+    Source: Hochreiter & Schmidhuber 1997; the cell is :class:`LSTMCell`, which has more options.
     """
 
     def __init__(

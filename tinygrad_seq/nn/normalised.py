@@ -1,6 +1,6 @@
 """Cells whose sums are normalised at every step.
 
-Symbols, shapes and parameters are those of :mod:`.cells`.
+Symbols, shapes and parameters are those of :mod:`.cell`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..tensor import Tensor
-from .cells import Cell
+from .activation import Activation, nonlinearity_of, nonlinearity_options
+from .cell import Cell
 from .norm import LayerNorm
 from .unrollable import Recall, Step, as_it_is
 
@@ -24,7 +25,7 @@ class LayerNormRNNCell(Cell):
     Args:
         input_size: I.
         hidden_size: H.
-        nonlinearity: φ, ``"tanh"`` or ``"relu"``.
+        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors.
         dtype: Of the parameters; the default float if None.
 
     Attributes:
@@ -37,10 +38,14 @@ class LayerNormRNNCell(Cell):
     gate_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(
-        self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", *, dtype: Any = None
+        self,
+        input_size: int,
+        hidden_size: int,
+        nonlinearity: str | Activation = "tanh",
+        *,
+        dtype: Any = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f'nonlinearity must be "tanh" or "relu"; got {nonlinearity!r}')
+        nonlinearity_of(nonlinearity)  # or say so now
         super().__init__(input_size, hidden_size, 1, 0, dtype)
         self.nonlinearity = nonlinearity
         self.norm = LayerNorm(hidden_size, dtype=self.dtype)
@@ -48,7 +53,7 @@ class LayerNormRNNCell(Cell):
     def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: h ``(N, H)`` -> (h', h')."""
         u = self.weight_hh.T
-        phi = ops.tanh if self.nonlinearity == "tanh" else ops.relu
+        phi = nonlinearity_of(self.nonlinearity)
 
         def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
             h = phi(self.norm(wx + recall(h) @ u))
@@ -58,7 +63,7 @@ class LayerNormRNNCell(Cell):
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
-        return ["nonlinearity='relu'"] * (self.nonlinearity == "relu")
+        return nonlinearity_options(self.nonlinearity)
 
 
 class LayerNormGRUCell(Cell):

@@ -48,6 +48,7 @@ class Recurrent(Module):
             Tensors. A :class:`Cell` starts from zeros; another cell given no state gets None at its
             first step, unless it has ``initial_state(batch_shape)``.
         reverse: Whether to read from the end to the start. Outputs keep their places in time.
+            (Keras' ``go_backwards`` gives them in the order read: y[::-1].)
 
     Example:
         >>> import tinygrad_seq as ts
@@ -82,8 +83,7 @@ class Recurrent(Module):
                 own end. Padding of any value, NaN too, has no effect and a gradient of exactly
                 zero: each sequence comes out as if it were alone.
             mask: In place of lengths, which steps to read, booleans ``(T, N)``, or ``(T,)`` for one
-                sequence: the others, anywhere, are left out as padding is. (Keras' layers repeat
-                the last output there, where these give zeros.)
+                sequence: the others, anywhere, are left out as padding is.
 
         Returns:
             (y ``(T, N, H)``, state after the last step).
@@ -91,6 +91,22 @@ class Recurrent(Module):
         Raises:
             ValueError: there are no steps, or shapes or lengths do not fit.
             TypeError: dtypes or kinds do not fit, or the cell does not return (y, state).
+
+        Example:
+            At a step left out the output is zero. Keras' layers repeat the last one, unless they
+            have ``zero_output_for_mask`` or are bidirectional; that is a choice of steps:
+
+            >>> import numpy as np
+            >>> import tinygrad_seq as ts
+            >>> from tinygrad_seq import nn
+            >>> x, mask = ts.ones((3, 2, 1)), np.array([[1, 0], [0, 1], [1, 0]], bool)
+            >>> y, _ = nn.Recurrent(nn.GRUCell(1, 1))(x, mask=mask)
+            >>> last = np.maximum.accumulate(np.where(mask, np.arange(3)[:, None], 0))
+            >>> last.T  # for each sequence, the step that was read last; zeros before the first
+            array([[0, 0, 2],
+                   [0, 1, 1]])
+            >>> y[last, np.arange(2)].shape
+            (3, 2, 1)
         """
         x = as_tensor(x)
         if x.ndim < 1 or x.shape[0] == 0:

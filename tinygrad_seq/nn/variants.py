@@ -1,17 +1,20 @@
 """More cells: peepholes, coupled gates, leaky units.
 
-Symbols, shapes and parameters are those of :mod:`.cells`.
+Symbols, shapes and parameters are those of :mod:`.cell`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import ops
 from ..tensor import Tensor
-from .cells import Cell, RNNCell
+from .activation import SIGMOID_TANH_TANH, Activation, activation_options, activations_of
+from .cell import Cell
+from .cells import RNNCell
 from .module import Parameter
 from .unrollable import Recall, Step, as_it_is
 
@@ -31,6 +34,7 @@ class PeepholeLSTMCell(Cell):
         hidden_size: H.
         bias: Whether there are biases.
         dtype: Of the parameters; the default float if None.
+        activations: (f, g, h) in place of σ, tanh of the candidate, tanh of c'.
 
     Attributes:
         weight_ih, weight_hh: Blocks i, f, g, o of W ``(4H, I)`` and U ``(4H, H)``.
@@ -44,25 +48,37 @@ class PeepholeLSTMCell(Cell):
     gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = None
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: Any = None,
+        activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:
         super().__init__(input_size, hidden_size, 4, 2 if bias else 0, dtype)
+        self.activations = activations_of(type(self).__name__, activations, "f g h")
         self.weight_peephole = self._draw((3 * hidden_size,), self.dtype)
 
     def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: (h, c) -> (h', (h', c'))."""
         u = self.weight_hh.T
         p_i, p_f, p_o = ops.split(self.weight_peephole, 3)
+        gate, candidate, output = self.activations
 
         def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             h, c = state
             i, f, g, o = ops.split(wx + recall(h) @ u, 4, axis=-1)
-            i, f = ops.sigmoid(i + p_i * c), ops.sigmoid(f + p_f * c)
-            c = f * c + i * ops.tanh(g)
-            h = ops.sigmoid(o + p_o * c) * ops.tanh(c)
+            i, f = gate(i + p_i * c), gate(f + p_f * c)
+            c = f * c + i * candidate(g)
+            h = gate(o + p_o * c) * output(c)
             return h, (h, c)
 
         return step
+
+    def options(self) -> list[str]:
+        """The settings that differ from the default."""
+        return super().options() + activation_options(self.activations, SIGMOID_TANH_TANH)
 
 
 class CoupledLSTMCell(Cell):
@@ -82,6 +98,7 @@ class CoupledLSTMCell(Cell):
         bias: Whether there are biases.
         dtype: Of the parameters; the default float if None.
         peepholes: Whether the gates see the cell.
+        activations: (f, g, h) in place of σ, tanh of the candidate, tanh of c'.
 
     Attributes:
         weight_ih, weight_hh: Blocks f, g, o of W ``(3H, I)`` and U ``(3H, H)``. (ONNX computes i,
@@ -103,28 +120,32 @@ class CoupledLSTMCell(Cell):
         *,
         dtype: Any = None,
         peepholes: bool = False,
+        activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:
         super().__init__(input_size, hidden_size, 3, 2 if bias else 0, dtype)
+        self.activations = activations_of(type(self).__name__, activations, "f g h")
         self.weight_peephole = self._draw((2 * hidden_size,), self.dtype) if peepholes else None
 
     def recurrence(self, recall: Recall = as_it_is) -> Step:
         """One step: (h, c) -> (h', (h', c'))."""
         u, p = self.weight_hh.T, self.weight_peephole
         p_f, p_o = (0.0, 0.0) if p is None else ops.split(p, 2)
+        gate, candidate, output = self.activations
 
         def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             h, c = state
             f, g, o = ops.split(wx + recall(h) @ u, 3, axis=-1)
-            f, g = ops.sigmoid(f + p_f * c), ops.tanh(g)
+            f, g = gate(f + p_f * c), candidate(g)
             c = g + f * (c - g)  # f c + (1 - f) g
-            h = ops.sigmoid(o + p_o * c) * ops.tanh(c)
+            h = gate(o + p_o * c) * output(c)
             return h, (h, c)
 
         return step
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
-        return super().options() + ["peepholes=True"] * (self.weight_peephole is not None)
+        options = super().options() + ["peepholes=True"] * (self.weight_peephole is not None)
+        return options + activation_options(self.activations, SIGMOID_TANH_TANH)
 
 
 class LeakyCell(RNNCell):
@@ -138,7 +159,7 @@ class LeakyCell(RNNCell):
         input_size: I.
         hidden_size: H.
         bias: Whether b and c are there.
-        nonlinearity: φ, ``"tanh"`` or ``"relu"``.
+        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors.
         alpha: α, from 0 to 1: one for all units, or H of them, for different scales of time.
         learned: Whether α is learned, from ``alpha`` on.
         dtype: Of the parameters; the default float if None.
@@ -155,7 +176,7 @@ class LeakyCell(RNNCell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        nonlinearity: str = "tanh",
+        nonlinearity: str | Activation = "tanh",
         *,
         alpha: Any = 0.9,
         learned: bool = False,

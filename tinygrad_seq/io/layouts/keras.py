@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from ...nn.cell import Cell
+from ...nn.cells import GRUCell, LSTMCell, RNNCell
 from ...nn.module import Module
 from .units import (
     Array,
@@ -34,7 +35,8 @@ def to_keras(layer: Module) -> list[Array]:
     """The weights of a recurrent layer for ``set_weights`` of its Keras counterpart.
 
     That is ``SimpleRNN``, ``GRU`` (with our ``reset_after``; Keras' default is True) or ``LSTM``,
-    in ``Bidirectional`` for two directions; for several layers a model of them.
+    with the same activations, in ``Bidirectional`` for two directions; for several layers a model
+    of them.
 
     Args:
         layer: RNN, GRU, LSTM or one of their cells, alone or in Recurrent or Bidirectional; or a

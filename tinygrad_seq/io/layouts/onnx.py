@@ -1,4 +1,8 @@
-"""ONNX: a node for each layer, both biases in one vector, gates i o f c and z r h."""
+"""ONNX: a node for each layer, both biases in one vector, gates i o f c and z r h.
+
+With ``input_forget`` ONNX computes i, and f = 1 - i, where our coupled cell computes f, and
+i = 1 - f. As σ(-a) = 1 - σ(a), the weights of the one are those of the other, negated.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ...nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from ... import ops
+from ...nn.activation import Activation, nonlinearity_of
+from ...nn.cell import Cell
+from ...nn.cells import GRUCell, LSTMCell, RNNCell
 from ...nn.module import Module
-from ...nn.variants import PeepholeLSTMCell
+from ...nn.variants import CoupledLSTMCell, PeepholeLSTMCell
 from .units import Unit, Weights, fit, inverse, levels_of, refuse_for, reorder, shape_of, write
 
 # ONNX's block k is our block GATES[k].
@@ -18,6 +25,7 @@ GATES: dict[type[Cell], tuple[int, ...]] = {
     GRUCell: (1, 0, 2),
     LSTMCell: (0, 3, 1, 2),
     PeepholeLSTMCell: (0, 3, 1, 2),
+    CoupledLSTMCell: (0, 3, 1, 2),  # once it has four gates
 }
 PEEPHOLES = (0, 2, 1)  # i o f
 OPERATORS: dict[type[Cell], str] = {
@@ -25,15 +33,27 @@ OPERATORS: dict[type[Cell], str] = {
     GRUCell: "GRU",
     LSTMCell: "LSTM",
     PeepholeLSTMCell: "LSTM",
+    CoupledLSTMCell: "LSTM",
 }
-ACTIVATIONS: dict[type[Cell], list[str]] = {  # where a node names none
-    RNNCell: ["Tanh"],
-    GRUCell: ["Sigmoid", "Tanh"],
-    LSTMCell: ["Sigmoid", "Tanh", "Tanh"],
-    PeepholeLSTMCell: ["Sigmoid", "Tanh", "Tanh"],
+ACTIVATIONS = {  # where a node names none
+    "RNN": ["Tanh"],
+    "GRU": ["Sigmoid", "Tanh"],
+    "LSTM": ["Sigmoid", "Tanh", "Tanh"],
 }
+NAMES: list[tuple[Activation, str]] = [
+    (ops.sigmoid, "Sigmoid"),
+    (ops.tanh, "Tanh"),
+    (ops.relu, "Relu"),
+    (ops.softplus, "Softplus"),
+]
 INPUTS = ("W", "R", "B", "P")
 WITHOUT_EFFECT = {"layout", "activation_alpha", "activation_beta"}  # on what the weights mean here
+HINTS = {
+    "B": ": build with bias=True",
+    "P": ": build with nn.PeepholeLSTMCell, or nn.CoupledLSTMCell(peepholes=True)",
+    "input_forget": ": build with nn.CoupledLSTMCell",
+    "clip": ": build its cells with activations that clip what they are given",
+}
 
 
 def to_onnx(layer: Module) -> list[dict[str, Any]]:
@@ -43,19 +63,23 @@ def to_onnx(layer: Module) -> list[dict[str, Any]]:
     (T, N, D*H).
 
     Args:
-        layer: RNN, GRU, LSTM or one of their cells or PeepholeLSTMCell, alone or in Recurrent or
-            Bidirectional; or a ModuleList of such.
+        layer: RNN, GRU, LSTM or one of their cells, PeepholeLSTMCell or CoupledLSTMCell, alone or
+            in Recurrent or Bidirectional; or a ModuleList of such.
 
     Returns:
         For each layer a dict of ``op_type``; the inputs ``W``, ``R``, unless ``bias=False`` ``B``,
         and of peepholes ``P``; and the ``attributes`` with which the node computes the same.
 
     Raises:
-        ValueError: The layer has what ONNX has not: ``proj_size``, parameters of its own, or two
-            directions of different kind or size.
+        ValueError: The layer has what ONNX has not: ``proj_size``, parameters of its own,
+            activations of its own, or two directions of different kind or size.
         TypeError: It is no such layer.
     """
-    return [_node("to_onnx", level) for level in levels_of("to_onnx", layer, GATES)]
+    levels = levels_of("to_onnx", layer, GATES)
+    for unit in (unit for level in levels for unit in level):
+        if None in _activations(unit):
+            refuse_for("to_onnx", [f"{unit.place}{unit.cell!r} has activations without a name"])
+    return [_node("to_onnx", level) for level in levels]
 
 
 def from_onnx(layer: Module, nodes: Sequence[Mapping[str, Any]]) -> None:
@@ -66,7 +90,8 @@ def from_onnx(layer: Module, nodes: Sequence[Mapping[str, Any]]) -> None:
         nodes: One for each layer: a dict of ``W``, ``R``, ``B`` if the layer has biases, ``P`` if
             it has peepholes, and a dict of ``attributes``. Those that are left out have ONNX's
             defaults: a GRU that resets after its matrix comes with ``{"linear_before_reset": 1}``,
-            an RNN with relu with ``{"activations": ["Relu"]}``.
+            an RNN with relu with ``{"activations": ["Relu"]}``. What functions of your own in the
+            layer compute cannot be told: they are taken for those of the node, ``clip`` and all.
 
     Raises:
         ValueError: Inputs are missing or unexpected, shapes or dtypes do not fit, or the node
@@ -117,6 +142,10 @@ def _node(caller: str, level: list[Unit]) -> dict[str, Any]:
         "direction": "bidirectional" if len(level) == 2 else one_way,
         "activations": [name for unit in level for name in _activations(unit)],
     }
+    if first.kind is CoupledLSTMCell:
+        gates = {_activations(unit)[0] for unit in level} - {"Sigmoid", None}
+        refuse_for(caller, [f"with gates of {name} 1 - f(a) is not f(-a)" for name in gates])
+        attributes["input_forget"] = 1
     if first.kind is GRUCell:
         attributes["linear_before_reset"] = int(_reset_after(first))
     inputs = {name: np.stack([arrays[name] for arrays in stacks]) for name in stacks[0]}
@@ -126,8 +155,9 @@ def _node(caller: str, level: list[Unit]) -> dict[str, Any]:
 
 def _weights(unit: Unit) -> Weights:
     """The weights of a cell as ONNX has them, for one direction."""
-    peepholes = {name: p for name, p in unit.weights.items() if name == "weight_peephole"}
-    gates = {name: array for name, array in unit.weights.items() if name not in peepholes}
+    weights = _coupled_as_full(unit.weights) if unit.kind is CoupledLSTMCell else unit.weights
+    peepholes = {name: p for name, p in weights.items() if name == "weight_peephole"}
+    gates = {name: array for name, array in weights.items() if name not in peepholes}
     own = reorder(gates, GATES[unit.kind]) | reorder(peepholes, PEEPHOLES)
     theirs = {"W": own["weight_ih"], "R": own["weight_hh"]}
     if "bias_ih" in own:
@@ -148,37 +178,62 @@ def _own(unit: Unit, theirs: Weights) -> Weights:
         else:
             own["bias_ih"] = first + second
     peepholes = {"weight_peephole": theirs["P"]} if "P" in theirs else {}
-    return reorder(own, inverse(GATES[unit.kind])) | reorder(peepholes, inverse(PEEPHOLES))
+    own = reorder(own, inverse(GATES[unit.kind])) | reorder(peepholes, inverse(PEEPHOLES))
+    return _full_as_coupled(own) if unit.kind is CoupledLSTMCell else own
+
+
+def _coupled_as_full(weights: Weights) -> Weights:
+    """Blocks f g o as i f g o of the LSTM that computes the same, and f o of peepholes as i f o."""
+    full = {}
+    for name, array in weights.items():
+        f, *others = np.split(array, 2 if name == "weight_peephole" else 3)
+        full[name] = np.concatenate([-f, f, *others])
+    return full
+
+
+def _full_as_coupled(weights: Weights) -> Weights:
+    """The inverse of :func:`_coupled_as_full`; ONNX does not read the blocks f."""
+    coupled = {}
+    for name, array in weights.items():
+        i, _, *others = np.split(array, 3 if name == "weight_peephole" else 4)
+        coupled[name] = np.concatenate([-i, *others])
+    return coupled
 
 
 def _reset_after(unit: Unit) -> bool:
     return bool(getattr(unit.cell, "reset_after", False))
 
 
-def _activations(unit: Unit) -> list[str]:
-    relu = getattr(unit.cell, "nonlinearity", "tanh") == "relu"
-    return ["Relu"] if relu else ACTIVATIONS[unit.kind]
+def _activations(unit: Unit) -> list[str | None]:
+    """ONNX's names of the functions of a cell; None for one that it has no name for."""
+    cell: Any = unit.cell
+    simple = unit.kind is RNNCell
+    functions = [nonlinearity_of(cell.nonlinearity)] if simple else cell.activations
+    return [next((name for known, name in NAMES if f is known), None) for f in functions]
 
 
 def _differences(level: list[Unit], own: dict[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     """What a node has or does that the layer's own has or does not; arrays are not looked into."""
     for name in sorted(own.keys() - given.keys() - {"op_type", "attributes"}):
         yield f"missing {name} {own[name].shape}" + ": build with bias=False" * (name == "B")
-    hints = {"B": ": build with bias=True", "P": ": build with nn.PeepholeLSTMCell"}
     for name in sorted(given.keys() - own.keys()):
-        yield f"unexpected {name} {shape_of(given[name])}{hints.get(name, '')}"
+        yield f"unexpected {name} {shape_of(given[name])}{HINTS.get(name, '')}"
     op_type = given.get("op_type", own["op_type"])
     if op_type != own["op_type"]:
         yield f"its op_type is {op_type}, the layer is {own['op_type']}"
 
     attributes = {name: _text(value) for name, value in given.get("attributes", {}).items()}
-    defaults = {"activations": ACTIVATIONS[level[0].kind] * len(level), "linear_before_reset": 0}
+    defaults = {
+        "activations": ACTIVATIONS[own["op_type"]] * len(level),
+        "linear_before_reset": 0,
+        "input_forget": 0,
+    }
     for name, expected in own["attributes"].items():
         actual = attributes.pop(name, None)
         default = " (the default)" if actual is None else ""
         if actual is None:
             actual = defaults.get(name, expected)
-        if _lower(actual) == _lower(expected):
+        if _same(actual, expected):
             continue
         if name == "linear_before_reset":
             yield (
@@ -189,8 +244,10 @@ def _differences(level: list[Unit], own: dict[str, Any], given: Mapping[str, Any
         else:
             yield f"attribute {name} is {actual!r}{default}, the layer has {expected!r}"
     for name, value in attributes.items():
-        if name not in WITHOUT_EFFECT and not (name == "input_forget" and not value):
-            yield f"attribute {name}={value!r} has no counterpart in the layer"
+        off = name == "input_forget" and not value
+        untold = name == "clip" and None in own["attributes"]["activations"]
+        if name not in WITHOUT_EFFECT and not off and not untold:
+            yield f"attribute {name}={value!r} has no counterpart in the layer{HINTS.get(name, '')}"
 
 
 def _text(value: Any) -> Any:
@@ -200,6 +257,11 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _lower(value: Any) -> Any:
-    """ONNX compares the names of activations in any case."""
-    return [str(item).lower() for item in value] if isinstance(value, list) else value
+def _same(theirs: Any, ours: Any) -> bool:
+    """Whether attributes agree: names of activations in any case, and None with any."""
+    if not isinstance(ours, list):
+        return bool(theirs == ours)
+    return len(theirs) == len(ours) and all(
+        name is None or str(given).lower() == name.lower()
+        for given, name in zip(theirs, ours, strict=True)
+    )

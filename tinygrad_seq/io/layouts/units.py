@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...nn.cells import Cell
+from ...nn.cell import Cell
 from ...nn.container import ModuleList
 from ...nn.layers import RecurrentLayer
 from ...nn.module import Module
