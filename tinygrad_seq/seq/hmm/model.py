@@ -183,8 +183,8 @@ class HMM(Module):
                 break
             each.backward(np.ones_like(each.data))
             for scores, table in zip(self.parameters(), tables, strict=True):
-                assert table.grad is not None
-                scores.detach().copy_(_log_shares(table.grad.data, otherwise=table.data))
+                if table.grad is not None:  # sequences of one step have no transition
+                    scores.detach().copy_(_log_shares(table.grad.data, otherwise=table.data))
         return history
 
 
