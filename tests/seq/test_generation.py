@@ -333,7 +333,7 @@ def test_bad_arguments_get_a_sentence():
             next(
                 seq.generate(counting, [1, 2], length=3, choose=lambda s, y=token: np.array([0, y]))
             )
-    with pytest.raises(ValueError, match="go_on.* NaN for sequence 0"):
+    with pytest.raises(ValueError, match=r"go_on.* NaN for sequence 0"):
         next(seq.generate(counting, [1], length=3, stop=seq.coin(lambda _: [math.nan])))
     assert list(seq.generate(counting, [1], length=0)) == []
     assert seq.written([]) == []

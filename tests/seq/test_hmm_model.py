@@ -301,3 +301,10 @@ def test_sequences_of_one_step_fit_all_but_the_transitions():
     history = model.baum_welch(x, iterations=200, tolerance=1e-9)
     assert history[-1] == pytest.approx(2 * np.log(1 / 2) + 2 * np.log(1 / 4), rel=1e-4)
     np.testing.assert_allclose(np.exp(model.tables()[1].detach().numpy()), before, rtol=1e-6)
+
+
+def test_lengths_of_another_kind_are_told_by_the_one_who_was_asked():
+    with pytest.raises(TypeError, match="HMM expects integer lengths"):
+        HMM(2, 3)(np.zeros((3, 2), int), [1.0, 2.0])
+    with pytest.raises(TypeError, match="Chain expects integer lengths"):
+        Chain(np.zeros(2), np.zeros((2, 2)), np.zeros((3, 1, 2)), [1.0])

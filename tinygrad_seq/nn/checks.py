@@ -59,11 +59,13 @@ def features(owner: str, x: Any, name: str, size: int, dtype: Any) -> Tensor:
     return tensor
 
 
-def same_dtype(owner: str, name: str, tensor: Tensor, dtype: Any) -> None:
+def same_dtype(
+    owner: str, name: str, tensor: Tensor, dtype: Any, other: str = "its weights"
+) -> None:
     """Refuse to mix dtypes: a float64 input would quietly make float64 of a float32 model."""
     if tensor.dtype != dtype:
         raise TypeError(
-            f"{owner} expects {name} of {dtype}, as its weights; got {tensor.dtype}: "
+            f"{owner} expects {name} of {dtype}, as {other}; got {tensor.dtype}: "
             f"use {name}.astype('{dtype}')"
         )
 

@@ -88,7 +88,7 @@ class EncoderDecoder(Module):
             raise ValueError(
                 f"EncoderDecoder reads token ids (S, N), S at least 1; got shape {source.shape}"
             )
-        valid = valid_steps(lengths, None, (*source.shape, 1))
+        valid = valid_steps(lengths, None, (*source.shape, 1), "EncoderDecoder")
         if valid is None:
             valid = np.ones(source.shape, bool)
         keys, last = self.encoder(self.source(np.where(valid, source, 0)), mask=valid)

@@ -70,7 +70,7 @@ class Chain:
         last = np.full(batch, steps - 1)
         if lengths is not None:
             last = integers("Chain", "lengths", lengths).astype(int) - 1
-            self._valid = valid_steps(lengths, None, ll.shape)
+            self._valid = valid_steps(lengths, None, ll.shape, "Chain")
         if self._valid is not None:
             ll = ops.where(self._valid[..., None], ll, 0)
         # A sequence turned round ends where it began: padding stays behind it.
