@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backend import default_dtype
+from ..backend import default_dtype, generator
 from ..tensor import Tensor
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -31,6 +31,15 @@ def fraction(owner: str, name: str, value: float) -> float:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{owner} expects {name} between 0 and 1; got {value}")
     return float(value)
+
+
+def seed_of(owner: str, seed: Any) -> int:
+    """A seed, 0 or more; for None one from the library's generator."""
+    if seed is None:
+        return int(generator().integers(2**63))
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"{owner} expects a seed that is an integer, 0 or more; got {seed!r}")
+    return int(seed)
 
 
 def floating_dtype(owner: str, dtype: Any) -> np.dtype[Any]:
