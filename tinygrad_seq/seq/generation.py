@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..backend import generator
-from ..nn.checks import integers
+from ..nn.checks import integers, positive
 from ..tensor import Tensor
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -96,8 +96,7 @@ def top_k(k: int) -> Filter:
 
     Source: Fan et al. 2018.
     """
-    if operator.index(k) < 1:
-        raise ValueError(f"top_k expects k of at least 1; got {k}")
+    k = positive("top_k", "k", k)
     return lambda scores: np.where(largest(scores, k), scores, -np.inf)
 
 
