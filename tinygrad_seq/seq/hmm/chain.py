@@ -179,6 +179,8 @@ class Chain:
         v = np.broadcast_to(initial, ll.shape[1:]) + ll[0]
         best = v.argmax(-1)
         for t in range(1, self.steps):
+            top = v.max(-1, keepdims=True)
+            v = v - np.where(top == -math.inf, 0, top)  # or long sums would lose their last digits
             through = v[:, :, None] + transition
             back[t] = through.argmax(1)
             v = through.max(1) + ll[t]
