@@ -65,7 +65,8 @@ def beam_search(
         TypeError: tokens are not integers, or the step does not return a pair.
         ValueError: a shape does not fit; scores are NaN or +∞, or all of a sequence are -∞.
 
-    Source: Sutskever et al. 2014, 3.2; length normalisation: Wu et al. 2016, 7.
+    Source: Sutskever et al. 2014, 3.2; length normalisation: Wu et al. 2016, 7, who have
+    (5 + T) / 6 in the place of T.
     """
     tokens = starting(tokens)
     width = positive("beam_search", "width", width)

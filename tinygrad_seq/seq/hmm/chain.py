@@ -53,7 +53,7 @@ class Chain:
                [0.191, 0.809]])
 
     Source: Rabiner, "A tutorial on hidden Markov models", 1989, §III; in the notation of Zhang et
-    al., "Dive into Deep Learning", §9.7: π forwards, ρ backwards.
+    al., "Dive into Deep Learning", §9.4.1 before its edition 1.0: π forwards, ρ backwards.
     """
 
     def __init__(
