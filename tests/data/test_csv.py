@@ -103,6 +103,16 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
             call()
 
 
+@pytest.mark.parametrize("shape", [(5, 1), (5,), (5, 4), (), (3, 3, 2)])
+def test_numbers_with_other_features_are_not_taken_for_standardised_ones(shape: Any) -> None:
+    scale = Standardizer(np.arange(15.0).reshape(5, 3))
+    for way in (scale.encode, scale.decode):
+        with pytest.raises(ValueError, match=r"3 features on the last axis.* got shape"):
+            way(np.zeros(shape))
+    assert scale.encode(np.zeros(3)).shape == (3,)
+    assert scale.decode(np.zeros((7, 2, 3))).shape == (7, 2, 3)
+
+
 @given(TABLES.filter(lambda table: np.abs(table).max() < 1e100))
 def test_standardised_data_have_mean_0_and_deviation_1_and_come_back(table: Any) -> None:
     scale = Standardizer(table)

@@ -155,7 +155,8 @@ def test_longer_contexts_help_on_text() -> None:
 def test_models_and_texts_that_make_no_sense_are_refused() -> None:
     model = NGram(3, SIZE)
     for call, error, message in [
-        (lambda: NGram(0, SIZE), ValueError, "at least 1; got 0 and 5"),
+        (lambda: NGram(0, SIZE), ValueError, "expects order of at least 1; got 0"),
+        (lambda: NGram(2.0, SIZE), TypeError, "expects an int for order; got float"),
         (lambda: NGram(20, 10_000), ValueError, "too many"),
         (lambda: model.probabilities([1, 2]), RuntimeError, "call fit"),
         (lambda: model.fit([1, 2]), ValueError, r"L of at least 3; got shape \(2,\)"),

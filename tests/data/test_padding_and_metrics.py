@@ -37,6 +37,12 @@ def test_targets_are_padded_with_what_the_loss_ignores() -> None:
     np.testing.assert_array_equal(padded, [[1, 4], [2, -100], [3, -100]])
 
 
+def test_any_iterable_of_sequences_will_do() -> None:
+    padded, lengths = pad_sequences(np.ones(n) for n in (2, 1))
+    np.testing.assert_array_equal(padded, [[1, 1], [1, 0]])
+    np.testing.assert_array_equal(lengths, [2, 1])
+
+
 def test_sequences_that_do_not_fit_are_refused() -> None:
     for sequences, value, error, message in [
         ([], 0, ValueError, "at least one sequence; got none"),

@@ -152,3 +152,10 @@ def test_damaged_files_get_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(ImportError, match="pip install scipy"):
         read_rolls(tmp_path / "rolls.mat")
+
+
+def test_an_array_of_texts_is_told_with_its_part(tmp_path: Path) -> None:
+    path = tmp_path / "rolls.npz"
+    np.savez(path, train=np.full((2, 3, 88), "a"))
+    with pytest.raises(ValueError, match=r"train\[0\]: expected 0 and 1; got dtype <U1"):
+        read_rolls(path)

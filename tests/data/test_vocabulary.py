@@ -100,6 +100,12 @@ def test_ids_of_another_kind_are_refused() -> None:
         tokenizer.decode([[0, 1]])
 
 
+def test_what_is_no_text_is_not_encoded() -> None:
+    for wrong in (b"ab", ["a", "b"], 3):
+        with pytest.raises(TypeError, match=r"encodes a str; got a (bytes|list|int)"):
+            CharTokenizer.from_text("ab").encode(wrong)  # type: ignore[arg-type]
+
+
 def test_vocabularies_that_make_no_sense_are_refused() -> None:
     for make, kind, message in [
         (lambda: Vocabulary([]), ValueError, "at least one token"),

@@ -194,11 +194,19 @@ def test_a_text_of_another_kind_is_refused(kind: type) -> None:
         (np.zeros(9, complex), 2, 1, TypeError, "a series of floats; got dtype complex128"),
         (np.array([0.0, 1.0, np.nan, 2.0]), 2, 1, ValueError, "finite; got nan at step 2"),
         (np.float64(3.0), 2, 1, ValueError, r"got shape \(\)"),
-        (np.arange(9), 0, 1, ValueError, "must be at least 1; got 0 and 1"),
-        (np.arange(9), 2, 0, ValueError, "must be at least 1; got 2 and 0"),
+        (np.arange(9), 0, 1, ValueError, "expects steps of at least 1; got 0"),
+        (np.arange(9), 2, 0, ValueError, "expects batch_size of at least 1; got 0"),
+        (np.arange(9), 2.5, 1, TypeError, "expects an int for steps; got float 2.5"),
+        (np.arange(9), 2, "1", TypeError, "expects an int for batch_size; got str '1'"),
     ]:
         with pytest.raises(error, match=message):
             kind(ids, steps, batch_size)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "a"])
+def test_a_seed_that_is_none_is_refused_at_once(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="expects a seed that is an integer, 0 or more; got"):
+        RandomWindows(np.arange(100), 5, 2, wrong)
 
 
 def test_a_text_is_split_by_position() -> None:
@@ -206,7 +214,7 @@ def test_a_text_is_split_by_position() -> None:
     np.testing.assert_array_equal(train, np.arange(90))
     np.testing.assert_array_equal(validation, np.arange(90, 100))
     assert split("abcd", 0.5) == ("ab", "cd")
-    for share in (0.0, 1.0, -0.5, 2.0, 0.01):
+    for share in (0.0, 1.0, -0.5, 2.0, 0.01, np.nan, np.inf):
         with pytest.raises(ValueError, match="leaves both parts something"):
             split("abcd", share)
 
@@ -232,8 +240,10 @@ def test_a_stride_of_one_gives_every_window() -> None:
     windows = RandomWindows(np.arange(100), 32, 16, seed=0, stride=1)
     starts = np.concatenate([inputs[0] for inputs, _ in windows])
     np.testing.assert_array_equal(np.sort(starts), np.arange(68))
-    with pytest.raises(ValueError, match="stride must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="expects stride of at least 1; got 0"):
         RandomWindows(np.arange(100), 32, 16, stride=0)
+    with pytest.raises(TypeError, match=r"expects an int for stride; got float 1.5"):
+        RandomWindows(np.arange(100), 32, 16, stride=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="taken with stride 1, but these RandomWindows have"):
         RandomWindows(np.arange(100), 32, 16).load_state_dict(windows.state_dict())
 

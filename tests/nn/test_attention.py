@@ -201,3 +201,15 @@ def test_they_show_their_sizes():
         "BilinearAttention(4, 4)",
         "AdditiveAttention(4, 4, 6)",
     ]
+
+
+def test_what_is_said_names_who_says_it():
+    k = np.zeros((3, 2, 4))
+    with pytest.raises(TypeError, match="DotAttention expects integer lengths"):
+        nn.DotAttention()(k, k, lengths=[1.0, 2.0])
+    with pytest.raises(TypeError, match="DotAttention expects a mask of booleans"):
+        nn.DotAttention()(k, k, mask=np.ones((3, 2)))
+    with pytest.raises(TypeError, match="expects queries of float64, as the keys; got float32"):
+        nn.DotAttention()(k.astype("f4"), k)
+    with pytest.raises(TypeError, match="expects values of float64, as the keys; got float32"):
+        nn.DotAttention()(k, k, k.astype("f4"))

@@ -23,6 +23,16 @@ CELLS = {
 }
 
 
+@pytest.mark.parametrize("kind", CELLS)
+def test_weights_that_were_frozen_before_a_recorded_backward_get_nothing(kind):
+    cell = CELLS[kind](2, 3)
+    y, _ = nn.Recurrent(cell)(np.ones((4, 1, 2), "f4"))
+    for weight in cell.parameters():
+        weight.requires_grad_(False)
+    y.sum().backward(create_graph=True)
+    assert all(weight.grad is None for weight in cell.parameters())
+
+
 def parts(state):
     return list(state) if isinstance(state, tuple) else [state]
 

@@ -190,3 +190,21 @@ def test_bad_settings_get_a_sentence(wrong, sentence):
     step, start = tiny_model(0)
     with pytest.raises(ValueError, match=sentence):
         seq.beam_search(step, [0], start(1), **({"width": 2, "length": 3} | wrong))
+
+
+@pytest.mark.parametrize(
+    "state", [{"h": np.zeros((2, 3))}, {1, 2}, "h"], ids=["dict", "set", "str"]
+)
+def test_a_state_that_cannot_be_chosen_from_is_refused_not_shared(state):
+    with pytest.raises(TypeError, match="arrays, numbers, None, or nested tuples of them; got a"):
+        seq.beam_search(lambda y, s: (np.zeros((len(y), 4)), s), [0, 0], state, width=2, length=3)
+
+
+def test_sizes_are_integers():
+    def step(tokens, state):
+        return np.zeros((len(tokens), 4)), state
+
+    with pytest.raises(TypeError, match="beam_search expects an int for width; got float"):
+        seq.beam_search(step, [0], width=2.0, length=3)
+    with pytest.raises(TypeError, match="beam_search expects an int for length; got float"):
+        seq.beam_search(step, [0], width=2, length=3.5)

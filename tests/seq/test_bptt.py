@@ -378,6 +378,8 @@ def test_a_step_within_the_sequence_learns_online(method):
     assert np.mean(losses[-200:]) < 0.1 < 0.6 < np.mean(losses[:50])
 
 
+WEIGHT = ts.ones(INPUTS, dtype="f8", requires_grad=True)
+
 ERRORS = [
     ({"x": np.zeros((0, 2, INPUTS))}, ValueError, "at least one step"),
     ({"x": np.float64(3.0)}, TypeError, r"a sequence \(T, ...\)"),
@@ -394,6 +396,14 @@ ERRORS = [
     ({"cell": 3}, TypeError, "expects a cell"),
     ({"cell": lambda x, s: x}, TypeError, r"must return the pair \(y, state\)"),
     ({"cell": lambda x, s: (x * 1, x * 1)}, RuntimeError, "nothing that the loss depends on"),
+    (
+        {"cell": lambda x, s: (s + x, s + x), "state": ts.zeros((2, INPUTS), dtype="f8")},
+        RuntimeError,
+        "nothing that the loss depends on",
+    ),
+    ({"cell": lambda x, s: (x * WEIGHT, None)}, TypeError, "state .* Tensors; got a NoneType"),
+    ({"cell": lambda x, s: (x * WEIGHT, {"h": x})}, TypeError, "state .* Tensors; got a dict"),
+    ({"update": 3}, TypeError, "update as a function without arguments, or None; got 3"),
 ]
 
 
@@ -426,6 +436,28 @@ def test_wrong_weights_are_told(weights, message):
             lambda t, y: y.sum(),
             method=weights,
         )
+
+
+@pytest.mark.parametrize("method", [3, seq.Full, seq.RTRL])
+def test_a_method_that_is_none_is_told(method):
+    with pytest.raises(TypeError, match=r"expects a method, such as seq.Full\(\), or"):
+        seq.bptt(
+            nn.RNNCell(INPUTS, H),
+            np.zeros((3, 2, INPUTS), "f4"),
+            lambda t, y: y.sum(),
+            method=method,
+        )
+
+
+@pytest.mark.parametrize("method", [seq.Full(), seq.Truncated(2), seq.RTRL()], ids=repr)
+def test_a_batch_of_nothing_has_gradients_of_zero(method):
+    cell = nn.RNNCell(INPUTS, H)
+    total, state = seq.bptt(
+        cell, np.zeros((3, 0, INPUTS), "f4"), lambda t, y: y.sum(), method=method
+    )
+    assert total == 0
+    assert state.shape == (0, H)
+    np.testing.assert_array_equal(cell.weight_hh.grad.numpy(), 0)
 
 
 def test_it_is_not_for_no_grad():

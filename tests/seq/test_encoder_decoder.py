@@ -158,3 +158,13 @@ def test_bad_arguments_get_a_sentence(build):
         model.encode(np.full((2, 3), 7))
     with pytest.raises(ValueError, match="without attention"):
         model.weights(np.zeros((2, 3), int), np.zeros((2, 3), int))
+
+
+@pytest.mark.parametrize("target", [np.zeros((4, 3), int), np.zeros(4, int), np.zeros((0, 2), int)])
+def test_a_target_that_does_not_fit_its_sources_is_refused(target):
+    model = seq.EncoderDecoder(5, 6, 3, 4, nn.DotAttention())
+    for ask in (model, model.weights):
+        with pytest.raises(
+            ValueError, match=r"target tokens \(T, N\), .* N = 2 sources; got shape"
+        ):
+            ask(np.zeros((3, 2), int), target)

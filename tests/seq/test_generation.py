@@ -326,5 +326,14 @@ def test_bad_arguments_get_a_sentence():
         next(seq.generate(counting, [1, 2], length=3, choose=lambda scores: scores.max(axis=1)))
     with pytest.raises(ValueError, match="choose must give one integer for each of 2"):
         next(seq.generate(counting, [1, 2], length=3, choose=lambda scores: scores.argmax()))
+    for token in (-1, 10):
+        with pytest.raises(
+            IndexError, match=f"choose gave token {token} for sequence 1, .* 0 to 9"
+        ):
+            next(
+                seq.generate(counting, [1, 2], length=3, choose=lambda s, y=token: np.array([0, y]))
+            )
+    with pytest.raises(ValueError, match=r"go_on.* NaN for sequence 0"):
+        next(seq.generate(counting, [1], length=3, stop=seq.coin(lambda _: [math.nan])))
     assert list(seq.generate(counting, [1], length=0)) == []
     assert seq.written([]) == []

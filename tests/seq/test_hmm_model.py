@@ -292,3 +292,19 @@ def test_agrees_with_hmmlearn_on_gaussians(rng):
     np.testing.assert_allclose(peer.transmat_, transition, atol=1e-9)
     np.testing.assert_allclose(peer.means_, means, atol=1e-9)
     np.testing.assert_allclose(np.array([np.diag(c) for c in peer.covars_]), widths**2, rtol=1e-6)
+
+
+def test_sequences_of_one_step_fit_all_but_the_transitions():
+    model = HMM(2, 3)
+    before = np.exp(model.tables()[1].detach().numpy())
+    x = np.array([[0, 0, 1, 2]])
+    history = model.baum_welch(x, iterations=200, tolerance=1e-9)
+    assert history[-1] == pytest.approx(2 * np.log(1 / 2) + 2 * np.log(1 / 4), rel=1e-4)
+    np.testing.assert_allclose(np.exp(model.tables()[1].detach().numpy()), before, rtol=1e-6)
+
+
+def test_lengths_of_another_kind_are_told_by_the_one_who_was_asked():
+    with pytest.raises(TypeError, match="HMM expects integer lengths"):
+        HMM(2, 3)(np.zeros((3, 2), int), [1.0, 2.0])
+    with pytest.raises(TypeError, match="Chain expects integer lengths"):
+        Chain(np.zeros(2), np.zeros((2, 2)), np.zeros((3, 1, 2)), [1.0])

@@ -84,8 +84,9 @@ class Fused:
             with enable_grad():
                 results = specification()
             pairs = [(y, part) for y, part in zip(results, g, strict=True) if y._requires_grad]
-            outputs, seeds = zip(*pairs, strict=True)
-            yield from pull(outputs, seeds, [e for e in edges if e is not None], True).items()
+            if pairs:  # none, where all arguments were frozen since
+                outputs, seeds = zip(*pairs, strict=True)
+                yield from pull(outputs, seeds, [e for e in edges if e is not None], True).items()
             return
         names = {name for name, e in zip(self.arguments, edges, strict=True) if e is not None}
         gradients = self._backward(*g, values, names)

@@ -15,7 +15,7 @@ def perplexity(mean_nats: SupportsFloat) -> float:
     Returns:
         At least 1 for a true cross-entropy; inf where exp overflows.
 
-    Source: d2l 9.4.
+    Source: d2l 9.3.2.
     """
     try:
         return math.exp(float(mean_nats))

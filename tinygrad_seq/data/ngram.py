@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..nn.checks import positive
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -42,8 +44,7 @@ class NGram:
     """
 
     def __init__(self, order: int, size: int) -> None:
-        if order < 1 or size < 1:
-            raise ValueError(f"NGram expects order and size of at least 1; got {order} and {size}")
+        order, size = positive("NGram", "order", order), positive("NGram", "size", size)
         if size**order >= 2**63:
             raise ValueError(f"{order}-grams of {size} tokens are too many to be numbered")
         self.order = order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def pad_sequences(
-    sequences: Sequence[Any], value: float = 0
+    sequences: Iterable[Any], value: float = 0
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Lay sequences side by side, the short ones filled up at the end.
 
@@ -26,7 +26,19 @@ def pad_sequences(
     Raises:
         ValueError: No sequences, an empty one, or trailing axes that differ.
         TypeError: dtypes that differ, or one that cannot hold ``value``.
+
+    Example:
+        >>> padded, lengths = pad_sequences([[5, 6, 7], [8]])
+        >>> padded
+        array([[5, 8],
+               [6, 0],
+               [7, 0]])
+        >>> np.arange(len(padded))[:, None] < lengths  # (T, N): where there is no padding
+        array([[ True,  True],
+               [ True, False],
+               [ True, False]])
     """
+    sequences = list(sequences)
     if any(isinstance(sequence, str) for sequence in sequences):
         raise TypeError("pad_sequences takes ids or numbers: encode texts first (CharTokenizer)")
     arrays = [np.asarray(sequence) for sequence in sequences]

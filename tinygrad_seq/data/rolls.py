@@ -124,7 +124,7 @@ def _pieces(where: str, part: Any, lengths: Any) -> list[Any]:
     part = np.asarray(part)
     if lengths is None:
         if part.ndim == 3:  # pieces of one length
-            return list(part.astype(float))
+            return list(part.astype(float) if part.dtype == object else part)
         if part.dtype != object:
             raise ValueError(
                 f"{where}: expected an object array of pieces (T, {KEYS}), or its lengths beside "

@@ -111,7 +111,8 @@ class Standardizer:
         mean, std: (F,), or numbers; std is 1 for a feature that is constant.
 
     Raises:
-        ValueError: No data, or not finite: nothing may come from a gap, or from the test data.
+        ValueError: No data, or not finite: nothing may come from a gap, or from the test data; of
+            the methods, other features.
     """
 
     def __init__(self, train: Any) -> None:
@@ -128,13 +129,24 @@ class Standardizer:
 
     def encode(self, x: Any) -> NDArray[Any]:
         """(x - mean) / std, in the default float."""
-        z: NDArray[Any] = (np.asarray(x) - self.mean) / self.std
+        z: NDArray[Any] = (self._checked(x) - self.mean) / self.std
         return z.astype(default_dtype())
 
     def decode(self, z: Any) -> NDArray[np.float64]:
         """What :meth:`encode` read: z · std + mean."""
-        x: NDArray[np.float64] = np.asarray(z, dtype=np.float64) * self.std + self.mean
+        x: NDArray[np.float64] = self._checked(z).astype(np.float64) * self.std + self.mean
         return x
+
+    def _checked(self, x: Any) -> NDArray[Any]:
+        """Numbers with the features of the training data: nothing is broadcast."""
+        array = np.asarray(x)
+        count = self.mean.size
+        if count > 1 and array.shape[-1:] != (count,):
+            raise ValueError(
+                f"Standardizer expects {count} features on the last axis, as its training data "
+                f"have; got shape {array.shape}"
+            )
+        return array
 
 
 def _lines(path: Filename, reader: Any) -> Iterator[list[str]]:

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..backend import generator
-from ..nn.checks import positive
+from ..nn.checks import positive, seed_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,9 +59,7 @@ class _Task:
         self.batch_size = positive(kind, "batch_size", batch_size)
         if steps < least:
             raise ValueError(f"{kind} needs steps of at least {least}; got {steps}")
-        if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
-            raise ValueError(f"{kind} expects a seed that is an integer, 0 or more; got {seed!r}")
-        self.seed = int(generator().integers(2**63) if seed is None else seed)
+        self.seed = seed_of(kind, seed)
         self.position = 0
 
     def _draw(self, rng: np.random.Generator) -> TaskBatch:

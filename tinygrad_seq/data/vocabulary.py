@@ -164,8 +164,11 @@ class CharTokenizer:
         """The ids of the characters of ``text``, shape (T,), int64.
 
         Raises:
+            TypeError: It is no str.
             ValueError: A character has no id, and the vocabulary no ``unknown``.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"CharTokenizer encodes a str; got a {type(text).__name__}")
         codes = _code_points(text)
         place = np.minimum(np.searchsorted(self._sorted, codes), len(self) - 1)
         ids = self._order[place].astype(np.int64, copy=False)

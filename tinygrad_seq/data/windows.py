@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..backend import generator
+from ..nn.checks import positive, seed_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,13 +43,10 @@ class _Windows:
     """
 
     def __init__(self, ids: Any, steps: int, batch_size: int) -> None:
-        if steps < 1 or batch_size < 1:
-            raise ValueError(
-                f"steps and batch_size must be at least 1; got {steps} and {batch_size}"
-            )
+        kind = type(self).__name__
+        self.steps = positive(kind, "steps", steps)
+        self.batch_size = positive(kind, "batch_size", batch_size)
         self.ids = _checked(ids)
-        self.steps = int(steps)
-        self.batch_size = int(batch_size)
         self.epoch = 0
         self.position = 0
         self._resumed = False
@@ -137,7 +134,8 @@ class RandomWindows(_Windows):
         stride: From the start of a window to that of the next; T if None.
 
     Raises:
-        ValueError: The text is not longer than a window, has another shape, or is not finite.
+        ValueError: The text is not longer than a window, has another shape, or is not finite; or
+            a size is below 1.
         TypeError: It is not of integers or floats.
     """
 
@@ -157,10 +155,8 @@ class RandomWindows(_Windows):
                 f"a window of {steps} steps and the target of its last need a text of at least "
                 f"{steps + 1} ids; got {length}: give a longer text or fewer steps"
             )
-        if stride is not None and stride < 1:
-            raise ValueError(f"stride must be at least 1; got {stride}")
-        self.seed = int(generator().integers(2**63)) if seed is None else seed
-        self.stride = self.steps if stride is None else int(stride)
+        self.seed = seed_of("RandomWindows", seed)
+        self.stride = positive("RandomWindows", "stride", steps if stride is None else stride)
         self.windows = max(1, (length - self.steps) // self.stride)
         self._cut["stride"] = self.stride
 
@@ -239,7 +235,7 @@ def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
     Raises:
         ValueError: One of the two would be empty.
     """
-    at = len(sequence) - round(validation * len(sequence))
+    at = len(sequence) - round(validation * len(sequence)) if 0 < validation < 1 else 0
     if not 0 < at < len(sequence):
         raise ValueError(
             f"split expects a share that leaves both parts something; got validation={validation} "

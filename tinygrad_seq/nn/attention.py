@@ -75,10 +75,10 @@ class Attention(Module):
         if keys.dtype.kind != "f":
             raise TypeError(f"{owner} expects floating queries and keys; got {keys.dtype}")
         self.check(queries, keys)
-        same_dtype(owner, "queries", queries, keys.dtype)
-        same_dtype(owner, "values", values, keys.dtype)
+        same_dtype(owner, "queries", queries, keys.dtype, "the keys")
+        same_dtype(owner, "values", values, keys.dtype, "the keys")
 
-        valid = valid_steps(lengths, mask, keys.shape)
+        valid = valid_steps(lengths, mask, keys.shape, owner)
         if valid is not None:
             same = values is keys
             keys = _silenced(valid, keys)

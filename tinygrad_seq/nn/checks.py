@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backend import backend_of, default_dtype, there, xp
+from ..backend import backend_of, default_dtype, generator, there, xp
 from ..tensor import Tensor
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -31,6 +31,15 @@ def fraction(owner: str, name: str, value: float) -> float:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{owner} expects {name} between 0 and 1; got {value}")
     return float(value)
+
+
+def seed_of(owner: str, seed: Any) -> int:
+    """A seed, 0 or more; for None one from the library's generator."""
+    if seed is None:
+        return int(generator().integers(2**63))
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"{owner} expects a seed that is an integer, 0 or more; got {seed!r}")
+    return int(seed)
 
 
 def floating_dtype(owner: str, dtype: Any) -> np.dtype[Any]:
@@ -69,11 +78,13 @@ def features(owner: str, x: Any, name: str, size: int, dtype: Any) -> Tensor:
     return tensor
 
 
-def same_dtype(owner: str, name: str, tensor: Tensor, dtype: Any) -> None:
+def same_dtype(
+    owner: str, name: str, tensor: Tensor, dtype: Any, other: str = "its weights"
+) -> None:
     """Refuse to mix dtypes: a float64 input would quietly make float64 of a float32 model."""
     if tensor.dtype != dtype:
         raise TypeError(
-            f"{owner} expects {name} of {dtype}, as its weights; got {tensor.dtype}: "
+            f"{owner} expects {name} of {dtype}, as {other}; got {tensor.dtype}: "
             f"use {name}.astype('{dtype}')"
         )
 

@@ -267,7 +267,9 @@ def states_for(owner: str, state: Any, count: int, form: str) -> Sequence[Any]:
     return state
 
 
-def valid_steps(lengths: Any, mask: Any, shape: tuple[int, ...]) -> Mask | None:
+def valid_steps(
+    lengths: Any, mask: Any, shape: tuple[int, ...], owner: str = "a recurrent layer"
+) -> Mask | None:
     """Which steps of x, ``(T, N, ...)`` or ``(T, I)``, are read; None if all are.
 
     Raises:
@@ -278,11 +280,11 @@ def valid_steps(lengths: Any, mask: Any, shape: tuple[int, ...]) -> Mask | None:
     if mask is not None:
         if lengths is not None:
             raise ValueError("give lengths or a mask, not both: a mask says which steps are read")
-        valid = mask_of(mask, shape)
+        valid = mask_of(mask, shape, owner)
         return None if valid.all() else valid
     if lengths is None:
         return None
-    array = integers("a recurrent layer", "lengths", lengths)
+    array = integers(owner, "lengths", lengths)
     steps = shape[0]
     if len(shape) < 3:
         raise ValueError(f"lengths need a batch, x of shape (T, N, ...); got x of shape {shape}")
@@ -298,9 +300,9 @@ def valid_steps(lengths: Any, mask: Any, shape: tuple[int, ...]) -> Mask | None:
     return None if (array == steps).all() else np.arange(steps)[:, None] < array
 
 
-def mask_of(mask: Any, shape: tuple[int, ...]) -> Mask:
+def mask_of(mask: Any, shape: tuple[int, ...], owner: str = "a recurrent layer") -> Mask:
     """The mask of an x of this shape, as a NumPy array."""
-    array = booleans("a recurrent layer", "mask", mask)
+    array = booleans(owner, "mask", mask)
     expected = shape[: min(2, len(shape) - 1)]
     if array.shape != expected:
         raise ValueError(

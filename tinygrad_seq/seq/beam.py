@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
+from numbers import Number
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
+from ..nn.checks import positive
 from ..nn.unrollable import each
 from .generation import NOTHING, Array, Step, largest, possible, scored, starting
 
@@ -63,12 +65,12 @@ def beam_search(
         TypeError: tokens are not integers, or the step does not return a pair.
         ValueError: a shape does not fit; scores are NaN or +∞, or all of a sequence are -∞.
 
-    Source: Sutskever et al. 2014, 3.2; length normalisation: Wu et al. 2016, 7.
+    Source: Sutskever et al. 2014, 3.2; length normalisation: Wu et al. 2016, 7, who have
+    (5 + T) / 6 in the place of T.
     """
     tokens = starting(tokens)
-    for name, value in (("width", width), ("length", length)):
-        if operator.index(value) < 1:
-            raise ValueError(f"beam_search expects {name} of at least 1; got {value}")
+    width = positive("beam_search", "width", width)
+    length = positive("beam_search", "length", length)
     if not 0 <= alpha < math.inf:
         raise ValueError(f"beam_search expects alpha of at least 0; got {alpha}")
     end = NOTHING if end is None else operator.index(end)
@@ -132,10 +134,17 @@ def select(state: Any, rows: Any, batch: int) -> Any:
 
     Raises:
         ValueError: that axis of a part has another size.
+        TypeError: a part is something else, such as a dict.
     """
 
     def of(part: Any) -> Any:
-        shape = getattr(part, "shape", ())
+        shared = part is None or isinstance(part, Number)
+        shape = () if shared else getattr(part, "shape", None)
+        if shape is None:
+            raise TypeError(
+                "sequences can be chosen from a state of arrays, numbers, None, or nested tuples "
+                f"of them; got a {type(part).__name__} in it"
+            )
         if not shape:
             return part
         axis = max(len(shape) - 2, 0)

@@ -18,7 +18,7 @@ from ..nn import Recurrent
 from ..nn.checks import as_tensor
 from ..nn.unrollable import each
 from ..tensor import Tensor
-from .rtrl import RTRL, forward_in_time
+from .rtrl import RTRL, check_part, forward_in_time, nothing_to_learn
 from .truncation import Full
 
 Loss: TypeAlias = Callable[[int, Tensor], Tensor | None]
@@ -67,7 +67,8 @@ def bptt(
     Raises:
         ValueError: there are no steps, a loss is not one number, or a ξ is negative, not finite
             or missing.
-        TypeError: x requires grad, the cell does not return (y, state), or the loss no Tensor.
+        TypeError: x requires grad, the cell does not return (y, state), or the loss no Tensor; or
+            an argument is of another kind.
         RuntimeError: nothing that a loss depends on requires grad.
 
     Example:
@@ -88,6 +89,15 @@ def bptt(
     """
     if not is_grad_enabled():
         raise RuntimeError("bptt records a graph to go back through: do not call it under no_grad")
+    if not isinstance(method, RTRL | Iterable) or isinstance(method, type):
+        raise TypeError(
+            "bptt expects a method, such as seq.Full(), or numbers ξ_1, …, ξ_{T-1}; "
+            f"got {method!r}"
+        )
+    if not (update is None or callable(update)):
+        raise TypeError(
+            f"bptt expects update as a function without arguments, or None; got {update!r}"
+        )
     layer = Recurrent(cell)
     steps, one_loss, done = _steps(x), _checked(loss), update or _nothing
     if isinstance(method, RTRL):
@@ -112,6 +122,7 @@ def _backward_in_windows(
         elif weight != 1:
             state = each(functools.partial(_weighted, weight=weight), state)
         y, state = layer(ops.stack(run), state)
+        each(check_part, state)
         for y_t in ops.unstack(y):
             l_t = loss(t, y_t)
             if l_t is not None:
@@ -198,10 +209,7 @@ def _checked(loss: Loss) -> Loss:
                 "sum() or mean()"
             )
         if first and not l_t.requires_grad:
-            raise RuntimeError(
-                f"nothing that the loss depends on at t={t} requires grad: give bptt a cell with "
-                "parameters, or a state made with requires_grad=True"
-            )
+            raise nothing_to_learn(t)
         first = False
         return l_t.reshape(()) if l_t.ndim else l_t
 

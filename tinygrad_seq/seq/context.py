@@ -44,7 +44,7 @@ def at_each_step(x: Any, context: Any) -> Tensor:
             "at_each_step expects x (T, N, I) or (N, I) and a context (N, C) of the same N "
             f"sequences; got {x.shape} and {context.shape}"
         )
-    same_dtype("at_each_step", "context", context, x.dtype)
+    same_dtype("at_each_step", "context", context, x.dtype, "x")
     beside = ops.broadcast_to(context, (*x.shape[:-1], context.shape[-1]))
     joined: Tensor = ops.concatenate([x, beside], axis=-1)
     return joined

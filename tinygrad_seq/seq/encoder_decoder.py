@@ -88,7 +88,7 @@ class EncoderDecoder(Module):
             raise ValueError(
                 f"EncoderDecoder reads token ids (S, N), S at least 1; got shape {source.shape}"
             )
-        valid = valid_steps(lengths, None, (*source.shape, 1))
+        valid = valid_steps(lengths, None, (*source.shape, 1), "EncoderDecoder")
         if valid is None:
             valid = np.ones(source.shape, bool)
         keys, last = self.encoder(self.source(np.where(valid, source, 0)), mask=valid)
@@ -108,11 +108,11 @@ class EncoderDecoder(Module):
         Returns:
             Scores ``(T, N, V)`` of y_1 … y_T.
         """
-        return self._scores(target, self.encode(source, lengths))[0]
+        return self._taught(source, target, lengths)[0]
 
     def weights(self, source: Any, target: Any, lengths: Any = None) -> Tensor:
         """Where attention looks at each step: a ``(T, N, S)``; arguments as for :meth:`forward`."""
-        weights = self._scores(target, self.encode(source, lengths))[1]
+        weights = self._taught(source, target, lengths)[1]
         if weights is None:
             raise ValueError("this EncoderDecoder was built without attention: it has no weights")
         return weights
@@ -121,6 +121,17 @@ class EncoderDecoder(Module):
         """Read one token of each sequence: ids ``(N,)`` -> (scores ``(N, V)``, state)."""
         scores, _, state = self._scores(np.asarray(tokens)[None], state)
         return scores[0], state
+
+    def _taught(self, source: Any, target: Any, lengths: Any) -> tuple[Tensor, Tensor | None]:
+        """Scores and weights of attention, given the right tokens before each."""
+        state = self.encode(source, lengths)
+        target, count = integers("EncoderDecoder", "target tokens", target), np.shape(source)[1]
+        if target.ndim != 2 or not len(target) or target.shape[1] != count:
+            raise ValueError(
+                f"EncoderDecoder expects target tokens (T, N), T at least 1, for the N = {count} "
+                f"sources; got shape {target.shape}"
+            )
+        return self._scores(target, state)[:2]
 
     def _scores(self, target: Any, state: Any) -> tuple[Tensor, Tensor | None, Any]:
         """Scores, weights of attention, and the state after."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..backend import generator
-from ..nn.checks import integers
+from ..nn.checks import integers, positive
 from ..tensor import Tensor
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -96,8 +96,7 @@ def top_k(k: int) -> Filter:
 
     Source: Fan et al. 2018.
     """
-    if operator.index(k) < 1:
-        raise ValueError(f"top_k expects k of at least 1; got {k}")
+    k = positive("top_k", "k", k)
     return lambda scores: np.where(largest(scores, k), scores, -np.inf)
 
 
@@ -162,6 +161,9 @@ def coin(go_on: Callable[[Any], Any]) -> Stop:
                 f"go_on(state) must give one logit for each of {len(tokens)} sequences, of shape "
                 f"{tokens.shape}; got shape {logits.shape}"
             )
+        missing = np.flatnonzero(np.isnan(logits))
+        if missing.size:
+            raise ValueError(f"go_on(state) must give a logit; it is NaN for sequence {missing[0]}")
         # u < σ(z) where z > ln u - ln(1-u): a logistic number, which nothing can overflow
         logits = logits.astype(np.float64)
         u = generator().random(len(tokens))
@@ -225,6 +227,7 @@ def generate(
     Raises:
         TypeError: tokens are not integers, or the step does not return a pair.
         ValueError: a shape does not fit; scores are NaN or +∞, or all of a sequence are -∞.
+        IndexError: ``choose`` gives a token that has no score.
 
     Example:
         >>> from tinygrad_seq import seq
@@ -255,6 +258,12 @@ def _stream(
                 return
         chosen = choose(possible(scores, running))
         tokens = _one_each("choose", "iu", chosen, len(tokens)).astype(np.int64, copy=False)
+        wrong = np.flatnonzero((tokens < 0) | (tokens >= scores.shape[1]))
+        if wrong.size:
+            raise IndexError(
+                f"choose gave token {tokens[wrong[0]]} for sequence {wrong[0]}, where scores are "
+                f"for tokens 0 to {scores.shape[1] - 1}"
+            )
         count += 1
         yield np.where(running, tokens, NOTHING)
 

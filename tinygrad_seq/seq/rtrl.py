@@ -51,13 +51,17 @@ def forward_in_time(
     update: Callable[[], object],
 ) -> tuple[float, Any]:
     """The sum of the losses and the last state; gradients are added to ``.grad``."""
-    total, influence = 0.0, None
+    total, influence, learns = 0.0, None, False
     for t, x in enumerate(steps):
         if influence is None:
             state, influence = _start(unrollable("bptt", cell), x, state)
         y, after = pair("a cell", cell(x, state))
+        each(check_part, after)
         l_t = loss(t, y)
         if l_t is not None:
+            if not (learns or influence or _leaves([l_t], _parts(state))):
+                raise nothing_to_learn(t)
+            learns = True
             total += float(l_t.item())
             _deposit(l_t, _parts(state), influence)
         influence = _advance(_parts(after), _parts(state), influence)
@@ -65,6 +69,23 @@ def forward_in_time(
         if l_t is not None:
             update()
     return total, each(Tensor.detach, state)
+
+
+def check_part(part: Any) -> None:
+    """Raise unless a part of a state can be gone on from."""
+    if not isinstance(part, Tensor):
+        raise TypeError(
+            "bptt expects of a cell a state that is a Tensor, or nested tuples of Tensors; got a "
+            f"{type(part).__name__}"
+        )
+
+
+def nothing_to_learn(t: int) -> RuntimeError:
+    """What to say of a first loss, at step t, that depends on nothing that requires grad."""
+    return RuntimeError(
+        f"nothing that the loss depends on at t={t} requires grad: give bptt a cell with "
+        "parameters, or a state made with requires_grad=True"
+    )
 
 
 def _start(cell: Any, x: Tensor, given: Any) -> tuple[Any, Influence]:
@@ -105,7 +126,7 @@ def _advance(after: Sequence[Tensor], before: Sequence[Tensor], influence: Influ
     blocks = [np.zeros((size, x.size), dtype) for x in inputs]
     row = 0
     for part in after:
-        units = np.eye(part.size, dtype=part.dtype).reshape(-1, *part.shape)
+        units = np.eye(part.size, dtype=part.dtype).reshape(part.size, *part.shape)
         for k, unit in enumerate(units if inputs and part.requires_grad else ()):
             found = grad(part, inputs, Tensor(unit), retain_graph=True, allow_unused=True)
             for block, g in zip(blocks, found, strict=True):

@@ -53,7 +53,7 @@ class Chain:
                [0.191, 0.809]])
 
     Source: Rabiner, "A tutorial on hidden Markov models", 1989, §III; in the notation of Zhang et
-    al., "Dive into Deep Learning", §9.7: π forwards, ρ backwards.
+    al., "Dive into Deep Learning", §9.4.1 before its edition 1.0: π forwards, ρ backwards.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Chain:
         last = np.full(batch, steps - 1)
         if lengths is not None:
             last = integers("Chain", "lengths", lengths).astype(int) - 1
-            self._valid = valid_steps(lengths, None, ll.shape)
+            self._valid = valid_steps(lengths, None, ll.shape, "Chain")
         if self._valid is not None:
             ll = ops.where(self._valid[..., None], ll, 0)
         # A sequence turned round ends where it began: padding stays behind it.
@@ -179,6 +179,8 @@ class Chain:
         v = np.broadcast_to(initial, ll.shape[1:]) + ll[0]
         best = v.argmax(-1)
         for t in range(1, self.steps):
+            top = v.max(-1, keepdims=True)
+            v = v - np.where(top == -math.inf, 0, top)  # or long sums would lose their last digits
             through = v[:, :, None] + transition
             back[t] = through.argmax(1)
             v = through.max(1) + ll[t]

@@ -183,8 +183,8 @@ class HMM(Module):
                 break
             each.backward(np.ones_like(each.data))
             for scores, table in zip(self.parameters(), tables, strict=True):
-                assert table.grad is not None
-                scores.detach().copy_(_log_shares(table.grad.data, otherwise=table.data))
+                if table.grad is not None:  # sequences of one step have no transition
+                    scores.detach().copy_(_log_shares(table.grad.data, otherwise=table.data))
         return history
 
 
@@ -197,7 +197,7 @@ def _chain(tables: Any, x: Any, lengths: Any, observed: Any) -> Chain:
             f"HMM expects symbols (T, N) of at least one step; got shape {x.shape}"
             + (": for one sequence give it as [:, None]" if x.ndim == 1 else "")
         )
-    valid = valid_steps(lengths, None, (*x.shape, 1))
+    valid = valid_steps(lengths, None, (*x.shape, 1), "HMM")
     seen = np.ones(x.shape, bool) if valid is None else valid
     if observed is not None:
         mask = booleans("HMM", "mask of what was observed", observed)
