@@ -128,7 +128,7 @@ def test_it_opens_as_a_picture_of_time_and_depth(page):
     assert [c[1] for c in cells] == sorted(c[1] for c in cells)  # time to the right
     assert len({c[2] for c in cells}) == 1
     heights = page.js(
-        """return ['outside of modules', 'read', 'gru.levels.0.cell'].map((name) =>
+        """return ['outside of modules', 'read', 'gru.l0'].map((name) =>
         Math.min(...[...document.querySelectorAll('.box')]
           .filter((b) => b.getAttribute('aria-label').startsWith(name))
           .map((b) => b.getBoundingClientRect().y)))"""
