@@ -13,7 +13,6 @@ import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
 from tinygrad_seq.autograd.scope import tracing
 
-
 CELL = {"cell", "l0", "l0_reverse", "l1", "l1_reverse"}  # what a trace calls a cell
 
 

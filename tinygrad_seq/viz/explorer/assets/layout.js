@@ -5,6 +5,7 @@ const state = { fold: "modules", flipped: new Set(), t: 0, position: count, mark
 const NODE = 28, GAP = 22, HEAD = 26, PAD = 12, LIMIT = 4000;
 const timedWidth = steps.length <= 14 ? 96 : steps.length <= 40 ? 60 : 40;
 
+const LABEL = 26; // letters of a name beside the picture
 const tail = (path, letters) => (path.length <= letters ? path : `…${path.slice(1 - letters)}`);
 
 /** In which box an operation or input stands. */
@@ -35,7 +36,7 @@ const collect = () => {
     box.single = box.all.length === 1;
     box.open = !box.single && wish !== state.flipped.has(box.key);
     const path = data.bands[box.band].path;
-    box.path = state.fold === "time" ? (box.timed ? "all modules" : box.key === "before" ? "before the steps" : "after the steps") : path || "outside of modules";
+    box.path = state.fold === "time" ? (box.timed ? "all modules" : box.key === "before" ? "before the steps" : "after the steps") : path || "top level";
   }
   return boxes;
 };

@@ -20,7 +20,7 @@ const normOf = (numbers) => Math.hypot(...numbers.filter((k) => k !== null).map(
 for (const op of ops) op.norm = normOf(op.gradients);
 
 const nameOf = (id) => (id < count ? `${ops[id].name} #${id}` : leafOf.get(id).name);
-const placeOf = (op) => [op.path || "outside of modules", op.step === null ? null : `t = ${op.step}`].filter(Boolean).join(" · ");
+const placeOf = (op) => [op.path || "top level", op.step === null ? null : `t = ${op.step}`].filter(Boolean).join(" · ");
 
 /** An input stands where its first user does. */
 for (const leaf of inputs) {
