@@ -10,6 +10,7 @@ import pytest
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
+from tinygrad_seq.viz.fold import amount
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.chrome.service import Service  # noqa: E402  # after the skip
@@ -468,6 +469,17 @@ def test_it_leads_to_the_first_nan_of_each_direction(driver, tmp_path):
     assert page.text("#panel p").startswith("Forward")
     page.click("[data-trouble=gradient]")
     assert page.text("#panel p").startswith("Backward")
+    assert page.complaints() == []
+
+
+def test_bytes_are_written_as_in_a_listing(driver, tmp_path):
+    x = ts.randn(50, 50, requires_grad=True)
+    with viz.trace():
+        loss = (ts.exp(x) * ts.tanh(x)).sum()
+    page = Page(driver, viz.explore(loss, tmp_path / "bytes.html"))
+    kept = viz.graph(loss).alive()[-1]
+    assert page.text("#bytes-now") == f"now {amount(kept)} + 0 B"
+    assert f", {amount(kept)} kept" in viz.listing(loss)
     assert page.complaints() == []
 
 
