@@ -1,6 +1,7 @@
 """While a trace is on, a node knows its module and time step; else nothing."""
 
 import contextvars
+import sys
 import threading
 
 import numpy as np
@@ -223,6 +224,75 @@ def test_other_threads_are_not_traced_unless_they_take_the_context_along():
             thread.join()
     assert {o.path for o in operations(found["alone"])} == {""}
     assert {o.path for o in operations(found["along"])} == {"Linear"}
+
+
+@pytest.fixture
+def _often_switched():
+    """Threads that take turns after every few bytecodes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(work, count=4):
+    """The exceptions that threads end with, each in a copy of this context."""
+    found = []
+
+    def one():
+        try:
+            work()
+        except Exception as error:
+            found.append(error)
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=[one]) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@pytest.mark.usefixtures("_often_switched")
+def test_one_trace_serves_several_threads_at_once():
+    net, trace = nn.Linear(3, 3), viz.trace()
+
+    def work():
+        for _ in range(100):
+            with trace:
+                y = net(sequence())
+            assert tracing.get() is None
+            assert {o.path for o in operations(y)} == {"Linear"}
+
+    assert in_threads(work) == []
+
+
+@pytest.mark.usefixtures("_often_switched")
+def test_threads_under_one_trace_name_their_modules_differently():
+    made, names = [], []
+
+    def work():
+        for _ in range(50):
+            made.append(net := nn.Linear(3, 3))
+            names.append(operations(net(sequence()))[0].path)
+
+    with viz.trace(nn.Sequential(*(nn.Tanh() for _ in range(1000)))):  # naming takes its time
+        assert in_threads(work) == []
+    assert len(set(names)) == 200
+
+
+def test_a_trace_may_be_entered_again_also_within_itself():
+    net, trace = nn.Linear(3, 3), viz.trace()
+    with trace:
+        y = net(sequence())
+    with trace, viz.at_step(1):
+        with trace:
+            y = net(y)
+        y = net(y)
+    assert tracing.get() is None
+    assert {(o.path, o.step) for o in operations(y)} == {("Linear", None), ("Linear", 1)}
 
 
 def test_a_trace_keeps_values_as_long_as_the_graph_lives():
