@@ -267,6 +267,31 @@ def test_rules_are_read_from_docstrings_or_the_table():
     assert rule_of(ts.split)["code"] == ["x: concatenate(g, axis=axis)"]
 
 
+def test_rules_are_quoted_where_no_formula_says_them():
+    assert rule_of(ts.where)["code"] == [
+        "a: where(condition, g, 0.0)", "b: where(condition, 0.0, g)",
+    ]  # fmt: skip
+    taken, inner, *_ = rule_of(ts.autograd.PRIMITIVES["set_at"])["code"]
+    assert (taken, inner) == ("x: set_at(g, 0.0, index)", "v: _set_at_rule(g, index):")
+
+    @ts.primitive
+    def cube(x, /):
+        return x * x * x
+
+    def rule(g, x):
+        square = x * x
+        return 3 * g * square
+
+    cube.defvjp(x=rule)
+    assert rule_of(cube) == {
+        "words": "",
+        "formulas": [],
+        "code": ["x: rule(g, x):", "    square = x * x", "    return 3 * g * square"],
+    }
+    cube.defvjp(x=eval("lambda g, x: 3 * g * x * x"))  # as if typed at a prompt
+    assert rule_of(cube)["code"] == []
+
+
 def test_time_is_taken_from_a_profile():
     x = ts.tensor([1.0, -2.0], requires_grad=True)
     with viz.profile() as measured:
