@@ -483,5 +483,19 @@ def test_bytes_are_written_as_in_a_listing(driver, tmp_path):
     assert page.complaints() == []
 
 
+def test_scalars_say_their_value_and_gradient(driver, tmp_path):
+    a, b = (ts.tensor(x, requires_grad=True, name=n) for x, n in ((2.0, "a"), (-3.0, "b")))
+    with viz.trace():
+        loss = (a * b + 10.0) ** 2
+    page = Page(driver, viz.explore(loss, tmp_path / "scalar.html"))
+    said = page.js("return [...document.querySelectorAll('.op text')].map((t) => t.textContent)")
+    assert set(said) == {
+        *("a = 2, ∂ −24", "b = −3, ∂ 16", "multiply = −6, ∂ 8", "add = 4, ∂ 8", "power = 16, ∂ 1")
+    }
+    assert page.js(OVERLAPS) == []
+    assert "scalar" in page.text(".op title")
+    assert page.complaints() == []
+
+
 def test_a_graph_of_finite_numbers_has_no_trouble(page):
     assert page.count("[data-trouble]") == 0

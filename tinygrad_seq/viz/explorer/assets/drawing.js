@@ -67,9 +67,13 @@ const elementOf = (item) => {
     const name = leaf ? leaf.name : op.name;
     group.append(draw("rect", { class: "frame", width: item.w, height: item.h }), mark(item));
     const text = draw("text", { x: middleOf(item) + 3, y: item.h / 2 + 4, "text-anchor": "middle" });
-    text.textContent = tail(name, Math.max(4, Math.floor((item.w - 14) / 6.6)));
+    const room = Math.max(4, Math.floor((item.w - 14) / 6.6)), full = textOf(leaf || op);
+    text.textContent = full.length <= room ? full : tail(name, room);
     group.append(text);
-    group.setAttribute("aria-label", leaf ? `input ${name}` : `${name}, operation ${id}, ${placeOf(op)}, gradient norm ${short(op.norm)}`);
+    group.setAttribute("aria-label", leaf ? `input ${name}, ${shapeText(leaf.shape)}` : `${name}, operation ${id}, ${placeOf(op)}, ${op.shapes.map(shapeText).join("; ")}, gradient norm ${short(op.norm)}`);
+    const hint = draw("title");
+    hint.textContent = group.getAttribute("aria-label");
+    group.append(hint);
     return group;
   }
   const group = draw("g", { class: item.open ? "box open" : "box", role: "button", tabindex: -1, "data-box": item.key, "aria-expanded": item.open, "aria-label": labelOf(item) });
