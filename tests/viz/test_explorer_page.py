@@ -497,5 +497,17 @@ def test_scalars_say_their_value_and_gradient(driver, tmp_path):
     assert page.complaints() == []
 
 
+def test_a_part_from_outside_of_time_is_told_from_those_of_the_steps(driver, tmp_path):
+    gru = nn.GRU(2, 3)
+    with viz.trace(gru), nn.unrolled():
+        loss = (gru(ts.randn(3, 1, 2))[0] ** 2).mean() + (gru.weight_hh_l0**2).sum()
+    page = Page(driver, viz.explore(loss, tmp_path / "decay.html"))
+    assert page.count("#parts [data-step]") == 4
+    assert "sum of 4 parts, one for each step that used it, and one from outside" in page.text(
+        "#panel"
+    )
+    assert page.complaints() == []
+
+
 def test_a_graph_of_finite_numbers_has_no_trouble(page):
     assert page.count("[data-trouble]") == 0

@@ -55,7 +55,7 @@ const inside = (box) => {
   }
   for (const { item, sources } of placed) {
     const level = depth.get(item.id);
-    (rows[level] ||= []).push({ id: item.id, item, sources, w: Math.min(210, Math.max(58, 7 * Math.max(textOf(item).length, nameOf(item.id).length) + 20)), h: NODE });
+    (rows[level] ||= []).push({ id: item.id, item, sources, w: Math.min(224, Math.max(58, 7.2 * Math.max(textOf(item).length, nameOf(item.id).length) + 24)), h: NODE });
   }
   const centre = new Map();
   let width = 0;

@@ -129,7 +129,7 @@ const showLeaf = (chosen = null) => {
     make("p", { class: "quiet" }, leaf.kind === "parameter" ? "Weight" : "Input"), make("h3", {}, ...breakable(leaf.name)),
     make("p", { class: "quiet" }, `${shapeText(leaf.shape)} · ${leaf.dtype} · used in ${uses.filter((k) => !prepares[k]).length || uses.length} operations`),
     ...(timed.length > 1 ? [
-      make("p", {}, `Every step uses this same ${leaf.kind === "parameter" ? "weight" : "input"}, so its gradient is the sum of ${leaf.steps.length} parts, one for each step that used it. ${largest}`),
+      make("p", {}, `Every step uses this same ${leaf.kind === "parameter" ? "weight" : "input"}, so its gradient is the sum of ${leaf.steps.length} parts, one for each step that used it${timed.length < leaf.steps.length ? ", and one from outside of time" : ""}. ${largest}`),
       leaf.steps.some((part) => Number(part.norm) === 0) ? make("p", { class: "quiet" }, "A part is zero where no gradient arrives, or where it is multiplied by zeros, such as the state before the first step.") : "",
       make("h2", {}, "The gradient as a sum over time, in the order of arrival"),
       make("div", { class: "tall" }, make("table", { class: "sum", id: "parts" }, make("thead", {}, make("tr", {}, make("th", {}, "from"), make("th", {}), make("th", {}, "‖part‖"), make("th", { title: "⟨part, gradient⟩ / ‖gradient‖²: adds up to 100 %" }, "share"), make("th", {}, "‖sum‖"))), make("tbody", {}, rows))),
