@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from nets import LAYERS, chain, tagger_loss
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
 from tinygrad_seq.backend import get_rng_state
+from tinygrad_seq.viz import explorer
 from tinygrad_seq.viz.explorer.arrays import Arrays
 from tinygrad_seq.viz.explorer.bands import bands
 from tinygrad_seq.viz.explorer.data import describe
@@ -226,7 +229,7 @@ def test_layers_stand_above_each_other():
     _, loss = gru_loss(lstm)
     made, _ = bands(viz.graph(loss))
     timed = [band for band in made if band.timed]
-    assert [band.path for band in timed] == [f"levels.{k}.cell" for k in range(3)]
+    assert [band.path for band in timed] == ["l0", "l1", "l2"]
     assert [band.level for band in timed] == sorted({band.level for band in timed})
 
 
@@ -264,6 +267,31 @@ def test_rules_are_read_from_docstrings_or_the_table():
     assert rule_of(ts.split)["code"] == ["x: concatenate(g, axis=axis)"]
 
 
+def test_rules_are_quoted_where_no_formula_says_them():
+    assert rule_of(ts.where)["code"] == [
+        "a: where(condition, g, 0.0)", "b: where(condition, 0.0, g)",
+    ]  # fmt: skip
+    taken, inner, *_ = rule_of(ts.autograd.PRIMITIVES["set_at"])["code"]
+    assert (taken, inner) == ("x: set_at(g, 0.0, index)", "v: _set_at_rule(g, index):")
+
+    @ts.primitive
+    def cube(x, /):
+        return x * x * x
+
+    def rule(g, x):
+        square = x * x
+        return 3 * g * square
+
+    cube.defvjp(x=rule)
+    assert rule_of(cube) == {
+        "words": "",
+        "formulas": [],
+        "code": ["x: rule(g, x):", "    square = x * x", "    return 3 * g * square"],
+    }
+    cube.defvjp(x=eval("lambda g, x: 3 * g * x * x"))  # as if typed at a prompt
+    assert rule_of(cube)["code"] == []
+
+
 def test_time_is_taken_from_a_profile():
     x = ts.tensor([1.0, -2.0], requires_grad=True)
     with viz.profile() as measured:
@@ -271,3 +299,38 @@ def test_time_is_taken_from_a_profile():
     data = described(loss, profile=measured)
     assert data["profiled"]
     assert all(operation["seconds"] > 0 for operation in data["operations"])
+
+
+# Machado, Oliveira & Fernandes 2009, severity 1: what linear RGB looks like.
+SIGHT = {
+    "full": np.eye(3),
+    "protan": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deutan": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritan": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
+}
+
+
+def seen(colour, sight):
+    """CIE L*a*b* of a colour in 0..255, as somebody sees it."""
+    c = np.asarray(colour) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.asarray(SIGHT[sight]) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    f = np.cbrt(np.asarray(to_xyz) @ linear / [0.9505, 1.0, 1.089])
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_signs_and_nan_are_told_apart_by_all_kinds_of_colour_vision(theme, sight):
+    code = (Path(explorer.__file__).parent / "assets" / "values.js").read_text("utf-8")
+    numbers = re.search(rf"^  {theme}: (\[\[.*\]\]),$", code, re.MULTILINE).group(1)
+    low, zero, high, nan = np.array(json.loads(numbers))
+
+    def apart(one, other):
+        return np.linalg.norm(seen(one, sight) - seen(other, sight))
+
+    assert apart(low, high) > 80
+    for end in (low, high):
+        assert apart(end, zero) > 25
+        assert min(apart(nan, zero + k * (end - zero)) for k in np.linspace(0, 1, 41)) > 25

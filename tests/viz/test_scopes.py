@@ -1,6 +1,7 @@
 """While a trace is on, a node knows its module and time step; else nothing."""
 
 import contextvars
+import sys
 import threading
 
 import numpy as np
@@ -12,6 +13,8 @@ from nets import CELLS, LAYERS, Tagger, halve
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
 from tinygrad_seq.autograd.scope import tracing
+
+CELL = {"cell", "l0", "l0_reverse", "l1", "l1_reverse"}  # what a trace calls a cell
 
 
 def nodes(*outputs):
@@ -31,8 +34,12 @@ def sequence(steps=3):
 
 
 def paths_of(module, prefix=""):
-    """Every attribute path to a module, found another way than the library finds it."""
+    """What a trace may call the parts of a module, found another way than the library finds it:
+    by attributes, but for nn.RNN, GRU and LSTM as the names of their weights end."""
     found = {prefix}
+    if isinstance(module, nn.RNN | nn.GRU | nn.LSTM):
+        endings = {name.partition("_ih_")[2] for name in module.state_dict()} - {""}
+        return found | {f"{prefix}.{ending}" if prefix else ending for ending in endings}
     for name, value in vars(module).items():
         if isinstance(value, nn.Module):
             found |= paths_of(value, f"{prefix}.{name}" if prefix else name)
@@ -61,7 +68,7 @@ def test_unrolled_layers_record_module_and_step(name):
     assert {o.path for o in found} <= paths_of(layer)
     assert {o.step for o in found} == {None, 0, 1, 2}
     for o in found:  # what happens at a step happens in a cell
-        assert o.step is None or "cell" in o.path.split("."), o
+        assert o.step is None or CELL & set(o.path.split(".")), o
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -89,7 +96,7 @@ def test_a_fused_layer_is_in_its_cell_at_no_step(name):
     assert fused
     for o in fused:
         assert o.step is None
-        assert o.path.split(".")[-1] == "cell"
+        assert o.path.split(".")[-1] in CELL
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -131,12 +138,27 @@ def test_names_of_several_outermost_modules():
     with viz.trace():
         y = third(second(first(second(sequence()))))[0]
     assert list(dict.fromkeys(o.path for o in operations(y))) == [
-        "Linear", "Linear_2", "GRU.levels.0.cell",
+        "Linear", "Linear_2", "GRU.l0",
     ]  # fmt: skip
     assert {leaf.name for leaf in viz.graph(y).leaves if leaf.kind == "parameter"} == {
         *("Linear.weight", "Linear.bias", "Linear_2.weight", "Linear_2.bias"),
         *(f"GRU.{n}" for n, _ in third.named_parameters()),
     }
+
+
+def test_directions_and_layers_are_called_as_their_weights_end():
+    lstm = nn.LSTM(3, 4, num_layers=2, bidirectional=True)
+    with viz.trace(nn.Sequential(lstm, nn.Tanh())), nn.unrolled():
+        y, _ = lstm(sequence())
+    graph = viz.graph(y)
+    assert {o.path for o in graph.operations if o.step is not None} == {
+        *("0.l0", "0.l0_reverse", "0.l1", "0.l1_reverse")
+    }
+    for o in graph.operations:
+        for i in o.inputs:
+            leaf = None if i.source is None else graph[i.source]
+            if isinstance(leaf, viz.Leaf) and leaf.kind == "parameter":
+                assert leaf.name.endswith(o.path.removeprefix("0."))
 
 
 def test_parameters_are_called_as_in_the_state_dict():
@@ -202,6 +224,75 @@ def test_other_threads_are_not_traced_unless_they_take_the_context_along():
             thread.join()
     assert {o.path for o in operations(found["alone"])} == {""}
     assert {o.path for o in operations(found["along"])} == {"Linear"}
+
+
+@pytest.fixture
+def _often_switched():
+    """Threads that take turns after every few bytecodes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(work, count=4):
+    """The exceptions that threads end with, each in a copy of this context."""
+    found = []
+
+    def one():
+        try:
+            work()
+        except Exception as error:
+            found.append(error)
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=[one]) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@pytest.mark.usefixtures("_often_switched")
+def test_one_trace_serves_several_threads_at_once():
+    net, trace = nn.Linear(3, 3), viz.trace()
+
+    def work():
+        for _ in range(100):
+            with trace:
+                y = net(sequence())
+            assert tracing.get() is None
+            assert {o.path for o in operations(y)} == {"Linear"}
+
+    assert in_threads(work) == []
+
+
+@pytest.mark.usefixtures("_often_switched")
+def test_threads_under_one_trace_name_their_modules_differently():
+    made, names = [], []
+
+    def work():
+        for _ in range(50):
+            made.append(net := nn.Linear(3, 3))
+            names.append(operations(net(sequence()))[0].path)
+
+    with viz.trace(nn.Sequential(*(nn.Tanh() for _ in range(1000)))):  # naming takes its time
+        assert in_threads(work) == []
+    assert len(set(names)) == 200
+
+
+def test_a_trace_may_be_entered_again_also_within_itself():
+    net, trace = nn.Linear(3, 3), viz.trace()
+    with trace:
+        y = net(sequence())
+    with trace, viz.at_step(1):
+        with trace:
+            y = net(y)
+        y = net(y)
+    assert tracing.get() is None
+    assert {(o.path, o.step) for o in operations(y)} == {("Linear", None), ("Linear", 1)}
 
 
 def test_a_trace_keeps_values_as_long_as_the_graph_lives():

@@ -179,7 +179,7 @@ def test_the_fold_by_module_has_a_box_for_each():
         loss = tagger_loss(5)
     boxes = re.findall(r"g\d+ \[shape=box, label=\"([^\\\"]*)", viz.to_dot(loss, fold="module"))
     assert boxes == [
-        "Tagger.embed", "Tagger.rnn.cell t=0..4", "Tagger.rnn", "Tagger.head", "outside of modules",
+        "Tagger.embed", "Tagger.rnn.cell t=0..4", "Tagger.rnn", "Tagger.head", "top level",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ is recorded; modules and recurrent layers put another in its place while they co
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from .graph import Node
 
 tracing: ContextVar[Scope | None] = ContextVar("tracing", default=None)
+# What the traces entered in this context will put back; one trace may be entered in several.
+_entered: ContextVar[tuple[Token[Scope | None], ...]] = ContextVar("_entered", default=())
+_naming = threading.RLock()  # threads under one trace share its names
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +50,19 @@ class Trace:
 
     def __init__(self) -> None:
         self.names: dict[int, tuple[Any, str]] = {}
-        self._tokens: list[Token[Scope | None]] = []
 
     def __enter__(self) -> Any:
         outer = tracing.get()
         if outer is not None:
             self.names = outer.trace.names
         here = Scope("", None, self) if outer is None else replace(outer, trace=self)
-        self._tokens.append(tracing.set(here))
+        _entered.set((*_entered.get(), tracing.set(here)))
         return self
 
     def __exit__(self, *error: object) -> None:
-        tracing.reset(self._tokens.pop())
+        *before, token = _entered.get()
+        _entered.set(tuple(before))
+        tracing.reset(token)
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """Give ``compute(*args, **params)``, the forward of ``op``."""
@@ -75,15 +80,17 @@ class Trace:
         its class; one that stands in no tree is called so below ``within``."""
         known = self.names.get(id(module))
         if known is None:
-            taken = {path for _, path in self.names.values()}
-            self.adopt(module, next(p for p in _numbered(within, module) if p not in taken))
-            known = self.names[id(module)]
+            with _naming:
+                taken = {path for _, path in self.names.values()}
+                self.adopt(module, next(p for p in _numbered(within, module) if p not in taken))
+                known = self.names[id(module)]
         return known[1]
 
     def adopt(self, module: Any, path: str) -> None:
         """Name a module, and all modules and parameters below it."""
-        for below, part in module._parts():
-            self.names.setdefault(id(part), (part, joined(path, below)))
+        with _naming:
+            for below, part in module._parts():
+                self.names.setdefault(id(part), (part, joined(path, below)))
 
 
 class _At:

@@ -101,6 +101,15 @@ class RecurrentLayer(Module):
             if name != "levels":  # the cells show as flat names
                 yield name, child
 
+    def _places(self) -> Iterator[tuple[str, Module]]:
+        """Each cell and the loop around it as its weights' names end: l0, l0_reverse, l1."""
+        endings = [ending[1:] for ending, _ in self._cells()]
+        yield from zip(endings, self._recurrent_cells(), strict=True)
+        loops = [m for level in self.levels for m in level.modules() if isinstance(m, Recurrent)]
+        yield from zip(endings, loops, strict=True)
+        yield from (("", level) for level in self.levels)
+        yield from super()._places()
+
     def __getattr__(self, name: str) -> Parameter:
         """A parameter by its flat name."""
         if name.startswith(_WEIGHTS):

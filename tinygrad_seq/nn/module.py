@@ -112,6 +112,12 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
 
+    def _places(self) -> Iterator[tuple[str, Module]]:
+        """The modules held by this module itself, by what a trace calls them."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it with their dotted paths, shared ones every time."""
         yield prefix, self
@@ -119,14 +125,13 @@ class Module:
             yield from child._walk(f"{prefix}.{name}" if prefix else name)
 
     def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
-        """Yield (dotted path, module) for this and all below, where attributes lead to them, then
-        (dotted name, parameter); shared ones every time. What a trace calls them."""
+        """Yield (dotted path, module) for this and all below, then (dotted name, parameter), as a
+        trace calls them: each by the first name it comes with."""
         stack: list[tuple[str, Module]] = [("", self)]
         while stack:
             path, module = stack.pop()
             yield path, module
-            held = vars(module).items()
-            stack += [(joined(path, n), m) for n, m in held if isinstance(m, Module)][::-1]
+            stack += [(joined(path, name), part) for name, part in module._places()][::-1]
         yield from self._all_parameters()
 
     def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:

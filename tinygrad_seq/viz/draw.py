@@ -226,7 +226,7 @@ def _said(o: Operation) -> str:
 def _summary(part: Group, kept: int) -> list[str]:
     """A group, which makes the graph keep so many bytes, in three lines."""
     count = len(part.operations)
-    lines = [place(part.path, part.steps) or "outside of modules"]
+    lines = [place(part.path, part.steps) or "top level"]
     lines.append(part.operations[0].name if count == 1 else f"{count} operations")
     return [*lines, f"keeps {amount(kept)}"] if kept else lines
 

@@ -88,7 +88,7 @@ def _common(paths: Sequence[str]) -> str:
 
 
 def place(path: str, steps: Sequence[int]) -> str:
-    """A module and time steps in words: ``lstm.cell t=3``, ``lstm.cell t=0..5``."""
+    """A module and time steps in words: ``lstm.l0 t=3``, ``lstm.l0 t=0..5``."""
     if not steps:
         return path
     first, last = steps[0], steps[-1]

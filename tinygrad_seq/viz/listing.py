@@ -204,6 +204,6 @@ def _modules(whole: Graph, parts: list[Group]) -> Iterator[Row]:
         names = Counter(o.name for o in part.operations)
         ran = ", ".join(f"{count} {name}" for name, count in names.items())
         new = sum(alive[o.id + 1] - alive[o.id] for o in part.operations)
-        where = one_line(place(part.path or "(no module)", part.steps))
+        where = one_line(place(part.path or "(top level)", part.steps))
         total = _count(len(part.operations), "operation")
         yield f"  {where}", total, f"keeps {amount(new)}", one_line(ran)

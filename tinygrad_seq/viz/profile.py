@@ -162,7 +162,7 @@ class profile(Trace):
         cells = [[by, "calls", "forward ms", "backward ms", "forward bytes", "backward bytes"]]
         cells += [
             [
-                one_line(row.name) or "(no module)",
+                one_line(row.name) or "(top level)",
                 str(row.calls),
                 f"{1e3 * row.forward:.3f}",
                 f"{1e3 * row.backward:.3f}",

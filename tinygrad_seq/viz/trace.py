@@ -17,11 +17,12 @@ class trace(Trace):
     """Let every node recorded in the block know its module, its time step and its value.
 
     The path of a module is its place in the tree of the outermost one that is called, which itself
-    is called after its class: ``Tagger.decoder.lstm.cell``. Results are kept for as long as the
-    graph is.
+    is called after its class: ``Tagger.decoder.lstm.l0``. Cells of ``nn.RNN``, ``GRU`` and ``LSTM``
+    are called as their weights' names end: ``l0``, ``l0_reverse``, ``l1``. Results are kept for as
+    long as the graph is.
 
     Args:
-        model: A module whose names are used as they are, ``decoder.lstm.cell`` and
+        model: A module whose names are used as they are, ``decoder.lstm`` and
             ``decoder.lstm.weight_ih_l0``, as in its ``named_modules()`` and ``state_dict()``.
 
     Attributes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import textwrap
 from typing import Any
 
 from ...autograd.fused import Fused
@@ -12,6 +14,8 @@ _WHOLE_SEQUENCE = (
     "The whole sequence as one operation, with one backward for all its arguments. "
     "Recorded inside nn.unrolled(), it is drawn step by step."
 )
+
+LINES = 12  # of a rule that is a function
 
 _FORMULA = re.compile(r"[^\s=]+ = ")
 
@@ -34,14 +38,37 @@ def rule_of(op: Any) -> dict[str, Any]:
 
 
 def _written(op: Any) -> list[str]:
-    """The rules of one line, as ``argument: expression``."""
+    """The rules as they stand in the source: ``argument: expression``, or a function's lines."""
     lines = []
     for argument, rule in getattr(op, "rules", {}).items():
         try:
-            text = " ".join(inspect.getsource(rule).split())
+            source = textwrap.dedent(inspect.getsource(rule)).strip()
         except (OSError, TypeError):  # typed at a prompt
             continue
-        found = re.search(rf"\b{re.escape(argument)}=lambda [^:]*: (.*?)(?:, \w+=lambda|\)$)", text)
-        if found:
-            lines.append(f"{argument}: {found[1]}")
+        if (body := _lambda_of(source, argument)) is not None:
+            lines.append(f"{argument}: {body}")
+        elif isinstance(made := _parsed(source), ast.FunctionDef):
+            lines.append(f"{argument}: {made.name}({', '.join(a.arg for a in made.args.args)}):")
+            body_lines = source.splitlines()[made.body[0].lineno - 1 :]
+            lines += body_lines[:LINES] + ["    …"] * (len(body_lines) > LINES)
     return lines
+
+
+def _lambda_of(source: str, argument: str) -> str | None:
+    """The expression of the lambda that is given for an argument, in a line or lines around it."""
+    for text in (source, f"_({source.rstrip(',')})", f"_({source})"):
+        for node in ast.walk(_parsed(text)):
+            if isinstance(node, ast.keyword) and node.arg == argument:
+                given = node.value
+                if isinstance(given, ast.Lambda):
+                    segment = ast.get_source_segment(text, given.body) or ""
+                    return " ".join(segment.split())
+    return None
+
+
+def _parsed(text: str) -> ast.AST:
+    """The first statement of a text; an empty module if it is not Python by itself."""
+    try:
+        return ast.parse(text).body[0]
+    except (SyntaxError, IndexError):
+        return ast.Module([], [])

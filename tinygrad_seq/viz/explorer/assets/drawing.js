@@ -67,9 +67,13 @@ const elementOf = (item) => {
     const name = leaf ? leaf.name : op.name;
     group.append(draw("rect", { class: "frame", width: item.w, height: item.h }), mark(item));
     const text = draw("text", { x: middleOf(item) + 3, y: item.h / 2 + 4, "text-anchor": "middle" });
-    text.textContent = tail(name, Math.max(4, Math.floor((item.w - 14) / 6.6)));
+    const room = Math.max(4, Math.floor((item.w - 14) / 6.6)), full = textOf(leaf || op);
+    text.textContent = full.length <= room ? full : tail(name, room);
     group.append(text);
-    group.setAttribute("aria-label", leaf ? `input ${name}` : `${name}, operation ${id}, ${placeOf(op)}, gradient norm ${short(op.norm)}`);
+    group.setAttribute("aria-label", leaf ? `input ${name}, ${shapeText(leaf.shape)}` : `${name}, operation ${id}, ${placeOf(op)}, ${op.shapes.map(shapeText).join("; ")}, gradient norm ${short(op.norm)}`);
+    const hint = draw("title");
+    hint.textContent = group.getAttribute("aria-label");
+    group.append(hint);
     return group;
   }
   const group = draw("g", { class: item.open ? "box open" : "box", role: "button", tabindex: -1, "data-box": item.key, "aria-expanded": item.open, "aria-label": labelOf(item) });
@@ -161,8 +165,9 @@ const redraw = () => {
   world.replaceChildren(plan.frames, plan.lines, plan.flow, plan.front);
   for (const row of plan.rows) {
     if (!row.timed || (state.fold !== "rolled" && row.boxes.every((those) => those.open))) continue;
-    const text = draw("text", { class: "quiet", x: row.boxes[0].x - 14, y: row.boxes[0].y + row.boxes[0].h / 2 + 4, "text-anchor": "end", fill: "var(--quiet)", "font-size": 12 });
-    text.textContent = row.boxes[0].path;
+    const first = row.boxes.reduce((one, other) => (other.x < one.x ? other : one)); // also where time is read backwards
+    const text = draw("text", { class: "quiet", x: first.x - 14, y: first.y + first.h / 2 + 4, "text-anchor": "end", fill: "var(--quiet)", "font-size": 12 });
+    text.textContent = tail(first.path, LABEL);
     if (state.fold === "rolled") {
       const { x, y, w, h } = row.boxes[0];
       plan.frames.append(draw("path", { class: "edge", d: `M${x + w} ${y + h / 2}c46 0 46 ${h / 2 + 22} 0 ${h / 2 + 22}H${x}c-46 0 -46 ${-h / 2 - 22} 0 ${-h / 2 - 22}` }));
@@ -181,11 +186,12 @@ const redraw = () => {
 
 const fit = (least = 0.02) => {
   measure();
-  const labels = plan.rows.some((row) => row.timed) && state.fold !== "all" ? 120 : 30;
+  const names = state.fold === "all" ? [] : plan.rows.filter((row) => row.timed).map((row) => Math.min(LABEL, row.boxes[0].path.length));
+  const labels = names.length ? Math.max(state.fold === "rolled" ? 170 : 60, 30 + 7 * Math.max(...names)) : 30;
   const width = plan.width + 2 * labels, height = plan.bottom - plan.top + 40;
   const room = bounds.height - 50; // above the tools
   view.scale = Math.max(least, Math.min(1.25, bounds.width / width, room / height));
-  view.x = Math.max((bounds.width - plan.width * view.scale) / 2, Math.min(labels * view.scale, 40 + 60 * view.scale));
+  view.x = Math.max((bounds.width - plan.width * view.scale) / 2, labels * view.scale);
   if (plan.width * view.scale < bounds.width - 40) view.x = (bounds.width - plan.width * view.scale) / 2;
   view.y = room - 20 * view.scale - Math.max(0, (room - height * view.scale) / 2) - plan.bottom * view.scale;
   cull();

@@ -5,6 +5,7 @@ const state = { fold: "modules", flipped: new Set(), t: 0, position: count, mark
 const NODE = 28, GAP = 22, HEAD = 26, PAD = 12, LIMIT = 4000;
 const timedWidth = steps.length <= 14 ? 96 : steps.length <= 40 ? 60 : 40;
 
+const LABEL = 26; // letters of a name beside the picture
 const tail = (path, letters) => (path.length <= letters ? path : `…${path.slice(1 - letters)}`);
 
 /** In which box an operation or input stands. */
@@ -35,7 +36,7 @@ const collect = () => {
     box.single = box.all.length === 1;
     box.open = !box.single && wish !== state.flipped.has(box.key);
     const path = data.bands[box.band].path;
-    box.path = state.fold === "time" ? (box.timed ? "all modules" : box.key === "before" ? "before the steps" : "after the steps") : path || "outside of modules";
+    box.path = state.fold === "time" ? (box.timed ? "all modules" : box.key === "before" ? "before the steps" : "after the steps") : path || "top level";
   }
   return boxes;
 };
@@ -54,7 +55,7 @@ const inside = (box) => {
   }
   for (const { item, sources } of placed) {
     const level = depth.get(item.id);
-    (rows[level] ||= []).push({ id: item.id, item, sources, w: Math.min(150, Math.max(58, 7 * nameOf(item.id).length + 16)), h: NODE });
+    (rows[level] ||= []).push({ id: item.id, item, sources, w: Math.min(224, Math.max(58, 7.2 * Math.max(textOf(item).length, nameOf(item.id).length) + 24)), h: NODE });
   }
   const centre = new Map();
   let width = 0;

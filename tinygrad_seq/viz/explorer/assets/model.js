@@ -20,7 +20,17 @@ const normOf = (numbers) => Math.hypot(...numbers.filter((k) => k !== null).map(
 for (const op of ops) op.norm = normOf(op.gradients);
 
 const nameOf = (id) => (id < count ? `${ops[id].name} #${id}` : leafOf.get(id).name);
-const placeOf = (op) => [op.path || "outside of modules", op.step === null ? null : `t = ${op.step}`].filter(Boolean).join(" · ");
+/** The only number of an array that has one element. */
+const numberIn = (numbers) => {
+  const array = numbers.length === 1 && numbers[0] !== null ? data.arrays[numbers[0]] : null;
+  return array && array.exact && array.rows * array.columns === 1 ? short(cellsOf(array)[0], 3) : null;
+};
+/** What a node says: its name, and of a scalar its value and gradient. */
+const textOf = (item) => {
+  const value = numberIn(item.values), gradient = numberIn(item.gradients);
+  return tail(item.name, 20) + (value === null ? "" : ` = ${value}`) + (gradient === null ? "" : `, ∂ ${gradient}`);
+};
+const placeOf = (op) => [op.path || "top level", op.step === null ? null : `t = ${op.step}`].filter(Boolean).join(" · ");
 
 /** An input stands where its first user does. */
 for (const leaf of inputs) {

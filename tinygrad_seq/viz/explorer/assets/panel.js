@@ -5,7 +5,7 @@ const panel = document.getElementById("panel");
 const link = (id) => {
   if (id < count) return make("button", { class: "link", "data-go": id, onclick: () => go(id) }, `${ops[id].name} #${id}${ops[id].step === null ? "" : ` at t = ${ops[id].step}`}`);
   const leaf = leafOf.get(id);
-  return leaf.kind === "constant" ? make("span", {}, leaf.name) : make("button", { class: "link", onclick: () => selectLeaf(id) }, leaf.name);
+  return leaf.kind === "constant" ? make("span", {}, tail(leaf.name, 60)) : make("button", { class: "link", onclick: () => selectLeaf(id) }, tail(leaf.name, 60));
 };
 
 const formulas = (op, argument) => {
@@ -23,7 +23,7 @@ const checked = (id) => {
   if (!found) return null;
   const good = Number(found.difference) < 1e-4;
   return make("div", { "data-check": found.difference }, make("h2", {}, "Against a finite difference of the loss"),
-    make("table", { class: "sum" }, make("tbody", {},
+    make("table", { class: "sum check" }, make("tbody", {},
       make("tr", {}, make("td", {}, "(L(y + εv) − L(y − εv)) / 2ε"), make("td", {}, short(found.numeric, 7))),
       make("tr", {}, make("td", {}, "⟨ȳ, v⟩"), make("td", {}, short(found.analytic, 7))),
       make("tr", { class: "top" }, make("td", {}, "difference, relative to ‖ȳ‖ ‖v‖"), make("td", {}, short(found.difference, 3))))),
@@ -84,7 +84,7 @@ const aliveAt = (k) => {
 };
 
 const memoryPart = (op) => {
-  const own = op.saved.map(([name, shape, size, memory]) => make("span", { class: "chip" }, `${name} ${shapeText(shape)}, ${held.has(memory) ? "a weight: kept anyway" : bytes(size)}`));
+  const own = op.saved.map(([name, shape, size, memory]) => make("span", { class: "chip" }, `${name} ${shapeText(shape)}, ${held.has(memory) ? "a weight or input, which stays anyway" : bytes(size)}`));
   const alive = aliveAt(op.id);
   const list = make("details", {}, make("summary", {}, `Alive now: ${alive.length} ${alive.length === 1 ? "array" : "arrays"}, ${bytes(keptAt[op.id])}`),
     make("ul", {}, alive.slice(-40).reverse().map((one) => make("li", {}, `${one.name} ${shapeText(one.shape)}, ${bytes(one.bytes)}, for `, link(one.op.id)))),
@@ -115,6 +115,11 @@ const showLeaf = (chosen = null) => {
   const timed = leaf.steps.filter((part) => part.step !== null);
   const most = greatest(leaf.steps.map((part) => Number(part.norm)), 1e-300);
   const top = leaf.steps.find((part) => Number(part.norm) === most) || leaf.steps[0];
+  const adds = leaf.steps.reduce((one, other) => (Number(other.along) > Number(one.along) ? other : one), leaf.steps[0]);
+  const partOf = (part) => (part.step === null ? "the part from outside of time" : `the part of step ${part.step}`);
+  const strange = leaf.steps.filter((part) => !Number.isFinite(Number(part.norm)));
+  const largest = strange.length ? `${strange.length} of the parts are not finite; the first to arrive is ${partOf(strange[0])}.`
+    : top && `The largest is ${partOf(top)}${adds === top ? "" : `; along the gradient's direction ${partOf(adds)} adds more`}.`;
   const rows = leaf.steps.map((part) => make("tr", { class: part === top ? "top" : "", "data-step": part.step ?? "all" },
     make("td", {}, make("button", { class: "link", "aria-pressed": part === chosen, onclick: () => { showLeaf(part); panel.querySelector(`[data-step="${part.step ?? "all"}"] button`).focus(); } }, part.step === null ? "outside of time" : `t = ${part.step}`)),
     make("td", { class: "wide" }, make("i", { style: `width:${(100 * Number(part.norm)) / most || 0}%` })),
@@ -124,12 +129,13 @@ const showLeaf = (chosen = null) => {
     make("p", { class: "quiet" }, leaf.kind === "parameter" ? "Weight" : "Input"), make("h3", {}, ...breakable(leaf.name)),
     make("p", { class: "quiet" }, `${shapeText(leaf.shape)} · ${leaf.dtype} · used in ${uses.filter((k) => !prepares[k]).length || uses.length} operations`),
     ...(timed.length > 1 ? [
-      make("p", {}, `Its gradient is the sum of ${leaf.steps.length} parts, one for each step that used it. The part of step ${top.step ?? "–"} is the largest.`),
+      make("p", {}, `Every step uses this same ${leaf.kind === "parameter" ? "weight" : "input"}, so its gradient is the sum of ${leaf.steps.length} parts, one for each step that used it${timed.length < leaf.steps.length ? ", and one from outside of time" : ""}. ${largest}`),
+      leaf.steps.some((part) => Number(part.norm) === 0) ? make("p", { class: "quiet" }, "A part is zero where no gradient arrives, or where it is multiplied by zeros, such as the state before the first step.") : "",
       make("h2", {}, "The gradient as a sum over time, in the order of arrival"),
       make("div", { class: "tall" }, make("table", { class: "sum", id: "parts" }, make("thead", {}, make("tr", {}, make("th", {}, "from"), make("th", {}), make("th", {}, "‖part‖"), make("th", { title: "⟨part, gradient⟩ / ‖gradient‖²: adds up to 100 %" }, "share"), make("th", {}, "‖sum‖"))), make("tbody", {}, rows))),
       make("p", { class: "quiet" }, "Share: how much of the gradient lies in this part, along the gradient's own direction; the shares add up to 100 %, and a negative one works against the rest."),
     ] : [make("p", {}, grad === null ? "The loss does not depend on it." : leaf.steps.length === 1 && timed.length === 1 ? `Its gradient comes from step ${timed[0].step} alone.` : "Its gradient comes at once, for all steps together.")]),
-    chosen ? heatMap(chosen.step === null ? "the part from outside of time" : `the part of t = ${chosen.step}`, chosen.array) : "",
+    chosen ? heatMap(partOf(chosen), chosen.array) : "",
     make("h2", {}, "Gradient"), heatMap("gradient", grad), make("h2", {}, "Value"), heatMap("value", leaf.values[0]),
     checked(leaf.id) || "", make("h2", {}, "Used by"), make("p", {}, uses.slice(0, 24).flatMap((id) => [link(id), " · "]).slice(0, -1), uses.length > 24 ? ` and ${uses.length - 24} more` : ""),
     make("h2", {}, "Scale"), legend(),

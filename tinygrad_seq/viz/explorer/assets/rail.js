@@ -22,6 +22,15 @@ const light = (leaf) => {
   dressAll();
 };
 
+/** Where values, and then gradients, first are NaN or infinite. */
+const trouble = () => {
+  const wrong = (numbers) => arraysIn(numbers).some((array) => array.nan || array.inf);
+  const ahead = ops.find((op) => wrong(op.values)), back = ops.findLast((op) => wrong(op.gradients));
+  const jump = (what, op, position) => make("button", { "data-trouble": what, onclick: () => { pause(); moveTo(position); } },
+    make("b", {}, `${op.name} #${op.id}`), make("small", {}, `first ${what}${op.step === null ? "" : `, at t = ${op.step}`}`));
+  return ahead || back ? [make("h2", {}, "NaN or infinite"), ...(ahead ? [jump("value", ahead, ahead.id)] : []), ...(back ? [jump("gradient", back, 2 * count - 1 - back.id)] : [])] : [];
+};
+
 const buildRail = () => {
   const group = (title, leaves) => {
     if (!leaves.length) return [];
@@ -37,6 +46,6 @@ const buildRail = () => {
     })];
   };
   const named = (kind) => data.leaves.filter((leaf) => leaf.kind === kind);
-  rail.replaceChildren(...group("Weights", named("parameter")), ...group("Inputs", inputs));
+  rail.replaceChildren(...trouble(), ...group("Weights", named("parameter")), ...group("Inputs", inputs));
   if (!rail.children.length) rail.append(make("p", {}, "No weights."));
 };

@@ -19,33 +19,55 @@ const gradientStrip = () => {
   if (!all.length) return null;
   const low = Math.floor(Math.min(...all) - 0.05), high = Math.max(low + 1, Math.ceil(Math.max(...all) + 0.05));
   const width = strips.clientWidth / 2 - 20 || WIDE;
-  const x = (t) => 44 + ((t - steps[0] + 0.5) / (steps.at(-1) - steps[0] + 1)) * (width - 54);
+  const names = known.length > 1 ? known.map(([band]) => tail(band.path || "top level", 22)) : [];
+  const edge = width - 8 - (names.length ? 6.4 * Math.max(...names.map((name) => name.length)) + 14 : 0); // of the lines
+  const x = (t) => 44 + ((t - steps[0] + 0.5) / (steps.at(-1) - steps[0] + 1)) * (edge - 46);
   const y = (norm) => 8 + (1 - (Math.log10(norm) - low) / (high - low)) * 54;
   const picture = draw("svg", { viewBox: `0 0 ${width} ${HIGH}`, role: "group", "aria-label": "Gradient norm at every time step, logarithmic" });
   for (let e = low; e <= high; e += Math.max(1, Math.ceil((high - low) / 4))) {
-    picture.append(draw("line", { class: "grid", x1: 44, x2: width - 6, y1: y(10 ** e), y2: y(10 ** e) }), text(38, y(10 ** e) + 4, `1e${e}`.replace("-", "−"), "end"));
+    picture.append(draw("line", { class: "grid", x1: 44, x2: edge, y1: y(10 ** e), y2: y(10 ** e) }), text(38, y(10 ** e) + 4, `1e${e}`.replace("-", "−"), "end"));
   }
+  const ends = [];
   for (const [band, sums] of known) {
     const points = [...sums].sort((a, b) => a[0] - b[0]).filter(([, norm]) => norm > 0 && Number.isFinite(norm));
     picture.append(draw("polyline", { class: "trend", points: points.map(([t, norm]) => `${x(t)},${y(norm)}`).join(" ") }));
-    if (known.length > 1 && points.length) picture.append(text(width - 8, y(points.at(-1)[1]) - 6, band.path, "end"));
+    if (points.length) ends.push({ name: band.path || "top level", x: x(points.at(-1)[0]), y: y(points.at(-1)[1]) });
     if (steps.length <= 60) for (const [t, norm] of points) {
       const dot = draw("circle", { class: "dot", cx: x(t), cy: y(norm), r: 3.5 });
       const title = draw("title");
-      title.textContent = `t = ${t}: ${short(norm)}`;
+      title.textContent = `${known.length > 1 ? `${band.path || "top level"}, ` : ""}t = ${t}: ${short(norm)}`;
       dot.append(title);
       dot.addEventListener("click", () => goStep(t));
       picture.append(dot);
     }
   }
+  if (names.length) picture.append(...namesOf(ends, edge));
   const every = Math.ceil(steps.length / 16);
   steps.forEach((t, k) => { if (k % every === 0) picture.append(text(x(t), HIGH - 2, String(t), "middle")); });
   picture.append(draw("line", { class: "cursor", y1: 4, y2: 64, id: "time-cursor", "stroke-opacity": 0 }));
-  const sums = known[0][1], ends = [sums.get(steps[0]), sums.get(steps.at(-1))];
-  const ratio = ends[0] / ends[1];
+  const [band, sums] = known[0];
+  const span = [...sums.keys()].sort((a, b) => a - b), from = span[0], to = span.at(-1);
+  const ratio = sums.get(from) / sums.get(to);
+  const strange = span.filter((t) => !Number.isFinite(sums.get(t)));
   const verdict = !Number.isFinite(ratio) ? "" : ratio < 0.01 ? "vanishes backwards" : ratio > 100 ? "explodes backwards" : "";
   timeX = x;
-  return figure("Gradient reaching each time step  ‖∂L/∂h‖", `${verdict ? `${verdict}: ` : ""}first / last step ${short(ratio, 3)}`, picture);
+  const note = strange.length ? `not finite at t = ${strange.slice(0, 4).join(", ")}${strange.length > 4 ? " …" : ""}`
+    : `${verdict ? `${verdict}: ` : ""}${known.length > 1 ? `${tail(band.path || "top level", 16)}: ` : ""}‖t = ${from}‖ / ‖t = ${to}‖ = ${short(ratio, 3)}`;
+  return figure("Gradient reaching each time step  ‖∂L/∂h‖", note, picture);
+};
+
+/** Names at the ends of lines, pushed apart; those that find no room are in the dots' titles. */
+const namesOf = (ends, edge) => {
+  const high = 11, most = 6;
+  const named = [...ends].sort((a, b) => a.y - b.y).slice(0, most);
+  let y = 2;
+  for (const end of named) { end.at = Math.max(y + high, end.y + 3.5); y = end.at; }
+  let below = 67;
+  for (const end of [...named].reverse()) { end.at = Math.min(end.at, below); below = end.at - high; }
+  return named.flatMap((end) => [
+    draw("path", { class: "leader", d: `M${end.x + 4} ${end.y}L${edge + 2} ${end.y}L${edge + 10} ${end.at - 3.5}` }),
+    Object.assign(text(edge + 13, end.at, tail(end.name, 22)), { style: "font-size: 10px" }),
+  ]);
 };
 let timeX = null, executionX = null;
 
@@ -79,14 +101,15 @@ const bytesStrip = () => {
   });
   executionX = x;
   const note = make("span", { id: "bytes-now" });
-  return figure(`Memory: saved, and gradients; peak ${bytes(most)}`, note, picture);
+  const title = make("span", {}, "Memory", make("i", { class: "key" }), "saved for backward", make("i", { class: "key more" }), "gradients");
+  return figure(title, note, picture);
 };
 
 const moveCursors = () => {
   const at = executionX(state.position);
   for (const name of ["x1", "x2"]) document.getElementById("byte-cursor").setAttribute(name, at);
   const op = current();
-  document.getElementById("bytes-now").textContent = `now ${bytes(keptAt[op.id])}${forwards() ? "" : ` + ${bytes(op.flight)}`}`;
+  document.getElementById("bytes-now").textContent = `now ${bytes(keptAt[op.id])} + ${bytes(forwards() ? 0 : op.flight)}`;
   const line = document.getElementById("time-cursor");
   if (!line) return;
   line.setAttribute("stroke-opacity", op.step === null ? 0 : 1);

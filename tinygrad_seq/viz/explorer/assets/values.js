@@ -49,18 +49,27 @@ const short = (given, digits = 4) => {
   return text.replace("-", "−").replace("e+", "e").replace("e-", "e−");
 };
 
-const bytes = (n) => (n < 1024 ? `${n} B` : n < 2 ** 20 ? `${(n / 1024).toFixed(1)} KB` : `${(n / 2 ** 20).toFixed(1)} MB`);
+/** Bytes to three digits, as viz.listing writes them. */
+const bytes = (n) => {
+  if (n < 999.5) return `${n} B`;
+  const power = Math.min(3, Math.floor(Math.log10(n * 1.0005) / 3));
+  return `${Number((n / 1000 ** power).toPrecision(3))} ${["", "kB", "MB", "GB"][power]}`;
+};
 
 const shapeText = (shape) => (shape.length ? shape.join(" × ") : "scalar");
 
 const isDark = () => document.documentElement.dataset.theme === "dark";
 
-const SCALE = { light: [[33, 113, 181], [252, 252, 252], [217, 95, 14]], dark: [[78, 160, 225], [30, 34, 40], [245, 150, 70]] };
+// Low, zero, high and NaN: told apart by all kinds of colour vision.
+const SCALE = {
+  light: [[33, 113, 181], [252, 252, 252], [217, 95, 14], [17, 17, 17]],
+  dark: [[78, 160, 225], [30, 34, 40], [245, 150, 70], [255, 255, 255]],
+};
 
 /** Red, green, blue of a value between −1 and 1: blue is negative, orange positive. */
 const colour = (t) => {
-  if (Number.isNaN(t)) return [170, 30, 170];
-  const [low, zero, high] = SCALE[isDark() ? "dark" : "light"];
+  const [low, zero, high, nan] = SCALE[isDark() ? "dark" : "light"];
+  if (Number.isNaN(t)) return nan;
   const end = t < 0 ? low : high;
   const share = Math.min(1, Math.abs(t)) ** 0.8;
   return zero.map((z, k) => Math.round(z + (end[k] - z) * share));
@@ -118,6 +127,6 @@ const heatMap = (name, number) => {
 
 const legend = () => {
   const stops = [-1, -0.5, 0, 0.5, 1].map((t) => `rgb(${colour(t)})`).join(",");
-  return make("div", { class: "legend", role: "img", "aria-label": "Scale: blue negative, orange positive, each array to its own largest magnitude; NaN purple" },
+  return make("div", { class: "legend", role: "img", "aria-label": "Scale: blue negative, orange positive, each array to its own largest magnitude; NaN black, in the dark white" },
     "−max", make("i", { style: `background:linear-gradient(90deg,${stops})` }), "+max", make("i", { style: `flex:0 0 14px;background:rgb(${colour(NaN)})` }), "NaN");
 };
