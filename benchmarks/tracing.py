@@ -14,7 +14,8 @@ import timeit
 import numpy as np
 
 from tinygrad_seq import nn
-from tinygrad_seq.autograd.scope import Trace, at_step, tracing
+from tinygrad_seq.autograd.mode import tracing
+from tinygrad_seq.autograd.scope import Trace, at_step
 
 NETS = {  # steps, batch, sizes: small ones are the worst case
     "LSTM (20, 1, 8, 8)": (20, 1, 8),

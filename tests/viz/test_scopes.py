@@ -12,7 +12,7 @@ from nets import CELLS, LAYERS, Tagger, halve
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
-from tinygrad_seq.autograd.scope import tracing
+from tinygrad_seq.autograd.mode import tracing
 
 CELL = {"cell", "l0", "l0_reverse", "l1", "l1_reverse"}  # what a trace calls a cell
 

@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 
 from ..backend import backend_of, keep_freed_memory, one_backend, xp
 from .graph import Node, Source, Variable, source_of
-from .mode import Mode, enable_grad, no_grad, watching
+from .mode import Mode, enable_grad, no_grad, tracing, watching
 from .operands import all_finite, as_operand
-from .scope import tracing
 from .stacked import Stacked
 from .sums import Sums, fit, is_fresh
 from .writes import last_write, written_since

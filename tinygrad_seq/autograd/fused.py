@@ -14,8 +14,7 @@ from typing import Any
 from ..backend import one_backend
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
-from .mode import enable_grad, recording
-from .scope import tracing
+from .mode import enable_grad, recording, tracing
 
 
 class Fused:

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
-from .scope import tracing
+from .mode import tracing
 from .writes import clock
 
 Rule: TypeAlias = Callable[..., Any]

@@ -1,4 +1,4 @@
-"""What is being done now: recording or not, looking for NaN or not.
+"""What is being done now: recording or not, looking for NaN or not, and where, if somebody looks.
 
 Each mode is a ``ContextVar``, so threads and async tasks do not disturb one another.
 """
@@ -16,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 watching: ContextVar[bool] = ContextVar("watching", default=False)
+tracing: ContextVar[Any] = ContextVar("tracing", default=None)  # a scope.Scope while one is traced
 
 
 class Mode:

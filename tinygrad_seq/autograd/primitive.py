@@ -28,7 +28,7 @@ import numpy
 
 from ..backend import is_array, result_dtype, several, xp
 from .graph import Node, Plan, Rule, Source, Use, Variable
-from .mode import recording, watching
+from .mode import recording, tracing, watching
 from .operands import (
     FLOAT64,
     PLAIN,
@@ -39,7 +39,6 @@ from .operands import (
     settle,
     together,
 )
-from .scope import tracing
 from .stacked import Stacked, few_rows
 
 PRIMITIVES: dict[str, Primitive] = {}

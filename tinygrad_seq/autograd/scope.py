@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .graph import Node
+from .graph import Node
+from .mode import tracing
 
-tracing: ContextVar[Scope | None] = ContextVar("tracing", default=None)
 # What the traces entered in this context will put back; one trace may be entered in several.
-_entered: ContextVar[tuple[Token[Scope | None], ...]] = ContextVar("_entered", default=())
+_entered: ContextVar[tuple[Token[Any], ...]] = ContextVar("_entered", default=())
 _naming = threading.RLock()  # threads under one trace share its names
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..autograd.scope import inside, joined, tracing
+from ..autograd.mode import tracing
+from ..autograd.scope import inside, joined
 from ..backend import backend_named, there, xp
 from ..html import tree_html
 from ..tensor import Tensor

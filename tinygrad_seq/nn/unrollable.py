@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, TypeAlias
 
-from ..autograd.scope import inside, tracing
+from ..autograd.mode import tracing
+from ..autograd.scope import inside
 from ..tensor import Tensor
 from .checks import as_tensor
 from .module import Module

@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Any
 
 from ..autograd import Node, Variable
-from ..autograd.scope import Trace, tracing
+from ..autograd.mode import tracing
+from ..autograd.scope import Trace
 from ..autograd.writes import owner_of
 from ..backend import is_array
 from .fold import amount, one_line, place
