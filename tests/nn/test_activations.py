@@ -6,11 +6,12 @@ import pickle
 import numpy as np
 import pytest
 import recurrent_reference as reference
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
+from tinygrad_seq.testing import gradgradcheck
 
 SIZE, HIDDEN = 3, 4
 
@@ -127,7 +128,7 @@ def test_values_and_every_gradient_with_any_functions(kind, data):
     reverse, lengths = data.draw(st.booleans()), data.draw(st.sampled_from([None, [2, 3], [3, 1]]))
     draw = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     cell, step = make(ours, dtype="f8"), step_of(*theirs)
-    weights = {name: draw.normal(0, 0.7, a.shape) for name, a in cell.state_dict().items()}
+    weights = {name: draw.normal(0, 0.5, a.shape) for name, a in cell.state_dict().items()}
     cell.load_state_dict(weights)
     arrays = {"x": draw.normal(size=(3, 2, SIZE))}
     for k, size in enumerate(cell.state_sizes):
@@ -145,6 +146,7 @@ def test_values_and_every_gradient_with_any_functions(kind, data):
     parts = last if isinstance(last, tuple) else (last,)
     total = (y * up).sum() + sum((part**2).sum() for part in parts)
     terms = np.abs(y.data * up).sum() + sum((part.data**2).sum() for part in parts)
+    assume(terms < 1e4)  # gates without bounds may grow past what the reference's exp can take
     assert abs(total.item() - loss(arrays | weights)) <= 1e-12 * terms  # which may cancel
     total.backward()
     expected = reference.complex_step_gradients(loss, arrays | weights)
@@ -194,7 +196,7 @@ def test_unbatched_masked_and_second_order(kind, rng):
         alone, _ = layer(x[mask[:, n], n])
         np.testing.assert_allclose(y.data[mask[:, n], n], alone.data, rtol=0, atol=1e-14)
         assert not y.data[~mask[:, n], n].any()
-    assert ts.testing.gradgradcheck(layer, x)
+    assert gradgradcheck(layer, x)
 
 
 def test_layers_of_a_function_of_your_own(rng):
