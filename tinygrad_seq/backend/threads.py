@@ -1,4 +1,4 @@
-"""Sharing the sequences of a batch between threads, for compiled loops that hold no lock."""
+"""Sharing work between threads: compiled loops and matrix products, which hold no lock."""
 
 from __future__ import annotations
 

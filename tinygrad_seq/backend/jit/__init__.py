@@ -20,13 +20,18 @@ from typing import Any
 
 import numpy
 
+from .. import threads
+from ..blas import one_thread
 from ..recurrence import lstm as reference
-from ..recurrence.common import Array, Saved
+from ..recurrence.common import Array, Saved, parameters
 
 __all__ = ["KERNELS", "use_jit"]
 
 ROWS = 8
 """Fewer steps times sequences are left to NumPy: packing the weights would not pay."""
+
+WORK = 8_000_000
+"""Fewer multiplications of a matrix product are not worth a thread: a tenth of a millisecond."""
 
 _on = os.environ.get("TINYGRAD_SEQ_JIT", "1") != "0"
 
@@ -124,8 +129,29 @@ def _steps_backward(
         compiled.steps_backward(gy, saved, h_, c_, a_)
 
 
+def _product(a: Array, b: Array) -> Array:
+    """a b, rows of a shared between the threads that share the steps."""
+    rows = threads.share(len(a), WORK // max(1, b.size))
+    with one_thread() as said:
+        if not said or rows >= len(a):
+            return numpy.matmul(a, b)
+        out = numpy.empty((len(a), b.shape[1]), a.dtype)
+        threads.at_once(lambda i, j: numpy.matmul(a[i:j], b, out[i:j]), len(a), rows)
+        return out
+
+
+def _parameters(
+    np: Any, wanted: Any, saved: Saved, ax_: Array, ah_: Array, h: Array
+) -> dict[str, Array]:
+    """As ``recurrence.common.parameters``."""
+    compiled = _steps_for(saved.x, saved.U) if saved.R is None else None
+    return parameters(np, wanted, saved, ax_, ah_, h, None if compiled is None else _product)
+
+
 KERNELS: dict[str, Callable[..., Any]] = {
     "lstm_forward": functools.partial(reference.lstm_forward, steps=_steps),
-    "lstm_backward": functools.partial(reference.lstm_backward, steps=_steps_backward),
+    "lstm_backward": functools.partial(
+        reference.lstm_backward, steps=_steps_backward, products=_parameters
+    ),
 }
 """What takes the place of the NumPy kernels of these names."""

@@ -3,7 +3,7 @@
 One compiled function runs all steps: thin products by :mod:`.thin`, then the gates, each a loop
 over consecutive numbers that the compiler turns into vector instructions (one loop over all gates
 at once it does not). The functions hold no lock while they run: threads share the sequences of a
-batch, and the results do not depend on how many there are.
+batch, and what they compute does not depend on how many there are.
 
 numba knows cached machine code by the date of *this* file: touch it after an edit of ``thin.py``.
 """

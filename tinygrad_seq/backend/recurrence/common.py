@@ -172,7 +172,13 @@ def receive(np: Any, h_: Array, gy: Array | None, t: int, hold: Array | None) ->
 
 
 def parameters(
-    np: Any, wanted: Any, saved: Saved, ax_: Array, ah_: Array, h: Array
+    np: Any,
+    wanted: Any,
+    saved: Saved,
+    ax_: Array,
+    ah_: Array,
+    h: Array,
+    product: Any = None,
 ) -> dict[str, Array]:
     """Gradients that are one product over all steps and sequences.
 
@@ -181,15 +187,16 @@ def parameters(
     Args:
         ax_, ah_: ā ``(T*N, gates*H)`` of what W x + b and U h + c add to.
         h: What U multiplied ``(T*N, H)``.
+        product: What computes the matrix products; ``np.matmul`` if None.
     """
-    x = saved.x
+    x, product = saved.x, product or np.matmul
     gradients = {}
     if "x" in wanted:
-        gradients["x"] = np.matmul(ax_, saved.W).reshape(x.shape)
+        gradients["x"] = product(ax_, saved.W).reshape(x.shape)
     if "W" in wanted:
-        gradients["W"] = np.matmul(ax_.T, x.reshape(ax_.shape[0], x.shape[2]))
+        gradients["W"] = product(ax_.T, x.reshape(ax_.shape[0], x.shape[2]))
     if "U" in wanted:
-        gradients["U"] = np.matmul(ah_.T, h)
+        gradients["U"] = product(ah_.T, h)
     if "b" in wanted:
         gradients["b"] = ax_.sum(0)
     if "c" in wanted:

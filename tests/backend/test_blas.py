@@ -1,0 +1,67 @@
+"""The number of BLAS threads is put back, whoever leaves last."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from tinygrad_seq.backend import blas, jit, threads
+
+functions = blas._openblas()
+pytestmark = pytest.mark.skipif(functions is None, reason="NumPy has no OpenBLAS of its own here")
+
+
+@pytest.fixture(autouse=True)
+def _two():
+    get, put = functions
+    before = get()
+    put(2)
+    yield
+    put(before)
+
+
+def test_one_thread_inside_and_as_before_after():
+    with blas.one_thread() as said:
+        assert said
+        assert functions[0]() == 1
+        with blas.one_thread():
+            assert functions[0]() == 1
+        assert functions[0]() == 1
+    assert functions[0]() == 2
+
+
+def test_an_error_puts_it_back():
+    with pytest.raises(ZeroDivisionError), blas.one_thread():
+        1 / 0  # noqa: B018
+    assert functions[0]() == 2
+
+
+def test_threads_that_overlap_put_it_back():
+    first, second = threading.Event(), threading.Event()
+
+    def early():
+        with blas.one_thread():
+            first.set()
+            assert second.wait(30)
+
+    thread = threading.Thread(target=early)
+    thread.start()
+    assert first.wait(30)
+    with blas.one_thread():
+        second.set()
+        thread.join()
+        assert functions[0]() == 1
+    assert functions[0]() == 2
+
+
+@pytest.mark.parametrize("shape", [(300, 200, 700), (801, 33, 640), (4, 3, 2), (1, 5000, 5000)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_shared_product_is_the_product(rng, monkeypatch, shape, transposed):
+    monkeypatch.setenv("TINYGRAD_SEQ_THREADS", "2")
+    threads.count.cache_clear()
+    n, k, m = shape
+    a = rng.normal(size=(k, n)).T if transposed else rng.normal(size=(n, k))
+    b = rng.normal(size=(k, m))
+    np.testing.assert_allclose(jit._product(a, b), a @ b, rtol=1e-10, atol=1e-10)
+    monkeypatch.undo()
+    threads.count.cache_clear()
