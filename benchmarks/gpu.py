@@ -23,20 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recurrent import ROWS as CPU_ROWS
 
 # (T, N, I, H): those of the CPU's table, and two in which the products are all
-ROWS = [
-    (35, 20, 200, 200),
-    (35, 20, 650, 650),
-    (32, 1024, 28, 32),
-    (100, 32, 64, 128),
-    (100, 64, 128, 512),
-    (784, 32, 1, 128),
-    (50, 128, 64, 256),
-    (1000, 1, 32, 32),
-    (512, 256, 1024, 1024),
-    (256, 512, 512, 2048),
-]
+ROWS = [*CPU_ROWS, (512, 256, 1024, 1024), (256, 512, 512, 2048)]
 SHORT = [ROWS[0], ROWS[4]]
 Step = Callable[[], list[Any]]
 

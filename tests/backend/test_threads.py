@@ -13,19 +13,6 @@ from tinygrad_seq import nn
 from tinygrad_seq.backend import threads
 
 
-@pytest.fixture
-def with_threads(monkeypatch):
-    def use(number):
-        monkeypatch.setenv("TINYGRAD_SEQ_THREADS", str(number))
-        threads.count.cache_clear()
-        threads._pool.cache_clear()
-
-    yield use
-    monkeypatch.undo()
-    threads.count.cache_clear()
-    threads._pool.cache_clear()
-
-
 @given(size=st.integers(1, 50), each=st.integers(1, 60))
 def test_the_parts_are_all_of_it_once(size, each):
     seen, lock = [], threading.Lock()

@@ -339,7 +339,10 @@ class _Module(types.ModuleType):
             made = ufunc(name)
         elif name in NAMES["functions"]:
             function, names = getattr(np, name), NAMES["functions"][name]
-            made = lambda *args, **kwargs: _call(name, function, names, args, kwargs)  # noqa: E731
+
+            def made(*args: Any, **kwargs: Any) -> Any:
+                return _call(name, function, names, args, kwargs)
+
         elif name in NAMES["values"]:
             made = getattr(np, name)
         else:
