@@ -16,7 +16,7 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .checks import as_tensor, floating_dtype, positive, same_dtype
+from .checks import as_tensor, beside, floating_dtype, positive, same_dtype
 from .linear import affine
 from .module import Module, Parameter
 from .recurrent import Mask, valid_steps
@@ -88,7 +88,7 @@ class Attention(Module):
         q, k, v = (ops.swapaxes(x, 0, 1) for x in (queries, keys, values))
         scores = self.score(q, k)
         if valid is not None:
-            scores = ops.where(valid.T[:, None, :], scores, -math.inf)
+            scores = ops.where(beside(valid.T[:, None, :], scores), scores, -math.inf)
         weights = ops.softmax(scores, axis=-1)
         context, weights = ops.swapaxes(weights @ v, 0, 1), ops.swapaxes(weights, 0, 1)
         return (context[0], weights[0]) if single else (context, weights)
@@ -102,7 +102,7 @@ def _silenced(valid: Mask, x: Tensor) -> Tensor:
             f"attention needs something to look at in every sequence; the mask leaves nothing of "
             f"sequence {silent[0]}"
         )
-    zeroed: Tensor = ops.where(valid[..., None], x, 0)
+    zeroed: Tensor = ops.where(beside(valid[..., None], x), x, 0)
     return zeroed
 
 

@@ -15,6 +15,7 @@ from ..tensor import Tensor
 from .activation import SIGMOID_TANH_TANH, Activation, activation_options, activations_of
 from .cell import Cell
 from .cells import RNNCell
+from .checks import beside
 from .module import Parameter
 from .unrollable import Recall, Step, as_it_is
 
@@ -203,7 +204,7 @@ class LeakyCell(RNNCell):
     def alpha(self) -> Tensor:
         """α ``(H,)`` or ``()``."""
         if self.weight_alpha is None:
-            return Tensor(self._fixed.astype(self.dtype))
+            return Tensor._wrap(beside(self._fixed.astype(self.dtype), self.weight_ih))
         alpha: Tensor = ops.sigmoid(self.weight_alpha)
         return alpha
 

@@ -16,7 +16,7 @@ from typing import Any
 from .. import ops
 from ..creation import zeros
 from ..nn import Module, Recurrent
-from ..nn.checks import as_tensor, fraction, positive
+from ..nn.checks import as_tensor, fraction, positive, zeros_beside
 from ..nn.dropout import chosen
 from ..nn.recurrent import pair
 from ..nn.unrollable import each, unrollable
@@ -56,9 +56,9 @@ class FeedbackCell(Module):
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tensor:
         """Zeros, for a batch ``(N,)`` or one sequence ``()``."""
+        shape = (*batch_shape, self.output_size)
         weights = list(self.net.parameters()) if isinstance(self.net, Module) else []
-        dtype = weights[0].dtype if weights else None
-        return zeros((*batch_shape, self.output_size), dtype=dtype)
+        return zeros_beside(weights[0], shape) if weights else zeros(shape)
 
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
         """One step, ``x (N, I)`` and ``state (N, O)`` -> (o, what is fed back)."""
