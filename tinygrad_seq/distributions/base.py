@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import backend_of
+from ..backend import Array, backend_of, generator, there
 from ..tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -72,7 +72,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
             f"{type(q).__name__}: estimate it as the mean of p.log_prob(x) - q.log_prob(x) over "
             "samples x of p"
         )
-    _broadcast(f"kl_divergence of {type(p).__name__}", p=p.batch_shape, q=q.batch_shape)
+    together(f"kl_divergence of {type(p).__name__}", p=p.batch_shape, q=q.batch_shape)
     return p._kl(q)
 
 
@@ -88,24 +88,31 @@ def parameters(owner: str, **given: Any) -> tuple[Tensor, ...]:
             raise TypeError(f"{owner} expects numbers for {name}; got booleans")
         if tensor.dtype.kind != "f" or (dtype is not None and tensor.dtype != dtype):
             tensor = Tensor.astype(tensor, dtype or Tensor(0.0).dtype)
-        require(owner, name, "without NaN", tensor, ~np.isnan(host(tensor)))
         made.append(tensor)
-    _broadcast(owner, **{name: t.shape for name, t in zip(given, made, strict=True)})
+    together(owner, **{name: t.shape for name, t in zip(given, made, strict=True)})
     return tuple(made)
 
 
 def require(owner: str, name: str, wanted: str, tensor: Tensor, fine: Any) -> None:
-    """Raise a ValueError that names the first element that is not fine."""
+    """Raise a ValueError that names the first element that is not fine.
+
+    On a GPU this waits for one boolean, however large the tensor is.
+    """
     if not fine.all():
-        where = tuple(int(i) for i in np.argwhere(~fine)[0])
+        where = tuple(int(i) for i in np.argwhere(~host(fine))[0])
         at = f" at index {where}" if where else ""
         raise ValueError(f"{owner} expects {name} {wanted}; got {host(tensor)[where]}{at}")
 
 
-def host(tensor: Any) -> np.ndarray[Any, Any]:
-    """The values of a tensor on the host."""
-    data = tensor.data if isinstance(tensor, Tensor) else tensor
-    return backend_of(data).to_host(data)
+def host(values: Any) -> np.ndarray[Any, Any]:
+    """The values of a tensor, of an array or of lists on the host."""
+    data = values.data if isinstance(values, Tensor) else values
+    return np.asarray(backend_of(data).to_host(data))
+
+
+def uniform(tensor: Tensor, shape: Shape) -> Array:
+    """Float64 from U[0, 1), drawn on the host, where the tensor is."""
+    return there(generator().random(shape), tensor.data)
 
 
 def shape_of(sample_shape: Any) -> Shape:
@@ -121,22 +128,21 @@ def shape_of(sample_shape: Any) -> Shape:
 
 
 def value_for(owner: str, value: Any, batch_shape: Shape) -> Any:
-    """A value to take the probability of: an array or tensor that fits the batch, not NaN."""
+    """A value to take the probability of: an array or tensor that fits the batch."""
     value = value if isinstance(value, Tensor) else Tensor(value)
-    _broadcast(f"{owner}.log_prob", value=value.shape, batch=batch_shape)
-    if value.dtype.kind == "f":
-        require(f"{owner}.log_prob", "a value", "without NaN", value, ~np.isnan(host(value)))
+    together(f"{owner}.log_prob", value=value.shape, batch=batch_shape)
     return value
 
 
 def mean_difference(p: Tensor, log_p: Tensor, log_q: Any = 0) -> Tensor:
     """p (ln p - ln q), and 0 where p = 0 though the logs may be infinite there."""
-    never = host(p) == 0
+    never = p.data == 0
     result: Tensor = p * (ops.where(never, 0, log_p) - ops.where(never, 0, log_q))
     return result
 
 
-def _broadcast(owner: str, **shapes: Shape) -> Shape:
+def together(owner: str, **shapes: Shape) -> Shape:
+    """The shape that shapes broadcast to."""
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:

@@ -11,9 +11,19 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import backend_of, generator
+from ..backend import backend_of, xp
 from ..tensor import Tensor
-from .base import Distribution, host, mean_difference, parameters, require, shape_of, value_for
+from .base import (
+    Distribution,
+    host,
+    mean_difference,
+    parameters,
+    require,
+    shape_of,
+    together,
+    uniform,
+    value_for,
+)
 
 
 class Bernoulli(Distribution):
@@ -38,14 +48,14 @@ class Bernoulli(Distribution):
     def __init__(self, probs: Any = None, logits: Any = None) -> None:
         if _from_probs("Bernoulli", probs, logits):
             (self.probs,) = parameters("Bernoulli", probs=probs)
-            p = host(self.probs)
+            p = self.probs.data
             require("Bernoulli", "probs", "within 0 and 1", self.probs, (p >= 0) & (p <= 1))
             self._q = 1 - self.probs
             with backend_of(p).quiet():
                 self._log_p, self._log_q = ops.log(self.probs), ops.log1p(-self.probs)
         else:
             (x,) = parameters("Bernoulli", logits=logits)
-            require("Bernoulli", "logits", "finite", x, np.isfinite(host(x)))
+            require("Bernoulli", "logits", "finite", x, xp(x.data).isfinite(x.data))
             self.probs, self._q = ops.sigmoid(x), ops.sigmoid(-x)
             self._log_p, self._log_q = -ops.softplus(-x), -ops.softplus(x)
         self.batch_shape = self.probs.shape
@@ -53,8 +63,8 @@ class Bernoulli(Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Zeros and ones ``(*sample_shape, *batch_shape)`` in the dtype of the parameters."""
         shape = (*shape_of(sample_shape), *self.batch_shape)
-        drawn = np.asarray(generator().random(shape) < host(self.probs), self.probs.dtype)
-        return Tensor(backend_of(self.probs.data).from_host(drawn))
+        p = self.probs.data
+        return Tensor._wrap(xp(p).asarray(uniform(self.probs, shape) < p, p.dtype))
 
     def log_prob(self, value: Any) -> Tensor:
         """ln P(x) of zeros and ones x that broadcast with ``batch_shape``.
@@ -63,8 +73,9 @@ class Bernoulli(Distribution):
             ValueError: a value is neither 0 nor 1.
         """
         x = value_for("Bernoulli", value, self.batch_shape)
-        require("Bernoulli.log_prob", "a value", "of 0 or 1", x, np.isin(host(x), (0, 1)))
-        chosen: Tensor = ops.where(host(x) == 1, self._log_p, self._log_q)
+        one = x.data == 1
+        require("Bernoulli.log_prob", "a value", "of 0 or 1", x, one | (x.data == 0))
+        chosen: Tensor = ops.where(one, self._log_p, self._log_q)
         return chosen
 
     def entropy(self) -> Tensor:
@@ -111,11 +122,11 @@ class Categorical(Distribution):
         (x,) = parameters("Categorical", **{name: probs if given else logits})
         if not x.ndim or not x.shape[-1]:
             raise ValueError(f"Categorical expects {name} (..., C), C ≥ 1; got shape {x.shape}")
-        values = host(x)
+        values = x.data
         if given:
             require("Categorical", "probs", "within 0 and 1", x, (values >= 0) & (values <= 1))
             total = values.sum(axis=-1)
-            near = np.abs(total - 1) < 1e-5
+            near = abs(total - 1) < 1e-5
             require("Categorical", "probs", "with a sum of 1 along the last axis", total, near)
             with backend_of(values).quiet():
                 self.probs, self.logits = x, ops.log(x)
@@ -129,11 +140,10 @@ class Categorical(Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Classes ``(*sample_shape, *batch_shape)``, int64."""
         shape = (*shape_of(sample_shape), *self.batch_shape)
-        below = np.cumsum(host(self.probs).astype(np.float64), axis=-1)
-        below /= below[..., -1:]
-        u = generator().random(shape)
-        drawn = np.asarray((u[..., None] >= below).sum(axis=-1), np.int64)
-        return Tensor(backend_of(self.probs.data).from_host(drawn))
+        below = self.probs.data.astype(np.float64).cumsum(axis=-1)
+        below = below / below[..., -1:]
+        drawn = (uniform(self.probs, shape)[..., None] >= below).sum(axis=-1)
+        return Tensor._wrap(xp(below).asarray(drawn, np.int64))
 
     def log_prob(self, value: Any) -> Tensor:
         """ln P(x) of classes x that broadcast with ``batch_shape``.
@@ -142,8 +152,9 @@ class Categorical(Distribution):
             TypeError: the classes are not integers.
             IndexError: there is no such class.
         """
-        x = host(value_for("Categorical", value, self.batch_shape))
+        x = host(value)
         classes = self.logits.shape[-1]
+        shape = together("Categorical.log_prob", value=x.shape, batch=self.batch_shape)
         if x.dtype.kind not in "iu":
             raise TypeError(f"Categorical.log_prob expects integer classes; got {x.dtype}")
         if x.size and not 0 <= x.min() <= x.max() < classes:
@@ -151,7 +162,6 @@ class Categorical(Distribution):
                 f"Categorical.log_prob expects classes from 0 to {classes - 1}; got "
                 f"{x.min()} to {x.max()}"
             )
-        shape = np.broadcast_shapes(x.shape, self.batch_shape)
         logits = ops.broadcast_to(self.logits, (*shape, classes))
         index = np.broadcast_to(x, shape)[..., None]
         chosen: Tensor = ops.take_along_axis(logits, index, axis=-1)[..., 0]

@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..backend import backend_of, generator
+from ..backend import generator, there, xp
 from ..tensor import Tensor
-from .base import Distribution, host, parameters, require, shape_of, value_for
+from .base import Distribution, parameters, require, shape_of, value_for
 
 
 class Normal(Distribution):
@@ -34,8 +34,8 @@ class Normal(Distribution):
 
     def __init__(self, loc: Any, scale: Any) -> None:
         self.loc, self.scale = parameters("Normal", loc=loc, scale=scale)
-        width = host(self.scale)
-        require("Normal", "loc", "finite", self.loc, np.isfinite(host(self.loc)))
+        mean, width = self.loc.data, self.scale.data
+        require("Normal", "loc", "finite", self.loc, xp(mean).isfinite(mean))
         require("Normal", "scale", "above 0", self.scale, (width > 0) & (width < np.inf))
         self.batch_shape = np.broadcast_shapes(self.loc.shape, self.scale.shape)
 
@@ -57,7 +57,7 @@ class Normal(Distribution):
         """
         shape = (*shape_of(sample_shape), *self.batch_shape)
         noise = np.asarray(generator().standard_normal(shape), self.loc.dtype)
-        x: Tensor = self.loc + self.scale * backend_of(self.loc.data).from_host(noise)
+        x: Tensor = self.loc + self.scale * there(noise, self.loc.data)
         return x
 
     def log_prob(self, value: Any) -> Tensor:
@@ -67,6 +67,8 @@ class Normal(Distribution):
             value: x, of a shape that broadcasts with ``batch_shape``.
         """
         x = value_for("Normal", value, self.batch_shape)
+        if x.dtype.kind == "f":
+            require("Normal.log_prob", "a value", "without NaN", x, ~xp(x.data).isnan(x.data))
         z = (x - self.loc) / self.scale
         density: Tensor = -0.5 * (z * z) - ops.log(self.scale) - 0.5 * math.log(2 * math.pi)
         return density
