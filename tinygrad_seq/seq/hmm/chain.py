@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import ops
 from ...backend import backend_of
-from ...nn.checks import as_tensor, indices, integers
+from ...nn.checks import as_tensor, beside, indices, integers, zeros_beside
 from ...nn.recurrent import valid_steps
 from ...tensor import Tensor
 from .messages import messages
@@ -72,7 +72,7 @@ class Chain:
             last = integers("Chain", "lengths", lengths).astype(int) - 1
             self._valid = valid_steps(lengths, None, ll.shape, "Chain")
         if self._valid is not None:
-            ll = ops.where(self._valid[..., None], ll, 0)
+            ll = ops.where(beside(self._valid[..., None], ll), ll, 0)
         # A sequence turned round ends where it began: padding stays behind it.
         times = np.arange(steps)[:, None]
         self._turn = np.where(times <= last, last - times, times)[..., None]
@@ -83,15 +83,15 @@ class Chain:
 
     # -- messages -------------------------------------------------------------------------------
 
-    def _before(self) -> tuple[Tensor, Any]:
+    def _before(self) -> tuple[Tensor, Tensor]:
         """log π in two parts, see :func:`messages`."""
         first = ops.broadcast_to(self.log_initial, (self.batch, self.states))
         return messages(first, self.log_transition, self.log_likelihood)
 
-    def _after(self) -> tuple[Tensor, Any]:
+    def _after(self) -> tuple[Tensor, Tensor]:
         """log ρ in two parts, see :func:`messages`."""
         turned = ops.take_along_axis(self.log_likelihood, self._turn, axis=0)
-        nothing = Tensor(np.zeros((self.batch, self.states), turned.dtype))
+        nothing = zeros_beside(turned, (self.batch, self.states))
         u, levels = messages(nothing, ops.swapaxes(self.log_transition, 0, 1), turned)
         levels = ops.take_along_axis(levels, self._turn[..., 0], axis=0)
         return ops.take_along_axis(u, self._turn, axis=0), levels
@@ -144,7 +144,7 @@ class Chain:
         joint = ops.expand_dims(left, -1) + self.log_transition + ops.expand_dims(right, -2)
         pairs = _normalised(joint, (-2, -1))
         if self._valid is not None:
-            pairs = ops.where(self._valid[1:, :, None, None], pairs, 0)
+            pairs = ops.where(beside(self._valid[1:, :, None, None], pairs), pairs, 0)
         result: Tensor = pairs
         return result
 
@@ -211,13 +211,16 @@ class Chain:
         valid = np.arange(self.steps)[:, None] <= self._last
         h = indices("Chain", "path", np.where(valid, h, 0), self.states)
         said = ops.take_along_axis(self.log_likelihood, h[..., None], axis=-1)[..., 0]
-        moved = ops.where(valid[1:], self.log_transition[h[:-1], h[1:]], 0)
+        moved = self.log_transition[h[:-1], h[1:]]
+        moved = ops.where(beside(valid[1:], moved), moved, 0)
         total: Tensor = self.log_initial[h[0]] + ops.sum(said, axis=0) + ops.sum(moved, axis=0)
         return total
 
     def without_padding(self, x: Any) -> Tensor:
         """Zeros in padding."""
-        result: Tensor = x if self._valid is None else ops.where(self._valid[..., None], x, 0)
+        if self._valid is None:
+            return x  # type: ignore[no-any-return]
+        result: Tensor = ops.where(beside(self._valid[..., None], x), x, 0)
         return result
 
 

@@ -22,10 +22,13 @@ from typing import Any, NamedTuple
 from ... import ops
 from ...autograd.fused import Fused
 from ...backend import Array, backend_of, xp
+from ...nn.checks import zeros_beside
 from ...tensor import Tensor
 
 
-def messages(first: Tensor, log_transition: Tensor, log_likelihood: Tensor) -> tuple[Tensor, Any]:
+def messages(
+    first: Tensor, log_transition: Tensor, log_likelihood: Tensor
+) -> tuple[Tensor, Tensor]:
     """The messages of all steps, as a sum of two parts so that long chains lose no digits.
 
     Args:
@@ -34,14 +37,16 @@ def messages(first: Tensor, log_transition: Tensor, log_likelihood: Tensor) -> t
         log_likelihood: l ``(T, N, k)``; the last step's is not read.
 
     Returns:
-        (u ``(T, N, k)``, levels ``(T, N)``, an array): m_t = u_t + level_t. The level is as good as
-        constant: gradients pass through u alone.
+        (u ``(T, N, k)``, levels ``(T, N)``, off the graph): m_t = u_t + level_t. The level is as
+        good as constant: gradients pass through u alone.
     """
     if log_likelihood.shape[0] == 1:
-        return ops.expand_dims(first, 0), xp(first.data).zeros((1, first.shape[0]), first.dtype)
+        return ops.expand_dims(first, 0), zeros_beside(first, (1, first.shape[0]))
     args = (first, log_transition, log_likelihood)
+    if backend_of(first.data).flat:  # to see what to take again would wait, at every step
+        return step_by_step(*args)
     u, levels = _fused(args, lambda: step_by_step(*args))
-    return u, levels.data
+    return u, levels.detach()
 
 
 def step_by_step(

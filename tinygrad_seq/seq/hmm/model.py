@@ -11,10 +11,10 @@ import numpy as np
 
 from ... import ops
 from ...autograd import enable_grad, no_grad
-from ...backend import generator
+from ...backend import backend_of, generator, xp
 from ...distributions import Categorical
 from ...nn import Module, Parameter
-from ...nn.checks import booleans, floating_dtype, indices, positive
+from ...nn.checks import beside, booleans, floating_dtype, indices, integers, positive
 from ...nn.recurrent import valid_steps
 from ...tensor import Tensor
 from .chain import Chain
@@ -173,15 +173,17 @@ class HMM(Module):
             tables = [t.detach().requires_grad_() for t in self.tables()]
             with enable_grad():  # wherever it is called
                 each = _chain(tables, x, lengths, observed).log_prob()
-            if not each.size or not np.isfinite(each.data).all():
+                total = ops.sum(each)
+            values = each.detach().numpy()
+            if not values.size or not np.isfinite(values).all():
                 raise ValueError(
                     "baum_welch needs sequences that are possible under the model; got "
-                    + (f"log P(x) = {each.data}" if each.size else "none")
+                    + (f"log P(x) = {values}" if values.size else "none")
                 )
-            history.append(float(each.data.sum()))
+            history.append(float(values.sum()))
             if not left or (len(history) > 1 and history[-1] - history[-2] < tolerance):
                 break
-            each.backward(np.ones_like(each.data))
+            total.backward()
             for scores, table in zip(self.parameters(), tables, strict=True):
                 if table.grad is not None:  # sequences of one step have no transition
                     scores.detach().copy_(_log_shares(table.grad.data, otherwise=table.data))
@@ -191,7 +193,7 @@ class HMM(Module):
 def _chain(tables: Any, x: Any, lengths: Any, observed: Any) -> Chain:
     """The chain of symbols ``x`` under log-tables."""
     initial, transition, emission = tables
-    x = np.asarray(x.data if isinstance(x, Tensor) else x)
+    x = integers("HMM", "symbols", x)
     if x.ndim != 2 or not x.shape[0]:
         raise ValueError(
             f"HMM expects symbols (T, N) of at least one step; got shape {x.shape}"
@@ -206,12 +208,13 @@ def _chain(tables: Any, x: Any, lengths: Any, observed: Any) -> Chain:
         seen = seen & mask
     x = indices("HMM", "symbols", np.where(seen, x, 0), emission.shape[1])
     said = ops.take(ops.swapaxes(emission, 0, 1), x, axis=0)
-    return Chain(initial, transition, ops.where(seen[..., None], said, 0), lengths)
+    return Chain(initial, transition, ops.where(beside(seen[..., None], said), said, 0), lengths)
 
 
 def _log_shares(counts: Any, otherwise: Any) -> Any:
     """ln of each row of counts as shares; where a row has none, ``otherwise``."""
+    backend, np = backend_of(counts), xp(counts)
     total = counts.sum(axis=-1, keepdims=True)
-    with np.errstate(divide="ignore"):
+    with backend.quiet():
         shares = np.log(np.maximum(counts, 0) / np.where(total > 0, total, 1))
     return np.where(total > 0, shares, otherwise)
