@@ -42,6 +42,23 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
         yield name
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "host(why): runs on NumPy alone, in a module that runs on every device"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out on other devices what is marked ``host``."""
+
+    def elsewhere(item: pytest.Item) -> bool:
+        device = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+        return device not in (None, "numpy") and item.get_closest_marker("host") is not None
+
+    config.hook.pytest_deselected(items=[item for item in items if elsewhere(item)])
+    items[:] = [item for item in items if not elsewhere(item)]
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Which devices the tests of ``backend`` really run on."""
     return f"devices: {device.description(config.option.markexpr)}"

@@ -6,16 +6,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
-from tinygrad_seq.backend import use_backend
+from tinygrad_seq import Tensor
+from tinygrad_seq.backend import backend_of, use_backend
 from tinygrad_seq.backend.cupy import load
 
 from .fake_cupy import counts, install
 from .fake_kernels import COMPILER
 
-__all__ = ["counts", "description", "fake", "selected"]
+__all__ = ["counts", "description", "fake", "host", "selected"]
 
 
 @contextmanager
@@ -50,6 +53,12 @@ def fake() -> Iterator[SimpleNamespace]:
         del sys.modules["cupy"]
         if before is not None:
             sys.modules["cupy"] = before
+
+
+def host(value: Any) -> np.ndarray:
+    """The values of a tensor, of an array or of numbers on the host, wherever they are."""
+    array = value.data if isinstance(value, Tensor) else value
+    return np.asarray(backend_of(array).to_host(array))
 
 
 def description(marks: str) -> str:

@@ -4,12 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import tiny_model
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, seq
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 KINDS = {"lstm": nn.LSTM, "gru": nn.GRU}
 V = 3
@@ -30,6 +33,7 @@ def every_sequence(step, start, token, length, end):
     return found
 
 
+@pytest.mark.host("long; what is chosen is chosen on the host")
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     seed=st.integers(0, 999),
@@ -151,7 +155,7 @@ def test_every_kind_of_state_follows_its_sequence():
 
     def step(tokens, state):
         (h, (deep, keys)), code, *others = state
-        for part in (h.data[:, 0], deep[1, :, 0], keys.data[2, :, 1]):
+        for part in (host(h)[:, 0], deep[1, :, 0], host(keys)[2, :, 1]):
             np.testing.assert_array_equal(part, code)
         assert others == [None, 7]
         code = 2 * code + tokens + 1

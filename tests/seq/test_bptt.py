@@ -4,12 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim, seq
 from tinygrad_seq.nn.unrollable import each
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 INPUTS, H = 2, 3
 CELLS = {
@@ -46,8 +49,8 @@ class Problem:
             leaf.grad = None
         loss, last = seq.bptt(self.cell, self.x, self.loss, self.state, method, **options)
         assert not any(part.requires_grad for part in parts(last))
-        grads = [np.zeros(p.shape) if p.grad is None else p.grad.data for p in self.leaves]
-        return loss, [part.data for part in parts(last)], grads
+        grads = [np.zeros(p.shape) if p.grad is None else host(p.grad) for p in self.leaves]
+        return loss, [host(part) for part in parts(last)], grads
 
 
 def parts(state):
@@ -109,7 +112,7 @@ def test_full_is_backward_through_the_whole_graph_step_by_step(kind, seed, steps
         part = problem.loss(t, y)
         total = total if part is None else total + part
     grads = ts.autograd.grad(total, problem.leaves)
-    expected = total.item(), [p.data for p in parts(state)], [g.data for g in grads]
+    expected = total.item(), [host(p) for p in parts(state)], [host(g) for g in grads]
     assert_same(found, expected)
 
 
@@ -157,12 +160,13 @@ def test_truncated_is_the_exact_gradient_of_each_window(kind, seed, steps, windo
             window_loss = window_loss + problem.loss(t, y)
         grads = ts.autograd.grad(window_loss, problem.leaves, allow_unused=True)
         for sum_, g in zip(expected, grads, strict=True):
-            sum_ += 0 if g is None else g.data
+            sum_ += 0 if g is None else host(g)
         total += window_loss.item()
-        state = each(lambda part: ts.Tensor(part.data.copy()), state)
-    assert_same(found, (total, [p.data for p in parts(state)], expected))
+        state = each(lambda part: ts.Tensor(host(part).copy()), state)
+    assert_same(found, (total, [host(p) for p in parts(state)], expected))
 
 
+@pytest.mark.host("long; any weights are as good as those of the other tests")
 @pytest.mark.parametrize("kind", PROBLEMS)
 @given(
     seed=seeds,
@@ -183,6 +187,7 @@ def test_the_mean_over_all_stopping_times_is_the_full_gradient(kind, seed, steps
     assert_same((loss, last, mean), full, tolerance=1e-9)
 
 
+@pytest.mark.host("long; the weights are drawn on the host")
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "closure"])
 @pytest.mark.parametrize("keep", [0.6, lambda age: 1 - 3 / (2 * 3 + age)], ids=["geometric", "law"])
 def test_the_mean_of_draws_is_the_full_gradient_within_error_bars(kind, keep, seed):
@@ -201,6 +206,7 @@ def flat(grads):
     return np.concatenate([g.reshape(-1) for g in grads])
 
 
+@pytest.mark.host("long; the weights are drawn on the host")
 def test_the_variance_is_that_of_the_weights():
     """One weight, s_t = a s_{t-1}, L = s_T: the gradient of s_0 is a^T Π ξ, of variance known."""
     a, start = ts.tensor([0.9], dtype="f8"), ts.tensor([1.0], dtype="f8", requires_grad=True)
@@ -292,11 +298,11 @@ def test_gradients_add_up_over_calls_and_a_state_is_gone_on_from(method):
     once = problem.gradients(method)[2]
     seq.bptt(problem.cell, problem.x, problem.loss, problem.state, method)
     for leaf, g in zip(problem.leaves, once, strict=True):
-        np.testing.assert_allclose(leaf.grad.data, 2 * g, rtol=1e-12)
+        np.testing.assert_allclose(host(leaf.grad), 2 * g, rtol=1e-12)
     _, half = seq.bptt(problem.cell, problem.x[:3], problem.loss, problem.state, method)
     _, last = seq.bptt(problem.cell, problem.x[3:], problem.loss, half, method)
     wanted = problem.gradients(method)[1][0]
-    np.testing.assert_allclose(last.data, wanted, rtol=1e-12)  # one step is taken by the cell
+    np.testing.assert_allclose(host(last), wanted, rtol=1e-12)  # one step is taken by the cell
 
 
 @pytest.mark.parametrize("method", [seq.Full(), seq.Truncated(2), seq.RTRL()], ids=repr)
@@ -305,11 +311,11 @@ def test_a_first_state_on_a_graph_hands_its_gradient_on(method):
     start = nn.InitialState(problem.cell)
     problem.state, problem.leaves[-2:] = None, []
     seq.bptt(problem.cell, problem.x, problem.loss, start(2), method)
-    found = [p.grad.data for p in start.parameters()]
-    state = tuple(ts.Tensor(p.data.copy(), requires_grad=True) for p in start(2))
+    found = [host(p.grad) for p in start.parameters()]
+    state = tuple(ts.Tensor(host(p).copy(), requires_grad=True) for p in start(2))
     seq.bptt(problem.cell, problem.x, problem.loss, state, method)
     for ours, part in zip(found, state, strict=True):
-        np.testing.assert_allclose(ours, part.grad.data.sum(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(ours, host(part.grad).sum(axis=0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", [seq.Full(), seq.Truncated(2), seq.RTRL()], ids=repr)
@@ -347,13 +353,14 @@ def test_a_counter_in_the_state_is_left_alone(method):
 def test_update_is_called_whenever_gradients_have_been_added(method, calls):
     problem, seen = library("rnn", 2, steps=7), []
     _, _, grads = problem.gradients(
-        method, update=lambda: seen.append(problem.read.grad.data.copy())
+        method, update=lambda: seen.append(host(problem.read.grad).copy())
     )
     assert len(seen) == calls
     np.testing.assert_array_equal(seen[-1], grads[-2])
     assert all((a != b).any() for a, b in itertools.pairwise(seen))
 
 
+@pytest.mark.host("long")
 @pytest.mark.parametrize("method", [seq.Truncated(5), seq.Randomised(0.8), seq.RTRL()], ids=repr)
 def test_a_step_within_the_sequence_learns_online(method):
     """To say the bit before: no constant can, and the stream is read once."""
@@ -378,7 +385,9 @@ def test_a_step_within_the_sequence_learns_online(method):
     assert np.mean(losses[-200:]) < 0.1 < 0.6 < np.mean(losses[:50])
 
 
-WEIGHT = ts.ones(INPUTS, dtype="f8", requires_grad=True)
+def learned(x):
+    return x * ts.ones(INPUTS, dtype="f8", requires_grad=True)
+
 
 ERRORS = [
     ({"x": np.zeros((0, 2, INPUTS))}, ValueError, "at least one step"),
@@ -397,12 +406,12 @@ ERRORS = [
     ({"cell": lambda x, s: x}, TypeError, r"must return the pair \(y, state\)"),
     ({"cell": lambda x, s: (x * 1, x * 1)}, RuntimeError, "nothing that the loss depends on"),
     (
-        {"cell": lambda x, s: (s + x, s + x), "state": ts.zeros((2, INPUTS), dtype="f8")},
+        {"cell": lambda x, s: (s + x, s + x), "state": np.zeros((2, INPUTS))},
         RuntimeError,
         "nothing that the loss depends on",
     ),
-    ({"cell": lambda x, s: (x * WEIGHT, None)}, TypeError, "state .* Tensors; got a NoneType"),
-    ({"cell": lambda x, s: (x * WEIGHT, {"h": x})}, TypeError, "state .* Tensors; got a dict"),
+    ({"cell": lambda x, s: (learned(x), None)}, TypeError, "state .* Tensors; got a NoneType"),
+    ({"cell": lambda x, s: (learned(x), {"h": x})}, TypeError, "state .* Tensors; got a dict"),
     ({"update": 3}, TypeError, "update as a function without arguments, or None; got 3"),
 ]
 

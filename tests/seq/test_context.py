@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, seq
 from tinygrad_seq.testing import gradcheck, gradgradcheck
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 MODULES = {
     "cell": lambda: nn.GRUCell(2, 3, dtype="f8"),
@@ -32,8 +35,8 @@ def test_a_state_for_every_module(kind, rng):
     shapes = [part.shape for part in parts(module.initial_state((5,)))]
     assert [part.shape for part in parts(state)] == shapes
     for part, linear in zip(parts(state), start.maps, strict=True):
-        expected = np.tanh(c @ linear.weight.data.T + linear.bias.data)
-        by_sequence = np.moveaxis(part.data, -2, 0).reshape(5, -1)
+        expected = np.tanh(c @ host(linear.weight).T + host(linear.bias))
+        by_sequence = np.moveaxis(host(part), -2, 0).reshape(5, -1)
         np.testing.assert_allclose(by_sequence, expected, rtol=1e-12)
     x = rng.normal(size=(5, 2)) if "cell" in kind else rng.normal(size=(6, 5, 2))
     module(x, state)  # it takes it
@@ -53,12 +56,12 @@ def test_a_layer_adds_the_same_to_every_step(rng):
     alone = nn.RNN(3, 4, dtype="f8")
     x, c = rng.normal(size=(6, 2, 3)), rng.normal(size=(2, 2))
     y, _ = rnn(seq.at_each_step(x, c))
-    w = rnn.weight_ih_l0.data
+    w = host(rnn.weight_ih_l0)
     for n in range(2):
-        bias = rnn.bias_ih_l0.data + w[:, 3:] @ c[n]
-        own = {"weight_ih_l0": w[:, :3], "weight_hh_l0": rnn.weight_hh_l0.data}
-        alone.load_state_dict(own | {"bias_ih_l0": bias, "bias_hh_l0": rnn.bias_hh_l0.data})
-        np.testing.assert_allclose(alone(x[:, n])[0].data, y.data[:, n], rtol=1e-12, atol=1e-14)
+        bias = host(rnn.bias_ih_l0) + w[:, 3:] @ c[n]
+        own = {"weight_ih_l0": w[:, :3], "weight_hh_l0": host(rnn.weight_hh_l0)}
+        alone.load_state_dict(own | {"bias_ih_l0": bias, "bias_hh_l0": host(rnn.bias_hh_l0)})
+        np.testing.assert_allclose(host(alone(x[:, n])[0]), host(y)[:, n], rtol=1e-12, atol=1e-14)
 
 
 def test_gradients(rng):

@@ -4,10 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim, seq
 from tinygrad_seq.testing import gradcheck
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 H = 6
 ATTENTIONS = {
@@ -27,7 +30,7 @@ def build():
         model = seq.EncoderDecoder(7, 5, 4, H, ATTENTIONS[attention](), layer)
         for parameter in model.parameters():  # far from zero, where scores would hardly differ
             with ts.no_grad():
-                parameter.copy_(2 * parameter.data)
+                parameter.copy_(2 * host(parameter))
         return model
 
     return make
@@ -47,7 +50,7 @@ def test_teacher_forcing_is_the_steps_one_by_one(build, batch, attention, layer)
     state = model.encode(source, lengths)
     for tokens, expected in zip(target, scores, strict=True):
         got, state = model.step(tokens, state)
-        np.testing.assert_allclose(got.data, expected.data, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(host(got), host(expected), rtol=1e-11, atol=1e-13)
 
 
 @both
@@ -59,7 +62,7 @@ def test_a_padded_batch_is_each_sequence_alone(build, batch, attention, layer, j
     scores = model(source, target, lengths)
     for n, length in enumerate(lengths):
         alone = model(source[:length, n : n + 1], target[:, n : n + 1])
-        np.testing.assert_allclose(scores.data[:, n], alone.data[:, 0], rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(host(scores)[:, n], host(alone)[:, 0], rtol=1e-11, atol=1e-13)
 
 
 @every
@@ -67,20 +70,20 @@ def test_it_is_its_equations(build, batch, attention):
     """The GRU model from its parts, for one sequence, in plain NumPy after the layers."""
     model, (source, target, _) = build(attention), batch
     source, target = source[:, :1], target[:, :1]
-    keys, last = model.encoder(model.source.weight.data[source])
-    keys, last = keys.data[:, 0], last.data[:, 0].ravel()
+    keys, last = model.encoder(host(model.source.weight)[source])
+    keys, last = host(keys)[:, 0], host(last)[:, 0].ravel()
     linear = model.start.maps[0]
-    start = np.tanh(linear.weight.data @ last + linear.bias.data)
-    h, _ = model.decoder(model.target.weight.data[target], start[None, None])
-    h = h.data[:, 0]
+    start = np.tanh(host(linear.weight) @ last + host(linear.bias))
+    h, _ = model.decoder(host(model.target.weight)[target], start[None, None])
+    h = host(h)[:, 0]
     if attention != "none":
         context, weights = model.attention(h[:, None], keys[:, None])
-        np.testing.assert_allclose(context.data[:, 0], weights.data[:, 0] @ keys)
-        both = np.concatenate([context.data[:, 0], h], axis=1)
-        h = np.tanh(both @ model.combine.weight.data.T + model.combine.bias.data)
-        np.testing.assert_allclose(model.weights(source, target).data, weights.data)
-    expected = h @ model.read.weight.data.T + model.read.bias.data
-    np.testing.assert_allclose(model(source, target).data[:, 0], expected, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(host(context)[:, 0], host(weights)[:, 0] @ keys)
+        both = np.concatenate([host(context)[:, 0], h], axis=1)
+        h = np.tanh(both @ host(model.combine.weight).T + host(model.combine.bias))
+        np.testing.assert_allclose(host(model.weights(source, target)), host(weights))
+    expected = h @ host(model.read.weight).T + host(model.read.bias)
+    np.testing.assert_allclose(host(model(source, target))[:, 0], expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("attention", ["none", "additive"])

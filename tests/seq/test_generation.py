@@ -12,6 +12,8 @@ from tiny_model import tiny_model
 import tinygrad_seq as ts
 from tinygrad_seq import seq
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SCORES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=8)  # with many ties
 
 

@@ -5,12 +5,15 @@ import math
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq.seq.hmm import Chain, messages
 from tinygrad_seq.testing import check_float32, gradcheck, gradgradcheck
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 SEEDS = st.integers(0, 2**16)
 
@@ -76,11 +79,13 @@ def test_everything_equals_the_sum_over_all_paths(shape, seed, impossible):
             initial, transition, said[:length, n]
         )
         close = {"rtol": 1e-12, "atol": 1e-14}
-        np.testing.assert_allclose(chain.log_prob().data[n], np.log(total), **close)
-        np.testing.assert_allclose(chain.posterior().data[:length, n], posterior, **close)
-        np.testing.assert_allclose(chain.pairwise().data[: length - 1, n], pairs, **close)
-        np.testing.assert_allclose(np.exp(chain.leave_one_out().data[:length, n]), missing, **close)
-        np.testing.assert_allclose(best.data[n], np.log(top), **close)
+        np.testing.assert_allclose(host(chain.log_prob())[n], np.log(total), **close)
+        np.testing.assert_allclose(host(chain.posterior())[:length, n], posterior, **close)
+        np.testing.assert_allclose(host(chain.pairwise())[: length - 1, n], pairs, **close)
+        np.testing.assert_allclose(
+            np.exp(host(chain.leave_one_out())[:length, n]), missing, **close
+        )
+        np.testing.assert_allclose(host(best)[n], np.log(top), **close)
         assert tuple(path[:length, n]) == top_path
         for answer in (
             chain.posterior(),
@@ -90,7 +95,7 @@ def test_everything_equals_the_sum_over_all_paths(shape, seed, impossible):
             path,
         ):
             assert not np.asarray(answer)[length:, n].any()
-        assert not chain.pairwise().data[length - 1 :, n].any()
+        assert not host(chain.pairwise())[length - 1 :, n].any()
 
 
 @given(shape=shapes, seed=SEEDS)
@@ -109,8 +114,8 @@ def test_the_messages_are_what_they_say(shape, seed):
             future[0] = 0
             for h, joint in all_paths(np.zeros(shape[2]), transition, future):
                 rho[n, h[0]] += joint
-        np.testing.assert_allclose(chain.forward().data[t], np.log(pi), rtol=1e-12, atol=1e-13)
-        np.testing.assert_allclose(chain.backward().data[t], np.log(rho), rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(host(chain.forward())[t], np.log(pi), rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(host(chain.backward())[t], np.log(rho), rtol=1e-12, atol=1e-13)
 
 
 @given(seed=SEEDS, dtype=st.sampled_from(["f4", "f8"]))
@@ -119,10 +124,10 @@ def test_the_joint_is_the_same_at_every_step(seed, dtype):
     tables = [table.astype(dtype) for table in draw_tables(rng, 60, 3, 4, impossible=0.2)]
     lengths = rng.integers(1, 61, 3)
     chain = Chain(*tables, lengths)
-    joint = ts.logsumexp(chain.forward() + tables[2] + chain.backward(), axis=-1).data
+    joint = host(ts.logsumexp(chain.forward() + tables[2] + chain.backward(), axis=-1))
     for n, length in enumerate(lengths):
         np.testing.assert_allclose(
-            joint[:length, n], chain.log_prob().data[n], rtol=1e-5 if dtype == "f4" else 1e-12
+            joint[:length, n], host(chain.log_prob())[n], rtol=1e-5 if dtype == "f4" else 1e-12
         )
 
 
@@ -140,8 +145,8 @@ def test_a_padded_batch_equals_each_sequence_alone_bit_for_bit_in_gradient_too(s
         alone = ts.Tensor(said[:length, n : n + 1], requires_grad=True)
         posterior = Chain(initial, transition, alone).posterior()
         (posterior * up[:length, n : n + 1]).sum().backward()
-        np.testing.assert_allclose(x.grad.data[:length, n : n + 1], alone.grad.data, atol=1e-13)
-        assert (x.grad.data[length:, n] == 0).all()
+        np.testing.assert_allclose(host(x.grad)[:length, n : n + 1], host(alone.grad), atol=1e-13)
+        assert (host(x.grad)[length:, n] == 0).all()
 
 
 # -- derivatives ----------------------------------------------------------------------------------
@@ -155,8 +160,8 @@ def test_the_posterior_is_the_gradient_of_the_joint(seed):
     lengths = rng.integers(1, 8, 3)
     chain = Chain(*tables, lengths)
     chain.log_prob().sum().backward()
-    initial, transition, said = (t.grad.data for t in tables)
-    posterior, pairs = chain.posterior().data, chain.pairwise().data
+    initial, transition, said = (host(t.grad) for t in tables)
+    posterior, pairs = host(chain.posterior()), host(chain.pairwise())
     np.testing.assert_allclose(said, posterior, rtol=0, atol=1e-12)
     np.testing.assert_allclose(initial, posterior[0].sum(0), rtol=0, atol=1e-12)
     np.testing.assert_allclose(transition, pairs.sum((0, 1)), rtol=0, atol=1e-12)
@@ -196,7 +201,7 @@ def test_what_is_impossible_has_finite_gradients_of_both_orders(answer, rng):
     assert any(np.isinf(t).any() for t in tables)
     x = [ts.Tensor(t, requires_grad=True) for t in tables]
     y = ANSWERS[answer](Chain(*x))
-    y = ts.where(np.isfinite(y.data), y, 0)
+    y = ts.where(np.isfinite(host(y)), y, 0)
     up = rng.normal(size=y.shape)
     (y * up).sum().backward(create_graph=True)
     first = [t.grad for t in x if t.grad is not None]  # backward() does not read the first table
@@ -205,10 +210,10 @@ def test_what_is_impossible_has_finite_gradients_of_both_orders(answer, rng):
         t.grad = None
     sum((g * g).sum() for g in first).backward()
     for t in x:
-        assert t.grad is None or np.isfinite(t.grad.data).all()
+        assert t.grad is None or np.isfinite(host(t.grad)).all()
     for g, table in zip(first[::-1], tables[::-1], strict=False):
-        assert np.isfinite(g.data).all()
-        assert (g.data[np.isinf(table)] == 0).all()
+        assert np.isfinite(host(g)).all()
+        assert (host(g)[np.isinf(table)] == 0).all()
 
 
 def test_an_impossible_sequence_beside_others(rng):
@@ -217,11 +222,11 @@ def test_an_impossible_sequence_beside_others(rng):
     x = ts.Tensor(said, requires_grad=True)
     chain = Chain(initial, transition, x)
     log_prob = chain.log_prob()
-    assert log_prob.data[1] == -np.inf
-    assert not chain.posterior().data[:, 1].any()
+    assert host(log_prob)[1] == -np.inf
+    assert not host(chain.posterior())[:, 1].any()
     ts.exp(log_prob).sum().backward()
-    assert np.isfinite(x.grad.data).all()
-    assert not x.grad.data[:, 1].any()
+    assert np.isfinite(host(x.grad)).all()
+    assert not host(x.grad)[:, 1].any()
 
 
 # -- the fused recursion --------------------------------------------------------------------------
@@ -245,10 +250,10 @@ def test_fused_equals_step_by_step_however_far_apart_the_numbers_are(shape, seed
     for f in (messages.messages, messages.step_by_step):
         args = [ts.Tensor(a, requires_grad=True) for a in (first, transition, said)]
         u, levels = f(*args)
-        reached = np.isfinite(u.data)
+        reached = np.isfinite(host(u))
         (ts.where(reached, u, 0) * up).sum().backward()
-        full = u.data + np.asarray(getattr(levels, "data", levels))[..., None]
-        results.append([full, *(a.grad.data for a in args)])
+        full = host(u) + host(levels)[..., None]
+        results.append([full, *(host(a.grad) for a in args)])
     # exp(x - y) of numbers of size s is known to s ε
     tolerance = 50 * spread * np.finfo(dtype).eps
     for fused, plain in zip(*results, strict=True):
@@ -266,10 +271,11 @@ def test_a_rescued_path_is_exact():
     log_prob = chain.log_prob()
     assert log_prob.item() == far
     log_prob.sum().backward()
-    np.testing.assert_array_equal(x[0].grad.data, [0, 1])
-    np.testing.assert_array_equal(x[1].grad.data, [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(host(x[0].grad), [0, 1])
+    np.testing.assert_array_equal(host(x[1].grad), [[0, 0], [0, 1]])
 
 
+@pytest.mark.host("long")
 def test_long_chains_lose_no_digits_in_float32(rng):
     k, steps = 8, 2000
     initial = ts.log_softmax(rng.normal(size=k))
@@ -282,12 +288,13 @@ def test_long_chains_lose_no_digits_in_float32(rng):
     single = Chain(initial.astype("f4"), transition.astype("f4"), x)
     single.log_prob().sum().backward()
     assert single.log_prob().dtype == single.posterior().dtype == np.float32
-    np.testing.assert_allclose(single.log_prob().data, exact.log_prob().data, rtol=3e-7)
-    np.testing.assert_allclose(single.posterior().data, exact.posterior().data, atol=3e-6)
+    np.testing.assert_allclose(host(single.log_prob()), host(exact.log_prob()), rtol=3e-7)
+    np.testing.assert_allclose(host(single.posterior()), host(exact.posterior()), atol=3e-6)
     # One rounding for each step adds up to √T ε, 3e-6; numbers of the size of log P(x) lose 1e-3.
-    np.testing.assert_allclose(x.grad.data, exact.posterior().data, atol=2e-5)
+    np.testing.assert_allclose(host(x.grad), host(exact.posterior()), atol=2e-5)
 
 
+@pytest.mark.host("counts what NumPy is asked for")
 @pytest.mark.parametrize("steps", [2, 5, 50])
 @pytest.mark.parametrize("k", [1, 4, 9])
 def test_the_work_grows_as_k_squared_times_t(monkeypatch, steps, k, rng):
@@ -309,7 +316,7 @@ def test_the_work_grows_as_k_squared_times_t(monkeypatch, steps, k, rng):
     tables = draw_tables(rng, steps, 3, k)
     expected = Chain(*tables).log_prob()
     monkeypatch.setattr(messages, "xp", lambda *_: Counting())
-    assert Chain(*tables).log_prob().data.tolist() == expected.data.tolist()
+    assert host(Chain(*tables).log_prob()).tolist() == host(expected).tolist()
     assert count["products"] == (steps - 1) * 3 * k**2
     assert count["exponentials"] == k**2 + (steps - 1) * 3 * k
 
@@ -352,7 +359,7 @@ def test_bad_paths_get_a_sentence(rng):
     with pytest.raises(TypeError, match="integer path"):
         chain.score(np.zeros((4, 2)))
     path = np.array([[0, 0], [1, 2], [2, 99], [0, -1]])  # the last two are padding
-    assert np.isfinite(chain.score(path).data).all()
+    assert np.isfinite(host(chain.score(path))).all()
 
 
 def test_an_empty_batch(rng):

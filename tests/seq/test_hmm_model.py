@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ import tinygrad_seq as ts
 from tinygrad_seq import optim
 from tinygrad_seq.distributions import Normal
 from tinygrad_seq.seq.hmm import HMM, Chain
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 SEEDS = st.integers(0, 2**16)
 
@@ -62,13 +65,13 @@ def test_probabilities_of_sequences_and_of_what_is_missing(seed, impossible):
                 total += by_enumeration(tables, whole)
             return total
 
-        np.testing.assert_allclose(np.exp(log_p.data[n]), p_of({}), rtol=1e-11)
+        np.testing.assert_allclose(np.exp(host(log_p)[n]), p_of({}), rtol=1e-11)
         for j in range(length):
             p = np.array([p_of({j: v}) for v in range(3)])
             np.testing.assert_allclose(
-                np.exp(missing.data[j, n]), p / p.sum(), rtol=1e-11, atol=1e-14
+                np.exp(host(missing)[j, n]), p / p.sum(), rtol=1e-11, atol=1e-14
             )
-        assert not missing.data[length:, n].any()
+        assert not host(missing)[length:, n].any()
 
 
 @given(seed=SEEDS, impossible=st.sampled_from([0.0, 0.3]))
@@ -86,9 +89,9 @@ def test_baum_welch_never_lowers_the_likelihood(seed, impossible):
     assert (np.diff(history) > -1e-9).all()
     assert history[-1] == pytest.approx(model(x, lengths, observed).sum().item(), rel=1e-13)
     for table in model.tables():
-        np.testing.assert_allclose(np.exp(table.data).sum(-1), 1, rtol=1e-12)
+        np.testing.assert_allclose(np.exp(host(table)).sum(-1), 1, rtol=1e-12)
     if impossible:
-        assert np.exp(model.tables()[1].data[0, 0]) == 0
+        assert np.exp(host(model.tables()[1])[0, 0]) == 0
 
 
 def test_one_update_equals_counts_by_hand(rng):
@@ -111,7 +114,7 @@ def test_one_update_equals_counts_by_hand(rng):
     model.baum_welch(x, lengths, iterations=1)
     for table, count in zip(model.tables(), counts, strict=True):
         np.testing.assert_allclose(
-            np.exp(table.data), count / count.sum(-1, keepdims=True), rtol=1e-12
+            np.exp(host(table)), count / count.sum(-1, keepdims=True), rtol=1e-12
         )
 
 
@@ -120,8 +123,8 @@ def test_a_row_that_was_never_visited_stays(rng):
     model = HMM.from_probabilities(*tables)
     with ts.no_grad():  # no loss of the caller's is meant: the counts come all the same
         model.baum_welch(np.array([[0], [1], [1]]), iterations=3)
-    np.testing.assert_allclose(np.exp(model.tables()[1].data), tables[1], rtol=1e-14)
-    np.testing.assert_allclose(np.exp(model.tables()[2].data), [[1 / 3, 2 / 3], [0.5, 0.5]])
+    np.testing.assert_allclose(np.exp(host(model.tables()[1])), tables[1], rtol=1e-14)
+    np.testing.assert_allclose(np.exp(host(model.tables()[2])), [[1 / 3, 2 / 3], [0.5, 0.5]])
 
 
 def test_samples_have_the_frequencies_of_the_tables(rng):
@@ -141,6 +144,7 @@ def test_samples_have_the_frequencies_of_the_tables(rng):
     np.testing.assert_array_equal(again, (h, x))
 
 
+@pytest.mark.host("long")
 def test_training_by_gradient_reaches_what_baum_welch_reaches(rng):
     _, truth = draw_model(rng, 2, 3)
     _, x = truth.sample(10, 50)
@@ -165,7 +169,7 @@ def test_parameters_are_saved_as_any_modules(rng):
     other = HMM(2, 3)
     other.load_state_dict(model.state_dict())
     np.testing.assert_array_equal(
-        other(np.zeros((4, 1), int)).data, model(np.zeros((4, 1), int)).data
+        host(other(np.zeros((4, 1), int))), host(model(np.zeros((4, 1), int)))
     )
 
 
@@ -235,7 +239,7 @@ def test_agrees_with_hmmlearn_on_symbols(rng):
     chain = model.chain(x, lengths)
     assert model(x, lengths).sum().item() == pytest.approx(peer.score(rows, lengths), rel=1e-12)
     np.testing.assert_allclose(
-        stacked(chain.posterior().data, lengths), peer.predict_proba(rows, lengths), atol=1e-12
+        stacked(host(chain.posterior()), lengths), peer.predict_proba(rows, lengths), atol=1e-12
     )
     score, path = peer.decode(rows, lengths)
     ours, best = chain.viterbi()
@@ -249,7 +253,7 @@ def test_agrees_with_hmmlearn_on_symbols(rng):
     for table, their_table in zip(
         model.tables(), (peer.startprob_, peer.transmat_, peer.emissionprob_), strict=True
     ):
-        np.testing.assert_allclose(np.exp(table.data), their_table, atol=1e-9)
+        np.testing.assert_allclose(np.exp(host(table)), their_table, atol=1e-9)
 
 
 def test_agrees_with_hmmlearn_on_gaussians(rng):
@@ -273,7 +277,7 @@ def test_agrees_with_hmmlearn_on_gaussians(rng):
 
     assert chain().log_prob().sum().item() == pytest.approx(peer.score(rows, lengths), rel=1e-12)
     np.testing.assert_allclose(
-        stacked(chain().posterior().data, lengths), peer.predict_proba(rows, lengths), atol=1e-12
+        stacked(host(chain().posterior()), lengths), peer.predict_proba(rows, lengths), atol=1e-12
     )
     score, path = peer.decode(rows, lengths)
     ours, best = chain().viterbi()
@@ -282,8 +286,8 @@ def test_agrees_with_hmmlearn_on_gaussians(rng):
 
     peer.fit(rows, lengths)
     for _ in range(5):
-        posterior = stacked(chain().posterior().data, lengths)
-        first, pairs = chain().posterior().data[0].sum(0), chain().pairwise().data.sum((0, 1))
+        posterior = stacked(host(chain().posterior()), lengths)
+        first, pairs = host(chain().posterior())[0].sum(0), host(chain().pairwise()).sum((0, 1))
         initial, transition = first / first.sum(), pairs / pairs.sum(1, keepdims=True)
         weight = posterior.sum(0)[:, None]
         means = posterior.T @ rows / weight

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ import tinygrad_seq as ts
 from tinygrad_seq import nn, seq
 from tinygrad_seq.autograd.engine import reachable
 from tinygrad_seq.testing import gradcheck
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -53,7 +56,7 @@ def at(state, t):
 
 
 def gradients(y, cell):
-    return [g.data for g in ts.autograd.grad((y * y).sum(), list(cell.parameters()))]
+    return [host(g) for g in ts.autograd.grad((y * y).sum(), list(cell.parameters()))]
 
 
 def assert_close(one, other):
@@ -65,10 +68,10 @@ def test_a_feedback_cell_is_its_equation():
     cell = feedback(feed=lambda o: 2 * o)
     x, s = np.ones((4, 3)), np.full((4, 2), 0.5)
     o, state = cell(x, s)
-    w, b, v, c = (p.data for p in cell.parameters())
+    w, b, v, c = (host(p) for p in cell.parameters())
     expected = np.tanh(np.concatenate([x, s], axis=1) @ w.T + b) @ v.T + c
-    np.testing.assert_allclose(o.data, expected, rtol=1e-12)
-    np.testing.assert_array_equal(state.data, 2 * o.data)
+    np.testing.assert_allclose(host(o), expected, rtol=1e-12)
+    np.testing.assert_array_equal(host(state), 2 * host(o))
     assert gradcheck(lambda x, s: cell(x, s)[0], x, s)
 
 
@@ -83,7 +86,7 @@ def test_forced_in_parallel_is_forced_step_by_step(kind, seed, steps):
         outputs.append(y_t)
     slow = ts.stack(outputs)
     assert_close(
-        [y.data, *(p.data for p in parts(last))], [slow.data, *(p.data for p in parts(state))]
+        [host(y), *(host(p) for p in parts(last))], [host(slow), *(host(p) for p in parts(state))]
     )
     assert_close(gradients(y, cell), gradients(slow, cell))
 
@@ -95,7 +98,7 @@ def test_never_forced_is_free(kind, seed):
     y, last = seq.teacher_forcing(cell, x, truth, first, probability=0)
     free, state = nn.Recurrent(cell)(x, first)
     assert_close(
-        [y.data, *(p.data for p in parts(last))], [free.data, *(p.data for p in parts(state))]
+        [host(y), *(host(p) for p in parts(last))], [host(free), *(host(p) for p in parts(state))]
     )
     assert_close(gradients(y, cell), gradients(free, cell))
 
@@ -109,7 +112,7 @@ def test_now_and_then_every_step_reads_the_one_or_the_other(kind, seed):
     forced, _ = seq.teacher_forcing(cell, x, truth, first)
     free, _ = nn.Recurrent(cell)(x, first)
     is_forced, is_free = (
-        np.isclose(y.data[1], z.data[1], rtol=1e-9).all(axis=-1) for z in (forced, free)
+        np.isclose(host(y)[1], host(z)[1], rtol=1e-9).all(axis=-1) for z in (forced, free)
     )
     assert (is_forced ^ is_free).all()
     assert 8 < is_forced.sum() < 56  # of 64 coins: outside once in 10^9
@@ -122,7 +125,7 @@ def test_a_truth_that_is_the_cells_own_changes_nothing(seed):
     free, _ = nn.Recurrent(cell)(x, first)
     for p in (0.0, 0.3, 1.0):
         y, _ = seq.teacher_forcing(cell, x, free.detach(), first, probability=p)
-        np.testing.assert_allclose(y.data, free.data, rtol=1e-10)
+        np.testing.assert_allclose(host(y), host(free), rtol=1e-10)
 
 
 def test_training_has_no_loop_over_time():
@@ -142,8 +145,8 @@ def test_no_gradient_passes_between_forced_steps():
     x = ts.Tensor(x, requires_grad=True)
     y, _ = seq.teacher_forcing(cell, x, truth, first)
     y[-1].sum().backward()
-    assert (x.grad.data[:-1] == 0).all()
-    assert (x.grad.data[-1] != 0).any()
+    assert (host(x.grad)[:-1] == 0).all()
+    assert (host(x.grad)[-1] != 0).any()
 
 
 def test_the_net_remembers_what_its_outputs_say_and_no_more():
@@ -152,12 +155,12 @@ def test_the_net_remembers_what_its_outputs_say_and_no_more():
     x = np.random.default_rng(0).normal(size=(6, 200, 3))
     x[3:] = x[3:, :1]
     y, _ = nn.Recurrent(cell)(x)
-    fed = (y.data[2] > 0) @ [1, 2]
+    fed = (host(y)[2] > 0) @ [1, 2]
     for said in set(fed):
-        same = y.data[3:, fed == said]
+        same = host(y)[3:, fed == said]
         np.testing.assert_allclose(same, np.broadcast_to(same[:, :1], same.shape), rtol=1e-12)
     hidden, _ = nn.Recurrent(nn.RNNCell(3, 2, dtype="f8"))(x)
-    assert np.ptp(hidden.data[3, (hidden.data[2] > 0) @ [1, 2] == 0]) > 1e-3
+    assert np.ptp(host(hidden)[3, (host(hidden)[2] > 0) @ [1, 2] == 0]) > 1e-3
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

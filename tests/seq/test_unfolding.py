@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.autograd import Variable
 from tinygrad_seq.autograd.engine import reachable
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 CELLS = {
     "rnn": nn.RNNCell,
@@ -75,13 +78,13 @@ def test_g_t_is_f_applied_t_times(kind, steps, seed):
     state = None
     for t in range(steps):
         y_t, state = cell(x[t], state)
-        np.testing.assert_allclose(y_t.data, y.data[t], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(host(y_t), host(y)[t], rtol=1e-12, atol=1e-14)
         g_t, _ = nn.Recurrent(cell)(x[: t + 1])  # h_t = g_t(x_1, …, x_t) reads nothing later
-        np.testing.assert_allclose(g_t.data[-1], y.data[t], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(host(g_t)[-1], host(y)[t], rtol=1e-12, atol=1e-14)
     for ours, theirs in zip(
         *(s if isinstance(s, tuple) else (s,) for s in (last, state)), strict=True
     ):
-        np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(host(ours), host(theirs), rtol=1e-12, atol=1e-14)
 
 
 @given(steps=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
@@ -101,4 +104,4 @@ def test_the_gradient_of_the_weights_is_the_sum_over_their_copies(steps, seed):
     loss(lambda t: shared).backward()
     copies = [ts.tensor(u, requires_grad=True) for _ in range(steps)]
     loss(lambda t: copies[t]).backward()
-    np.testing.assert_allclose(shared.grad.data, sum(c.grad.data for c in copies), rtol=1e-10)
+    np.testing.assert_allclose(host(shared.grad), sum(host(c.grad) for c in copies), rtol=1e-10)
