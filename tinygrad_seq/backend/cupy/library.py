@@ -178,10 +178,16 @@ class CuPy(Backend):
         host = (numpy.ndarray, numpy.generic, list)
         if not any(isinstance(part, host) for part in parts):
             return index
+        parts = tuple(self._listed(part) if isinstance(part, list) else part for part in parts)
         if not any(isinstance(part, self.array_type) for part in parts):
-            numpy.broadcast_to(numpy.False_, shape)[index]  # IndexError, in NumPy's words
+            numpy.broadcast_to(numpy.False_, shape)[parts]  # IndexError, in NumPy's words
         moved = tuple(self._part(part) if isinstance(part, host) else part for part in parts)
         return moved if isinstance(index, tuple) else moved[0]
+
+    def _listed(self, part: list[Any]) -> Any:
+        """A list in an index as an array; numbers of the device in it are read."""
+        array = numpy.asarray([p.item() if isinstance(p, self.array_type) else p for p in part])
+        return array if array.size else array.astype(numpy.int64)
 
     def _part(self, part: Any) -> Any:
         """A part of an index that lies on the host."""
