@@ -1,18 +1,20 @@
 """NumPy's own functions on tensors: ``np.tanh(t)`` is ``ts.tanh(t)``, on the graph.
 
 The table pairs each NumPy function with the function of ``ops`` of the same name. What is not in
-it gets the arrays where nothing requires grad, and raises a sentence elsewhere; no NumPy function
+it gets NumPy arrays where nothing requires grad, and raises a sentence elsewhere; no NumPy function
 ever sees a tensor as an object.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from . import ops
 from .autograd import Variable
+from .backend import backend_of, xp
 
 _SAME_NAME = {
     getattr(numpy, name): getattr(ops, name) for name in ops.__all__ if hasattr(numpy, name)
@@ -70,10 +72,11 @@ def from_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
 def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
     """What ``Tensor.__array_function__`` does: the op of the function's name."""
     if function in _ON_VALUES:
-        return function(*_values(args), **_values(kwargs))
+        args, kwargs = _arrays(args), _arrays(kwargs)
+        return getattr(xp(*args, *kwargs.values()), function.__name__)(*args, **kwargs)
     op = _TABLE.get(function)
     if op is None and not _requires_grad((args, kwargs)):
-        return function(*_values(args), **_values(kwargs))  # the values are enough
+        return function(*_on_host(args), **_on_host(kwargs))  # the values are enough
     if op is None:
         raise TypeError(_unsupported(function.__name__))
     if kwargs.get("out", None) is not None:
@@ -88,14 +91,20 @@ def _unsupported(name: str) -> str:
     )
 
 
-def _values(value: Any) -> Any:
+def _arrays(value: Any, of: Callable[[Any], Any] = lambda array: array) -> Any:
+    """``of`` the array of every tensor, also within lists."""
     if isinstance(value, Variable):
-        return value._data
+        return of(value._data)
     if isinstance(value, (list, tuple)):
-        return type(value)(_values(v) for v in value)
+        return type(value)(_arrays(v, of) for v in value)
     if isinstance(value, dict):
-        return {name: _values(v) for name, v in value.items()}
+        return {name: _arrays(v, of) for name, v in value.items()}
     return value
+
+
+def _on_host(value: Any) -> Any:
+    """Tensors as NumPy arrays, also within lists."""
+    return _arrays(value, lambda array: backend_of(array).to_host(array))
 
 
 def _requires_grad(value: Any) -> bool:

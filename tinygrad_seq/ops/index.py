@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import Variable, primitive
-from ..backend import Array, backend_of, default_dtype, xp
+from ..backend import Array, backend_of, default_dtype, is_array, xp
 from .arithmetic import REALS, where
 
 
@@ -19,9 +19,14 @@ def plain(index: Any) -> Any:
     if isinstance(index, Variable):
         return index._data
     if isinstance(index, list):
-        array = xp().asarray([plain(part) for part in index])
+        array = xp().asarray([on_host(plain(part)) for part in index])
         return array if array.size else array.astype(int)
     return index
+
+
+def on_host(part: Any) -> Any:
+    """An array as NumPy's, anything else as it is."""
+    return backend_of(part).to_host(part) if is_array(part) else part
 
 
 def _is_basic(index: Any) -> bool:
