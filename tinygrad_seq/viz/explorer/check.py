@@ -1,7 +1,7 @@
 """Finite differences of the loss at every value of a recorded graph.
 
-Every operation is computed again in float64, with one value moved a little along a random
-direction v, and what depends on it followed to the loss:
+Every operation is computed again on the host in float64, with one value moved a little along a
+random direction v, and what depends on it followed to the loss:
 
     (L(y + εv) - L(y - εv)) / 2ε    beside    ⟨ȳ, v⟩
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...autograd.fused import Fused
+from ...backend import is_array
 from ..graph import Graph, Operation
 from .arrays import number, on_host
 
@@ -110,7 +111,7 @@ class _Replay:
         if call is None:
             return None
         compute, args, params = call
-        given = [_wide(arg) for arg in args]
+        given, params = _wide(list(args)), {name: _wide(value) for name, value in params.items()}
         for position, source in enumerate(operation.inputs):
             if source.wanted and source.source is not None:
                 values = moved.get(source.source) or self.values.get(source.source)
@@ -125,6 +126,10 @@ class _Replay:
 
 
 def _wide(value: Any) -> Any:
-    """A floating array in float64; anything else as it is."""
-    floating = hasattr(value, "dtype") and value.dtype.kind == "f"
-    return value.astype(np.float64) if floating else value
+    """Arrays, also in lists, on the host and floats in float64; anything else as it is."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_wide, value))
+    if not is_array(value):
+        return value
+    array = on_host(value)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
