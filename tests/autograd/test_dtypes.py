@@ -5,6 +5,8 @@ import pytest
 
 import tinygrad_seq as ts
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @pytest.fixture
 def x():

@@ -8,6 +8,8 @@ import pytest
 
 import tinygrad_seq as ts
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def leaf(values):
     return ts.tensor(values, dtype="f8", requires_grad=True)

@@ -7,8 +7,12 @@ import weakref
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
+from tinygrad_seq.backend import xp
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def leaf(values, dtype="f8", name=None):
@@ -20,7 +24,7 @@ def test_augmented_assignment_makes_a_new_tensor():
     y = x
     y += 1
     assert y is not x
-    np.testing.assert_array_equal(x.data, [1.0, 2.0])
+    np.testing.assert_array_equal(host(x), [1.0, 2.0])
     y.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [1.0, 1.0])
 
@@ -31,7 +35,7 @@ def test_augmented_assignment_of_a_parameter_under_no_grad_says_what_to_do():
         with pytest.raises(RuntimeError, match=r"p\.copy_\(p - v\)"):
             p -= 0.5
         p.copy_(p - 0.5)
-    assert p.data.tolist() == [0.5, 1.5]
+    assert host(p).tolist() == [0.5, 1.5]
 
 
 def test_item_assignment_on_a_tracked_tensor_names_the_functional_form():
@@ -145,17 +149,17 @@ def test_detach_shares_memory_and_stops_gradients():
     x = leaf([1.0, 2.0])
     y = x * 3
     d = y.detach()
-    assert np.shares_memory(d.data, y.data)
+    assert xp(y.data).shares_memory(d.data, y.data)
     assert not d.requires_grad
     (y * d).sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), 3 * d.data)
+    np.testing.assert_array_equal(x.grad.numpy(), 3 * host(d))
 
 
 def test_clone_owns_its_memory_and_stays_on_the_graph():
     x = leaf([1.0, -0.0])
     y = x.clone()
-    assert not np.shares_memory(x.data, y.data)
-    assert np.signbit(y.data[1])
+    assert not xp(y.data).shares_memory(x.data, y.data)
+    assert np.signbit(host(y)[1])
     y.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [1.0, 1.0])
 
@@ -224,7 +228,7 @@ def test_a_hook_that_returns_its_argument_does_not_alias_grads():
     y = x + z
     y.register_hook(lambda g: g)
     y.sum().backward()
-    assert not np.shares_memory(x.grad.data, z.grad.data)
+    assert not xp(z.grad.data).shares_memory(x.grad.data, z.grad.data)
 
 
 def test_a_hook_of_another_shape_raises():
@@ -254,7 +258,7 @@ def test_deepcopy_and_pickle_of_leaves():
     x = leaf([1.0, 2.0], name="x")
     x.sum().backward()
     twin = copy.deepcopy(x)
-    assert not np.shares_memory(twin.data, x.data)
+    assert not xp(x.data).shares_memory(twin.data, x.data)
     np.testing.assert_array_equal(twin.grad.numpy(), [1.0, 1.0])
     back = pickle.loads(pickle.dumps(x))
     assert back.requires_grad
@@ -270,5 +274,11 @@ def test_operations_do_not_change_their_arguments():
     y = ts.softmax(ts.tanh(x) @ ts.Tensor(a.T), axis=0)[:, 0] * 3 - 1
     y.sum().backward()
     np.testing.assert_array_equal(a, before)
-    assert np.shares_memory(x.data, a)  # Tensor wraps, tensor copies
+
+
+@pytest.mark.host("there an array is copied to the device")
+def test_a_tensor_wraps_an_array_and_ts_tensor_copies_it():
+    a = np.arange(6.0)
+    assert np.shares_memory(ts.Tensor(a).data, a)
+    assert not np.shares_memory(ts.tensor(a).data, a)
     assert not np.shares_memory(ts.tensor(a).data, a)

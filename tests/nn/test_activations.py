@@ -6,12 +6,15 @@ import pickle
 import numpy as np
 import pytest
 import recurrent_reference as reference
+from device import host
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.testing import gradgradcheck
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 SIZE, HIDDEN = 3, 4
 
@@ -145,13 +148,13 @@ def test_values_and_every_gradient_with_any_functions(kind, data):
     y, last = nn.Recurrent(cell, reverse)(x, tuple(state) if len(state) > 1 else state[0], lengths)
     parts = last if isinstance(last, tuple) else (last,)
     total = (y * up).sum() + sum((part**2).sum() for part in parts)
-    terms = np.abs(y.data * up).sum() + sum((part.data**2).sum() for part in parts)
+    terms = np.abs(host(y) * up).sum() + sum((host(part) ** 2).sum() for part in parts)
     assume(terms < 1e4)  # gates without bounds may grow past what the reference's exp can take
     assert abs(total.item() - loss(arrays | weights)) <= 1e-12 * terms  # which may cancel
     total.backward()
     expected = reference.complex_step_gradients(loss, arrays | weights)
     for name, tensor in {**leaves, **dict(cell.named_parameters())}.items():
-        got = 0 if tensor.grad is None else tensor.grad.data  # None: relu was 0 throughout
+        got = 0 if tensor.grad is None else host(tensor.grad)  # None: relu was 0 throughout
         # An entry is a sum of terms as large as the largest, which grow without bound here.
         largest = max(1.0, np.abs(expected[name]).max())
         np.testing.assert_allclose(got, expected[name], rtol=1e-10, atol=1e-11 * largest)
@@ -184,6 +187,7 @@ def test_relu_is_fused_by_name_and_as_a_function():
         assert "relu" in repr(layer)
 
 
+@pytest.mark.host("long; the operations themselves go to second order in tests/backend")
 @pytest.mark.parametrize("kind", CELLS)
 def test_unbatched_masked_and_second_order(kind, rng):
     count, make, _ = CELLS[kind]
@@ -194,8 +198,8 @@ def test_unbatched_masked_and_second_order(kind, rng):
     y, _ = layer(x, mask=mask)
     for n in range(2):
         alone, _ = layer(x[mask[:, n], n])
-        np.testing.assert_allclose(y.data[mask[:, n], n], alone.data, rtol=0, atol=1e-14)
-        assert not y.data[~mask[:, n], n].any()
+        np.testing.assert_allclose(host(y)[mask[:, n], n], host(alone), rtol=0, atol=1e-14)
+        assert not host(y)[~mask[:, n], n].any()
     assert gradgradcheck(layer, x)
 
 
@@ -216,7 +220,7 @@ def test_layers_of_a_function_of_your_own(rng):
                 reference.read_batch(rnn_step(np.sin), own, level, zeros, lengths, reverse)[0]
             )
         level = np.concatenate(sides, axis=-1)
-    np.testing.assert_allclose(y.data, level, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(host(y), level, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.testing import arrays, gradient_property, lengths, modules
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 S, T, N, Q, K, V = 5, 3, 2, 4, 4, 3
 KINDS = {
@@ -24,9 +27,9 @@ def score(module, q, k):
     if isinstance(module, nn.DotAttention):
         return q @ k / (np.sqrt(len(k)) if module.scaled else 1)
     if isinstance(module, nn.BilinearAttention):
-        return q @ module.weight.data @ k
-    inner = module.weight_query.data @ q + module.weight_key.data @ k + module.bias.data
-    return module.weight_score.data @ np.tanh(inner)
+        return q @ host(module.weight) @ k
+    inner = host(module.weight_query) @ q + host(module.weight_key) @ k + host(module.bias)
+    return host(module.weight_score) @ np.tanh(inner)
 
 
 def by_loops(module, queries, keys, values, valid):
@@ -64,8 +67,8 @@ def test_it_is_the_loop_over_its_equations(kind, seed):
     expected = by_loops(module, q, k, v, mask)
     np.testing.assert_allclose(context.detach().numpy(), expected[0], rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(weights.detach().numpy(), expected[1], rtol=1e-12, atol=1e-13)
-    assert (weights.data[:, ~mask.T] == 0).all()
-    np.testing.assert_allclose(weights.data.sum(axis=-1), 1, rtol=1e-14)
+    assert (host(weights)[:, ~mask.T] == 0).all()
+    np.testing.assert_allclose(host(weights).sum(axis=-1), 1, rtol=1e-14)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,8 +78,8 @@ def test_one_query_is_a_step_of_many(kind, seed):
     context, weights = module(q, k, v, lengths=[3, S])
     for t in range(T):
         one, its_weights = module(q[t], k, v, lengths=[3, S])
-        np.testing.assert_allclose(one.data, context.data[t], rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(its_weights.data, weights.data[t], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(host(one), host(context)[t], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(host(its_weights), host(weights)[t], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,15 +90,15 @@ def test_padding_has_no_effect_and_a_gradient_of_exactly_zero(kind, junk, seed):
     q, k, v = (ts.Tensor(x, requires_grad=True) for x in (q, k, v))
     context, weights = module(q, k, v, lengths=[3, S])
     alone, its_weights = module(q[:, :1], k[:3, :1], v[:3, :1])
-    np.testing.assert_allclose(context.data[:, :1], alone.data, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(weights.data[:, :1, :3], its_weights.data, rtol=1e-12, atol=1e-14)
-    assert (weights.data[:, 0, 3:] == 0).all()
+    np.testing.assert_allclose(host(context)[:, :1], host(alone), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(host(weights)[:, :1, :3], host(its_weights), rtol=1e-12, atol=1e-14)
+    assert (host(weights)[:, 0, 3:] == 0).all()
     up = np.random.default_rng(seed).normal(size=(T, N, V))
     ((context * up).sum() + (weights * weights).sum()).backward()
     for x in (k, v):
-        assert (x.grad.data[3:, 0] == 0).all()
-        assert (x.grad.data[:3] != 0).all()
-    assert np.isfinite(q.grad.data).all()
+        assert (host(x.grad)[3:, 0] == 0).all()
+        assert (host(x.grad)[:3] != 0).all()
+    assert np.isfinite(host(q.grad)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,8 +108,8 @@ def test_the_order_of_the_source_does_not_matter(kind, seed):
     mask, order = some_mask(seed), np.random.default_rng(seed).permutation(S)
     context, weights = module(q, k, v, mask=mask)
     other, permuted = module(q, k[order], v[order], mask=mask[order])
-    np.testing.assert_allclose(other.data, context.data, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(permuted.data, weights.data[..., order], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(host(other), host(context), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(host(permuted), host(weights)[..., order], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,7 +137,7 @@ def test_queries_and_keys_may_differ_in_size(make):
 def test_values_are_the_keys_if_not_given(seed):
     module, q, k, _ = case("additive", seed)
     for ours, expected in zip(module(q, k), module(q, k, k), strict=True):
-        np.testing.assert_array_equal(ours.data, expected.data)
+        np.testing.assert_array_equal(host(ours), host(expected))
 
 
 @given(seed=SEEDS)
@@ -148,12 +151,12 @@ def test_scaled_dot_product_equals_pytorch(seed):
     expected = torch.nn.functional.scaled_dot_product_attention(
         *(x.swapaxes(0, 1) for x in theirs), attn_mask=torch.tensor(mask.T[:, None, :])
     ).swapaxes(0, 1)
-    np.testing.assert_allclose(context.data, expected.detach().numpy(), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(host(context), expected.detach().numpy(), rtol=1e-11, atol=1e-13)
     up = np.random.default_rng(seed).normal(size=context.shape)
     (context * up).sum().backward()
     (expected * torch.tensor(up)).sum().backward()
     for x, y in zip(tensors, theirs, strict=True):
-        np.testing.assert_allclose(x.grad.data, y.grad.numpy(), rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(host(x.grad), y.grad.numpy(), rtol=1e-11, atol=1e-13)
 
 
 def test_float32_stays_float32():

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import recurrent_reference as reference
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.testing import gradgradcheck
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 CELLS = {
     "rnn": (lambda **k: nn.RNNCell(3, 4, **k), reference.tanh_step),
@@ -80,9 +83,9 @@ def test_values_and_every_gradient(kind, reverse, steps, lengths):
     expected_y, expected_last = reference.read_batch(
         step, weights, inputs["x"], start, lengths, reverse
     )
-    np.testing.assert_allclose(y.data, expected_y, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(host(y), expected_y, rtol=0, atol=1e-12)
     for ours, theirs in zip(as_parts(last), expected_last, strict=True):
-        np.testing.assert_allclose(ours.data, theirs, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(host(ours), theirs, rtol=0, atol=1e-12)
 
     total = (y * up_y).sum()
     for part, up in zip(as_parts(last), up_s, strict=True):
@@ -91,7 +94,7 @@ def test_values_and_every_gradient(kind, reverse, steps, lengths):
     expected = reference.complex_step_gradients(loss, {**inputs, **weights})
     for name, tensor in {**leaves, **dict(cell.named_parameters())}.items():
         np.testing.assert_allclose(
-            tensor.grad.data, expected[name], rtol=0, atol=1e-11, err_msg=name
+            host(tensor.grad), expected[name], rtol=0, atol=1e-11, err_msg=name
         )
 
 
@@ -105,14 +108,14 @@ def test_one_step_batched_and_alone(kind):
     for n in range(5):
         parts = tuple(part[n] for part in as_parts(state))
         expected, expected_after = step(cell.state_dict(), x[n], parts)
-        np.testing.assert_allclose(y.data[n], expected, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(host(y)[n], expected, rtol=0, atol=1e-13)
         alone, alone_after = cell(x[n], parts if len(parts) > 1 else parts[0])
-        np.testing.assert_allclose(alone.data, expected, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(host(alone), expected, rtol=0, atol=1e-13)
         for got, got_alone, want in zip(
             as_parts(after), as_parts(alone_after), expected_after, strict=True
         ):
-            np.testing.assert_allclose(got.data[n], want, rtol=0, atol=1e-13)
-            np.testing.assert_allclose(got_alone.data, want, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(host(got)[n], want, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(host(got_alone), want, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -122,7 +125,7 @@ def test_a_missing_state_is_zeros(kind):
     zeros = tuple(np.zeros((2, n)) for n in cell.state_sizes)
     y, _ = cell(x)
     same, _ = cell(x, zeros if len(zeros) > 1 else zeros[0])
-    np.testing.assert_array_equal(y.data, same.data)
+    np.testing.assert_array_equal(host(y), host(same))
 
 
 @pytest.mark.parametrize("kind", WITH_BIAS)
@@ -135,7 +138,7 @@ def test_without_bias_equals_zero_bias(kind):
         {k: bare.state_dict().get(k, np.zeros(v.shape)) for k, v in full.state_dict().items()}
     )
     x, state = rng(1).normal(size=(2, 3)), random_state(bare, (2,), rng(2))
-    np.testing.assert_allclose(bare(x, state)[0].data, full(x, state)[0].data, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(bare(x, state)[0]), host(full(x, state)[0]), rtol=0, atol=1e-14)
 
 
 def test_relu_cell_is_rectified():
@@ -145,7 +148,7 @@ def test_relu_cell_is_rectified():
     before = w["weight_ih"] @ x + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
     assert (before < 0).any()
     assert (before > 0).any()
-    np.testing.assert_allclose(cell(x, h)[0].data, np.maximum(before, 0), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(cell(x, h)[0]), np.maximum(before, 0), rtol=0, atol=1e-14)
 
 
 def test_the_two_grus_are_different_functions():
@@ -153,7 +156,7 @@ def test_the_two_grus_are_different_functions():
     after = nn.GRUCell(3, 4, bias=False, reset_after=True, dtype="float64")
     after.load_state_dict(before.state_dict())
     x, h = rng(1).normal(size=(2, 3)), rng(2).normal(size=(2, 4))
-    assert np.abs(before(x, h)[0].data - after(x, h)[0].data).max() > 0.01
+    assert np.abs(host(before(x, h)[0]) - host(after(x, h)[0])).max() > 0.01
 
 
 def test_each_grus_weights_are_refused_by_the_other():
@@ -176,10 +179,11 @@ def test_parameters_have_pytorchs_names_order_and_bounds(kind):
     expected = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"]
     assert names == [name for name in expected if name in names]
     for name, parameter in cell.named_parameters():
-        assert np.abs(parameter.data).max() <= 0.5, name  # 1/√4
-        assert np.abs(parameter.data).max() > 0.25, name
+        assert np.abs(host(parameter)).max() <= 0.5, name  # 1/√4
+        assert np.abs(host(parameter)).max() > 0.25, name
 
 
+@pytest.mark.host("long; the operations themselves go to second order in tests/backend")
 @pytest.mark.parametrize("kind", CELLS)
 def test_second_order_equals_differences_of_the_first(kind):
     cell = spread(CELLS[kind][0](dtype="float64"))

@@ -6,9 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 KINDS = {
     "tanh": (nn.RNN, "RNN", {}),
@@ -89,7 +92,7 @@ def check_against_torch(kind, config, batch=(BATCH,), steps=STEPS, given=True, l
     our_loss, their_loss = 0.0, 0.0
     for got, want in pairs:
         assert got.shape == tuple(want.shape)
-        np.testing.assert_allclose(got.data, want.detach().numpy(), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(host(got), want.detach().numpy(), rtol=0, atol=1e-10)
         upstream = draw.normal(size=got.shape)
         our_loss = our_loss + (got * upstream).sum()
         their_loss = their_loss + (want * torch.tensor(upstream)).sum()
@@ -101,7 +104,9 @@ def check_against_torch(kind, config, batch=(BATCH,), steps=STEPS, given=True, l
     leaves += [(name, p, params[name]) for name, p in ours.named_parameters()]
     assert [name for name, _ in ours.named_parameters()] == list(params)
     for name, got, want in leaves:
-        np.testing.assert_allclose(got.grad.data, want.grad.data, rtol=0, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(
+            host(got.grad), host(want.grad), rtol=0, atol=1e-10, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -147,7 +152,7 @@ def test_second_order_equals_pytorch(kind):
     first = torch.autograd.grad((y * torch.tensor(up)).sum(), their_all, create_graph=True)
     sum((g * g).sum() for g in first).backward()
     for got, want in zip(our_all, their_all, strict=True):
-        np.testing.assert_allclose(got.grad.data, want.grad.data, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(host(got.grad), host(want.grad), rtol=0, atol=1e-9)
 
 
 def test_weights_move_both_ways_unchanged():
@@ -157,7 +162,7 @@ def test_weights_move_both_ways_unchanged():
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict())
     for name, value in theirs.state_dict().items():
-        np.testing.assert_array_equal(getattr(ours, name).data, value.data)
+        np.testing.assert_array_equal(host(getattr(ours, name)), host(value))
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in ours.state_dict().items()})
 
 
@@ -188,9 +193,9 @@ def test_a_layer_is_its_cells_unrolled(make):
         back, state_back = nn.Recurrent(level.backwards.cell, reverse=True)(by_hand)
         by_hand = ts.concatenate([ahead, back], axis=-1)
         finals += [parts_of(state), parts_of(state_back)]
-    np.testing.assert_array_equal(y.data, by_hand.data)
+    np.testing.assert_array_equal(host(y), host(by_hand))
     for k, part in enumerate(parts_of(last)):
-        np.testing.assert_array_equal(part.data, np.stack([f[k].data for f in finals]))
+        np.testing.assert_array_equal(host(part), np.stack([host(f[k]) for f in finals]))
 
 
 @pytest.mark.parametrize("make", [nn.RNN, nn.GRU, nn.LSTM])
@@ -200,7 +205,7 @@ def test_an_empty_batch_works(make):
     assert y.shape == (STEPS, 0, 2 * HIDDEN)
     assert all(part.shape == (4, 0, HIDDEN) for part in parts_of(last))
     y.sum().backward()
-    assert all((p.grad.data == 0).all() for p in layer.parameters())
+    assert all((host(p.grad) == 0).all() for p in layer.parameters())
 
 
 def test_dropout_acts_between_layers_in_training_only():
@@ -211,18 +216,18 @@ def test_dropout_acts_between_layers_in_training_only():
     y, (h, c) = layer(x)
     y_plain, (h_plain, c_plain) = plain(x)
     # The first layer is untouched; only what the second reads has changed.
-    np.testing.assert_array_equal(h.data[0], h_plain.data[0])
-    np.testing.assert_array_equal(c.data[0], c_plain.data[0])
-    assert np.abs(y.data - y_plain.data).max() > 1e-3
+    np.testing.assert_array_equal(host(h)[0], host(h_plain)[0])
+    np.testing.assert_array_equal(host(c)[0], host(c_plain)[0])
+    assert np.abs(host(y) - host(y_plain)).max() > 1e-3
     again, _ = layer(x)
-    assert not np.array_equal(y.data, again.data)
+    assert not np.array_equal(host(y), host(again))
     layer.eval()
-    np.testing.assert_array_equal(layer(x)[0].data, y_plain.data)
+    np.testing.assert_array_equal(host(layer(x)[0]), host(y_plain))
     layer.train()
     ts.manual_seed(3)
-    one = layer(x)[0].data
+    one = host(layer(x)[0])
     ts.manual_seed(3)
-    np.testing.assert_array_equal(layer(x)[0].data, one)
+    np.testing.assert_array_equal(host(layer(x)[0]), one)
 
 
 def test_dropout_draws_a_new_mask_for_every_step():
@@ -234,7 +239,7 @@ def test_dropout_draws_a_new_mask_for_every_step():
         layer.weight_ih_l1.copy_(np.eye(50, dtype="f4"))
         layer.weight_hh_l1.copy_(np.zeros((50, 50), "f4"))
     y, _ = layer(np.ones((3, 1, 1), "f4"))
-    masks = y.data[:, 0]
+    masks = host(y)[:, 0]
     assert set(np.unique(masks)) == {0.0, 2.0}
     assert not np.array_equal(masks[0], masks[1])
     assert not np.array_equal(masks[1], masks[2])
@@ -295,15 +300,17 @@ def test_saturated_gates_stay_finite(kind):
     x = ts.Tensor(signs.astype("f4"), requires_grad=True)
     y, _ = layer(x)
     y.sum().backward()
-    assert np.isfinite(y.data).all()
-    assert all(np.isfinite(t.grad.data).all() for t in (x, *layer.parameters()))
+    assert np.isfinite(host(y)).all()
+    assert all(np.isfinite(host(t.grad)).all() for t in (x, *layer.parameters()))
 
 
 def test_a_float32_layer_is_close_to_its_float64_twin():
     single = nn.LSTM(INPUTS, HIDDEN, num_layers=2, bidirectional=True)
     double = copy.deepcopy(single).astype("float64")
     x = np.random.default_rng(0).normal(size=(STEPS, BATCH, INPUTS))
-    np.testing.assert_allclose(single(x.astype("f4"))[0].data, double(x)[0].data, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        host(single(x.astype("f4"))[0]), host(double(x)[0]), rtol=0, atol=1e-6
+    )
 
 
 def test_flat_names_read_and_set_the_parameters_of_the_cells():
@@ -338,10 +345,10 @@ def test_copies_are_independent():
     layer = nn.LSTM(INPUTS, HIDDEN, bidirectional=True)
     x = np.ones((2, 1, INPUTS), "f4")
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        np.testing.assert_array_equal(twin(x)[0].data, layer(x)[0].data)
+        np.testing.assert_array_equal(host(twin(x)[0]), host(layer(x)[0]))
         with ts.no_grad():
             twin.weight_hh_l0.copy_(twin.weight_hh_l0 * 2 + 1)
-        assert not np.array_equal(twin.weight_hh_l0.data, layer.weight_hh_l0.data)
+        assert not np.array_equal(host(twin.weight_hh_l0), host(layer.weight_hh_l0))
 
 
 def test_repr_is_the_call_that_makes_it():

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def draw(*shape, seed=0):
@@ -18,13 +21,13 @@ def gradients_match(ours, theirs, x):
     theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
     our_x, their_x = ts.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
     got, want = ours(our_x), theirs(their_x)
-    np.testing.assert_allclose(got.data, want.detach().numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(host(got), want.detach().numpy(), rtol=0, atol=1e-12)
     up = draw(*got.shape, seed=9)
     (got * up).sum().backward()
     (want * torch.tensor(up)).sum().backward()
-    np.testing.assert_allclose(our_x.grad.data, their_x.grad.data, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(host(our_x.grad), host(their_x.grad), rtol=0, atol=1e-11)
     for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        np.testing.assert_allclose(p.grad.data, q.grad, rtol=0, atol=1e-11, err_msg=name)
+        np.testing.assert_allclose(host(p.grad), q.grad, rtol=0, atol=1e-11, err_msg=name)
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3), (2, 1, 4, 3), (0, 3), (2, 0, 3)])
@@ -40,14 +43,14 @@ def test_linear_is_the_affine_map():
     x = draw(2, 5, 3)
     w, b = layer.state_dict().values()
     expected = np.array([[w @ row + b for row in block] for block in x])
-    np.testing.assert_allclose(layer(x).data, expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(layer(x)), expected, rtol=0, atol=1e-14)
 
 
 def test_linear_starts_from_pytorchs_bounds():
     layer = nn.Linear(16, 500)
     assert layer.weight.shape == (500, 16)
-    assert 0.24 < np.abs(layer.weight.data).max() <= 0.25
-    assert 0.24 < np.abs(layer.bias.data).max() <= 0.25
+    assert 0.24 < np.abs(host(layer.weight)).max() <= 0.25
+    assert 0.24 < np.abs(host(layer.bias)).max() <= 0.25
 
 
 def test_linear_tells_what_does_not_fit():
@@ -69,16 +72,16 @@ def test_embedding_equals_pytorch(padding):
     ours = nn.Embedding(6, 3, padding_idx=padding, dtype="float64")
     theirs = torch.nn.Embedding(6, 3, padding_idx=padding, dtype=torch.float64)
     if padding is not None:
-        np.testing.assert_array_equal(ours.weight.data[padding], 0)
+        np.testing.assert_array_equal(host(ours.weight)[padding], 0)
     ours.load_state_dict({"weight": draw(6, 3)})  # the padding vector too
-    theirs.load_state_dict({"weight": torch.tensor(ours.weight.data)})
+    theirs.load_state_dict({"weight": torch.tensor(host(ours.weight))})
     ids = np.array([[0, 2, 2, 5], [5, 1, 2, 2]])
     up = draw(2, 4, 3, seed=1)
     got, want = ours(ids), theirs(torch.tensor(ids))
-    np.testing.assert_array_equal(got.data, want.detach().numpy())
+    np.testing.assert_array_equal(host(got), want.detach().numpy())
     (got * up).sum().backward()
     (want * torch.tensor(up)).sum().backward()
-    np.testing.assert_allclose(ours.weight.grad.data, theirs.weight.grad.data, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(ours.weight.grad), host(theirs.weight.grad), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("ids", [3, [1, 0], np.zeros((2, 0), int), np.array([[1]], "u1"), "tensor"])
@@ -86,7 +89,7 @@ def test_embedding_takes_ids_of_any_shape_and_integer_kind(ids):
     layer = nn.Embedding(5, 2)
     plain = np.asarray([4, 0] if isinstance(ids, str) else ids)
     y = layer(ts.Tensor([4, 0]) if isinstance(ids, str) else ids)
-    np.testing.assert_array_equal(y.data, layer.weight.data[plain])
+    np.testing.assert_array_equal(host(y), host(layer.weight)[plain])
     assert layer([]).shape == (0, 2)
 
 
@@ -111,19 +114,19 @@ def test_dropout_keeps_the_mean_and_scales():
     x = ts.Tensor(np.full((200, 500), 2.0, "f4"), requires_grad=True)
     y = layer(x)
     assert y.dtype == np.float32
-    assert set(np.unique(y.data)) == {np.float32(0), np.float32(2 / 0.7)}
-    np.testing.assert_allclose((y.data == 0).mean(), 0.3, atol=0.01)
-    assert not np.array_equal(y.data, layer(x).data)
+    assert set(np.unique(host(y))) == {np.float32(0), np.float32(2 / 0.7)}
+    np.testing.assert_allclose((host(y) == 0).mean(), 0.3, atol=0.01)
+    assert not np.array_equal(host(y), host(layer(x)))
     y.sum().backward()
-    np.testing.assert_allclose(x.grad.data, y.data / 2, rtol=1e-6)
+    np.testing.assert_allclose(host(x.grad), host(y) / 2, rtol=1e-6)
     assert x.grad.dtype == np.float32
 
 
 def test_dropout_is_the_identity_in_evaluation_and_at_zero():
     x = draw(3, 4)
-    np.testing.assert_array_equal(nn.Dropout(0.9).eval()(x).data, x)
-    np.testing.assert_array_equal(nn.Dropout(0.0)(x).data, x)
-    np.testing.assert_array_equal(nn.Dropout(1.0)(x).data, np.zeros((3, 4)))
+    np.testing.assert_array_equal(host(nn.Dropout(0.9).eval()(x)), x)
+    np.testing.assert_array_equal(host(nn.Dropout(0.0)(x)), x)
+    np.testing.assert_array_equal(host(nn.Dropout(1.0)(x)), np.zeros((3, 4)))
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
@@ -142,12 +145,12 @@ def test_layer_norm_equals_pytorch(normalized):
 
 def test_layer_norm_normalises():
     layer = nn.LayerNorm(64)
-    y = layer((draw(5, 64) * 7 + 3).astype("f4")).data
+    y = host(layer((draw(5, 64) * 7 + 3).astype("f4")))
     assert y.dtype == np.float32
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(-1), 1, rtol=1e-4)
     constant = layer(np.full((2, 64), 5.0, "f4"))
-    np.testing.assert_array_equal(constant.data, np.zeros((2, 64)))
+    np.testing.assert_array_equal(host(constant), np.zeros((2, 64)))
 
 
 def test_layer_norm_tells_what_does_not_fit():

@@ -6,9 +6,13 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
+from tinygrad_seq.backend import xp
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 class Block(nn.Module):
@@ -65,7 +69,7 @@ def test_a_shared_parameter_is_one_parameter_with_two_names():
     assert list(model.state_dict()) == ["embed.weight", "head.weight"]
     x = ts.Tensor(np.eye(4, dtype="f4"))
     (model.embed([0]).sum() + model.head(x).sum()).backward()
-    grad = model.embed.weight.grad.data
+    grad = host(model.embed.weight.grad)
     np.testing.assert_array_equal(grad, np.ones((5, 4)) + np.eye(5)[0][:, None])
     twin = copy.deepcopy(model)
     assert twin.head.weight is twin.embed.weight
@@ -102,9 +106,9 @@ def test_a_parameter_owns_its_buffer():
     assert parameter.is_leaf
     assert parameter.data.flags.c_contiguous
     array[:] = 0
-    np.testing.assert_array_equal(parameter.data, np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(host(parameter), np.arange(6.0).reshape(2, 3))
     tensor = ts.Tensor([1.0, 2.0])
-    assert not np.shares_memory(nn.Parameter(tensor).data, tensor.data)
+    assert not xp(tensor.data).shares_memory(nn.Parameter(tensor).data, tensor.data)
     assert nn.Parameter([1, 2.5]).dtype == np.float32
     with pytest.raises(TypeError, match="int64"):
         nn.Parameter([1, 2])
@@ -115,7 +119,7 @@ def test_state_dict_is_a_copy_of_plain_arrays():
     state = model.state_dict()
     assert all(type(value) is np.ndarray for value in state.values())
     state["scale"][:] = 7
-    np.testing.assert_array_equal(model.scale.data, [1, 2, 3])
+    np.testing.assert_array_equal(host(model.scale), [1, 2, 3])
 
 
 @pytest.mark.parametrize("wrap", [np.asarray, ts.Tensor, np.ndarray.tolist])
@@ -127,7 +131,7 @@ def test_load_writes_into_the_buffers(wrap):
     for name, p in model.named_parameters():
         assert p.data is buffers[name]
         assert p.dtype == np.float32
-        np.testing.assert_array_equal(p.data, source.state_dict()[name])
+        np.testing.assert_array_equal(host(p), source.state_dict()[name])
         assert p.data is not dict(source.named_parameters())[name].data
 
 
@@ -135,7 +139,7 @@ def test_load_casts_between_floats():
     model = nn.Linear(2, 2)
     model.load_state_dict({"weight": np.eye(2) / 3, "bias": np.ones(2, "float16")})
     assert model.weight.dtype == np.float32
-    np.testing.assert_array_equal(model.weight.data, np.eye(2, dtype="f4") / np.float32(3))
+    np.testing.assert_array_equal(host(model.weight), np.eye(2, dtype="f4") / np.float32(3))
 
 
 def test_load_reads_pytorchs_tensors():
@@ -144,7 +148,7 @@ def test_load_reads_pytorchs_tensors():
     ours.load_state_dict(theirs.state_dict())
     x = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
     np.testing.assert_allclose(
-        ours(x).data, theirs(torch.from_numpy(x)).detach().numpy(), rtol=0, atol=1e-6
+        host(ours(x)), theirs(torch.from_numpy(x)).detach().numpy(), rtol=0, atol=1e-6
     )
 
 
@@ -177,7 +181,7 @@ def test_load_not_strict_passes_over_names_but_not_shapes():
     report = model.load_state_dict({"weight": np.eye(2), "old": np.ones(1)}, strict=False)
     assert report.missing_keys == ["bias"]
     assert report.unexpected_keys == ["old"]
-    np.testing.assert_array_equal(model.weight.data, np.eye(2))
+    np.testing.assert_array_equal(host(model.weight), np.eye(2))
     with pytest.raises(ValueError, match=r"weight has shape \(3, 2\), expected \(2, 2\)"):
         model.load_state_dict({"weight": np.ones((3, 2))}, strict=False)
 
@@ -191,7 +195,7 @@ def test_load_refuses_two_values_for_one_parameter():
         model.load_state_dict(state)
     del state["embed.weight"]
     model.load_state_dict(state, strict=False)
-    np.testing.assert_array_equal(model.embed.weight.data, state["head.weight"])
+    np.testing.assert_array_equal(host(model.embed.weight), state["head.weight"])
 
 
 def test_load_refuses_what_is_no_dict():
@@ -228,12 +232,12 @@ def test_copies_are_independent(duplicate):
     model = Block()
     twin = duplicate(model)
     x = np.ones((1, 2), "f4")
-    np.testing.assert_array_equal(twin(x).data, model(x).data)
+    np.testing.assert_array_equal(host(twin(x)), host(model(x)))
     twin(x).sum().backward()
     assert model.scale.grad is None
     with ts.no_grad():
         twin.scale.copy_(np.zeros(3, "f4"))
-    np.testing.assert_array_equal(model.scale.data, [1, 2, 3])
+    np.testing.assert_array_equal(host(model.scale), [1, 2, 3])
     assert isinstance(twin.scale, nn.Parameter)
 
 
@@ -310,9 +314,9 @@ def test_sequential_composes_in_order():
     x = np.random.default_rng(0).normal(size=(4, 2)).astype("f4")
     hidden = np.tanh(x @ w["0.weight"].T + w["0.bias"])
     expected = 1 / (1 + np.exp(-(hidden @ w["2.weight"].T + w["2.bias"])))
-    np.testing.assert_allclose(model(x).data, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(host(model(x)), expected, rtol=0, atol=1e-6)
     assert nn.Sequential()(3) == 3
-    np.testing.assert_array_equal(nn.ReLU()([-1.0, 0.0, 2.0]).data, [0, 0, 2])
+    np.testing.assert_array_equal(host(nn.ReLU()([-1.0, 0.0, 2.0])), [0, 0, 2])
 
 
 def test_an_ordered_dict_loads_like_a_dict():

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 LAYERS = {
     "rnn": lambda **k: nn.RNN(3, 4, **k),
@@ -38,9 +41,9 @@ def read(layer, x, state, lengths, up_y, up_s):
         loss = loss + (part * up).sum()
     layer.zero_grad()
     loss.backward()
-    grads = [tensor.grad.data for tensor in (x, *leaves)]
-    weights = {name: p.grad.data.copy() for name, p in layer.named_parameters()}
-    return y.data, [part.data for part in parts_of(last)], grads, weights
+    grads = [host(tensor.grad) for tensor in (x, *leaves)]
+    weights = {name: host(p.grad).copy() for name, p in layer.named_parameters()}
+    return host(y), [host(part) for part in parts_of(last)], grads, weights
 
 
 @st.composite
@@ -120,15 +123,15 @@ def test_lengths_come_in_any_integer_form(form):
     x = np.random.default_rng(0).normal(size=(5, 3, 3)).astype("f4")
     expected, _ = layer(x, lengths=[2, 5, 3])
     y, _ = layer(x, lengths=form([2, 5, 3]))
-    np.testing.assert_array_equal(y.data, expected.data)
-    assert (y.data[2:, 0] == 0).all()
-    assert (y.data[:2, 0] != 0).all()
+    np.testing.assert_array_equal(host(y), host(expected))
+    assert (host(y)[2:, 0] == 0).all()
+    assert (host(y)[:2, 0] != 0).all()
 
 
 def test_full_lengths_change_nothing():
     layer = nn.GRU(3, 4, bidirectional=True)
     x = np.random.default_rng(0).normal(size=(5, 2, 3)).astype("f4")
-    np.testing.assert_array_equal(layer(x)[0].data, layer(x, lengths=[5, 5])[0].data)
+    np.testing.assert_array_equal(host(layer(x)[0]), host(layer(x, lengths=[5, 5])[0]))
 
 
 @pytest.mark.parametrize(
@@ -180,8 +183,8 @@ def test_a_plain_function_unrolls_both_ways():
             state = 0.9 * state + 0.1 * x[t]
             expected[t] = 2 * state
         y, last = nn.Recurrent(moving_average, reverse)(x, ts.Tensor(start))
-        np.testing.assert_allclose(y.data, expected, rtol=0, atol=1e-15)
-        np.testing.assert_allclose(last.data, state, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(host(y), expected, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(host(last), state, rtol=0, atol=1e-15)
 
 
 def test_a_users_cell_respects_lengths():
@@ -193,10 +196,10 @@ def test_a_users_cell_respects_lengths():
         state = tuple(ts.Tensor(np.ones((2, 3)) * k) for k in (1, 2))
         y, last = unrolled(x, state, lengths=[2, 4])
         alone, last_alone = unrolled(x[:2, 0], tuple(part[0] for part in state))
-        np.testing.assert_allclose(y.data[:2, 0], alone.data, rtol=0, atol=1e-14)
-        assert (y.data[2:, 0] == 0).all()
+        np.testing.assert_allclose(host(y)[:2, 0], host(alone), rtol=0, atol=1e-14)
+        assert (host(y)[2:, 0] == 0).all()
         for part, part_alone in zip(last, last_alone, strict=True):
-            np.testing.assert_allclose(part.data[0], part_alone.data, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(host(part)[0], host(part_alone), rtol=0, atol=1e-14)
     assert [name for name, _ in unrolled.named_parameters()] == ["cell.rate"]
 
 
@@ -204,7 +207,7 @@ def test_a_users_cell_starts_itself():
     x = np.random.default_rng(0).normal(size=(3, 2, 3))
     y, _ = nn.Recurrent(Oscillator())(x)
     zeros = (ts.Tensor(np.zeros((2, 3))), ts.Tensor(np.zeros((2, 3))))
-    np.testing.assert_array_equal(y.data, nn.Recurrent(Oscillator())(x, zeros)[0].data)
+    np.testing.assert_array_equal(host(y), host(nn.Recurrent(Oscillator())(x, zeros)[0]))
     with pytest.raises(ValueError, match=r"give state=, or the cell an initial_state"):
         nn.Recurrent(Oscillator(), reverse=True)(x, lengths=[1, 3])
 
@@ -238,8 +241,8 @@ def test_a_cell_in_two_parts_equals_its_steps():
     for reverse in (False, True):
         y, last = nn.Recurrent(cell, reverse)(x, lengths=[3, 5])
         same, same_last = nn.Recurrent(whole_step, reverse)(x, start, lengths=[3, 5])
-        np.testing.assert_allclose(y.data, same.data, rtol=0, atol=1e-14)
-        np.testing.assert_allclose(last.data, same_last.data, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(host(y), host(same), rtol=0, atol=1e-14)
+        np.testing.assert_allclose(host(last), host(same_last), rtol=0, atol=1e-14)
 
 
 def test_the_first_state_can_come_from_the_cell():
@@ -250,7 +253,7 @@ def test_the_first_state_can_come_from_the_cell():
     x = np.random.default_rng(0).normal(size=(3, 2, 3))
     y, _ = nn.Recurrent(Started())(x)
     state = (ts.Tensor(np.ones((2, 3))), ts.Tensor(np.zeros((2, 3))))
-    np.testing.assert_array_equal(y.data, nn.Recurrent(Oscillator())(x, state)[0].data)
+    np.testing.assert_array_equal(host(y), host(nn.Recurrent(Oscillator())(x, state)[0]))
 
 
 def test_a_gradient_flows_through_time_and_stops_at_detach():
@@ -261,19 +264,19 @@ def test_a_gradient_flows_through_time_and_stops_at_detach():
     _, last = nn.Recurrent(cell)(x, middle.detach())
     last.sum().backward()
     assert h.grad is None
-    truncated = cell.weight_hh.grad.data.copy()
+    truncated = host(cell.weight_hh.grad).copy()
     cell.zero_grad()
     nn.Recurrent(cell)(x, middle.detach())[1].sum().backward()
-    np.testing.assert_array_equal(cell.weight_hh.grad.data, truncated)
+    np.testing.assert_array_equal(host(cell.weight_hh.grad), truncated)
     nn.Recurrent(cell)(x, nn.Recurrent(cell)(x, h)[1])[1].sum().backward()
-    assert (h.grad.data != 0).all()
+    assert (host(h.grad) != 0).all()
 
 
 def test_a_long_sequence_needs_no_deep_stack():
     cell = nn.RNNCell(1, 2)
     y, _ = nn.Recurrent(cell)(np.ones((3000, 1), "f4"))
     y.sum().backward()
-    assert np.isfinite(cell.weight_hh.grad.data).all()
+    assert np.isfinite(host(cell.weight_hh.grad)).all()
 
 
 # -- both directions ---------------------------------------------------------------------------
@@ -288,13 +291,13 @@ def test_the_two_directions_may_differ_in_size_and_kind():
     y, (last, first) = both(x, (None, start), lengths=[3, 5])
     y_ahead, (h, _) = ahead(x, lengths=[3, 5])
     y_back, h_back = back(x, start, lengths=[3, 5])
-    np.testing.assert_array_equal(y.data[..., :4], y_ahead.data)
-    np.testing.assert_array_equal(y.data[..., 4:], y_back.data)
-    np.testing.assert_array_equal(last[0].data, h.data)
-    np.testing.assert_array_equal(first.data, h_back.data)
+    np.testing.assert_array_equal(host(y)[..., :4], host(y_ahead))
+    np.testing.assert_array_equal(host(y)[..., 4:], host(y_back))
+    np.testing.assert_array_equal(host(last[0]), host(h))
+    np.testing.assert_array_equal(host(first), host(h_back))
     # The reverse direction ends at the first step, the forward one at each sequence's last.
-    np.testing.assert_array_equal(first.data, y_back.data[0])
-    np.testing.assert_array_equal(h.data, y_ahead.data[[2, 4], [0, 1]])
+    np.testing.assert_array_equal(host(first), host(y_back)[0])
+    np.testing.assert_array_equal(host(h), host(y_ahead)[[2, 4], [0, 1]])
     assert [name for name, _ in both.named_parameters()] == [
         f"{way}.cell.{name}"
         for way, names in (
@@ -310,9 +313,9 @@ def test_reading_in_reverse_is_reading_the_flipped_sequence():
     x = np.random.default_rng(0).normal(size=(5, 2, 3))
     y, (h, c) = nn.Recurrent(cell, reverse=True)(x)
     flipped, (h_flipped, c_flipped) = nn.Recurrent(cell)(x[::-1])
-    np.testing.assert_allclose(y.data, flipped.data[::-1], rtol=0, atol=1e-14)
-    np.testing.assert_allclose(h.data, h_flipped.data, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(c.data, c_flipped.data, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(y), host(flipped)[::-1], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(h), host(h_flipped), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(c), host(c_flipped), rtol=0, atol=1e-14)
 
 
 def test_what_cannot_be_unrolled_is_told():

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import recurrent_reference as reference
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
-from tinygrad_seq.backend import generator
+from tinygrad_seq.backend import current
 from tinygrad_seq.testing import arrays, gradcheck, gradgradcheck, gradient_property, modules
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 CELLS = {
     "rnn": nn.RNNCell,
@@ -68,15 +71,15 @@ def test_one_mask_for_all_steps_and_another_for_each_sequence(reverse):
     for cell, options in ((show_input, {"input": 0.3}), (show_state, {"state": 0.3})):
         layer = nn.Recurrent(nn.VariationalDropout(cell, **options), reverse)
         y, _ = layer(np.ones((4, 200, 5)), start)
-        mask = y.data[0]
-        np.testing.assert_array_equal(y.data, np.broadcast_to(mask, y.shape))
+        mask = host(y)[0]
+        np.testing.assert_array_equal(host(y), np.broadcast_to(mask, y.shape))
         assert set(np.unique(mask)) == {0.0, 1 / 0.7}
         assert abs((mask == 0).mean() - 0.3) < 0.05
         assert len(np.unique(mask, axis=0)) > 20
         again, _ = layer(np.ones((4, 200, 5)), start)
-        assert (again.data[0] != mask).any()
+        assert (host(again)[0] != mask).any()
         layer.eval()
-        np.testing.assert_array_equal(layer(np.ones((4, 200, 5)), start)[0].data, 1.0)
+        np.testing.assert_array_equal(host(layer(np.ones((4, 200, 5)), start)[0]), 1.0)
 
 
 def test_the_seed_decides():
@@ -85,7 +88,7 @@ def test_the_seed_decides():
     results = []
     for _ in range(2):
         ts.manual_seed(3)
-        results.append(layer(x)[0].data)
+        results.append(host(layer(x)[0]))
     np.testing.assert_array_equal(*results)
 
 
@@ -133,8 +136,8 @@ def test_masks_stand_where_the_equation_says(kind, masked):
     x, state = draw(5, 2, 3), random_state(cell, (2,))
     layer = nn.Recurrent(nn.VariationalDropout(cell, input=0.4, state=0.4))
     ts.manual_seed(11)
-    m_x = (generator().random((2, 3), dtype="f4") >= 0.4) / 0.6
-    m_h = (generator().random((2, 4), dtype="f4") >= 0.4) / 0.6
+    m_x = (host(current().uniform((2, 3))) >= 0.4) / 0.6
+    m_h = (host(current().uniform((2, 4))) >= 0.4) / 0.6
     assert (m_x == 0).any()
     assert (m_h == 0).any()
     ts.manual_seed(11)
@@ -146,9 +149,9 @@ def test_masks_stand_where_the_equation_says(kind, masked):
             x[:, n],
             tuple(part[n] for part in parts_of(state)),
         )
-        np.testing.assert_allclose(y.data[:, n], expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(host(y)[:, n], expected, rtol=0, atol=1e-12)
         for ours, theirs in zip(parts_of(last), expected_last, strict=True):
-            np.testing.assert_allclose(ours.data[n], theirs, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(host(ours)[n], theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -159,9 +162,9 @@ def test_every_cell_masks_what_its_recurrent_weights_see_and_no_more(kind):
     y, last = nn.Recurrent(nn.VariationalDropout(cell, state=1.0))(x, state)
     cell.weight_hh.detach().copy_(np.zeros(cell.weight_hh.shape))
     expected, expected_last = nn.Recurrent(cell)(x, state)
-    np.testing.assert_allclose(y.data, expected.data, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(y), host(expected), rtol=0, atol=1e-14)
     for ours, theirs in zip(parts_of(last), parts_of(expected_last), strict=True):
-        np.testing.assert_allclose(ours.data, theirs.data, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(host(ours), host(theirs), rtol=0, atol=1e-14)
 
 
 def test_masks_of_wrappers_within_each_other_multiply():
@@ -171,12 +174,12 @@ def test_masks_of_wrappers_within_each_other_multiply():
     )
     x, start = np.ones((2, 200, 5)), ts.ones((200, 5), dtype="f8")
     apart = nn.VariationalDropout(nn.VariationalDropout(show_state, input=0.5), state=0.5)
-    assert set(np.unique(nn.Recurrent(apart)(x, start)[0].data)) == {0.0, 2.0}
+    assert set(np.unique(host(nn.Recurrent(apart)(x, start)[0]))) == {0.0, 2.0}
     for cell in (twice, between):
         y, _ = nn.Recurrent(cell)(x, start)
-        assert set(np.unique(y.data)) == {0.0, 4.0}
-        assert abs((y.data[0] == 0).mean() - 0.75) < 0.05
-        np.testing.assert_array_equal(y.data[0], y.data[1])
+        assert set(np.unique(host(y))) == {0.0, 4.0}
+        assert abs((host(y)[0] == 0).mean() - 0.75) < 0.05
+        np.testing.assert_array_equal(host(y)[0], host(y)[1])
 
 
 def test_what_a_gru_remembers_does_not_grow():
@@ -184,7 +187,7 @@ def test_what_a_gru_remembers_does_not_grow():
     nn.init.bias_(cell, 20.0, gate="z")  # keep everything
     layer = nn.Recurrent(nn.VariationalDropout(cell, state=0.5))
     _, last = layer(np.zeros((100, 1, 1)), np.ones((1, 4)))
-    np.testing.assert_allclose(last.data, 1.0, atol=1e-3)
+    np.testing.assert_allclose(host(last), 1.0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -200,11 +203,11 @@ def test_padding_and_holes_have_no_effect_in_training_either(kind, reverse):
         ts.manual_seed(0)
         y, last = layer(padded, mask=mask)
         ((y * y).sum() + sum(part.sum() for part in parts_of(last))).backward()
-        results.append([y.data, padded.grad.data, *(part.data for part in parts_of(last))])
-        assert (y.data[~mask] == 0).all()
-        assert (padded.grad.data[~mask] == 0).all()
-        assert (padded.grad.data[mask] != 0).any()
-        assert all((part.data[2] == 0).all() for part in parts_of(last))  # never read
+        results.append([host(y), host(padded.grad), *(host(part) for part in parts_of(last))])
+        assert (host(y)[~mask] == 0).all()
+        assert (host(padded.grad)[~mask] == 0).all()
+        assert (host(padded.grad)[mask] != 0).any()
+        assert all((host(part)[2] == 0).all() for part in parts_of(last))  # never read
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -217,8 +220,8 @@ def test_in_evaluation_it_is_the_cell_fused_and_all():
     layer.eval()
     y, _ = layer(x)
     assert y.node.edges[0].op.name == "lstm"
-    np.testing.assert_array_equal(y.data, nn.Recurrent(cell)(x)[0].data)
-    np.testing.assert_array_equal(layer.cell(x[0])[0].data, cell(x[0])[0].data)
+    np.testing.assert_array_equal(host(y), host(nn.Recurrent(cell)(x)[0]))
+    np.testing.assert_array_equal(host(layer.cell(x[0])[0]), host(cell(x[0])[0]))
     nothing = nn.Recurrent(nn.VariationalDropout(cell))
     assert nothing(x)[0].node.edges[0].op.name == "lstm"
 
@@ -236,13 +239,13 @@ def test_single_steps_in_training_would_not_share_a_mask():
     xs, step, h = cell.project(x), cell.recurrence(), cell.initial_state((2,))
     for t in range(3):
         y, h = step(xs[t], h)
-        np.testing.assert_allclose(y.data, expected.data[t], rtol=1e-6)
+        np.testing.assert_allclose(host(y), host(expected)[t], rtol=1e-6)
 
 
 def test_everything_dropped_is_zeros():
     layer = nn.Recurrent(nn.VariationalDropout(nn.RNNCell(3, 4, dtype="f8"), 1.0, 1.0))
     y, _ = layer(draw(4, 2, 3))
-    np.testing.assert_array_equal(y.data, np.broadcast_to(y.data[0, 0], y.shape))
+    np.testing.assert_array_equal(host(y), np.broadcast_to(host(y)[0, 0], y.shape))
 
 
 # -- zoneout ------------------------------------------------------------------------------------
@@ -255,12 +258,12 @@ def test_zoneout_keeps_units_at_random_anew_at_every_step():
     layer = nn.Recurrent(nn.Zoneout(count, 0.2))
     start = ts.zeros((100, 50), dtype="f8")
     _, last = layer(np.ones((30, 100, 1)), start)
-    np.testing.assert_allclose(last.data.mean(), 30 * 0.8, rtol=0.01)
-    np.testing.assert_allclose(last.data.var(), 30 * 0.8 * 0.2, rtol=0.1)  # binomial
-    assert last.data.max() <= 30
+    np.testing.assert_allclose(host(last).mean(), 30 * 0.8, rtol=0.01)
+    np.testing.assert_allclose(host(last).var(), 30 * 0.8 * 0.2, rtol=0.1)  # binomial
+    assert host(last).max() <= 30
     layer.eval()
     _, last = layer(np.ones((30, 100, 1)), start)
-    np.testing.assert_allclose(last.data, 30 * 0.8, rtol=1e-12)
+    np.testing.assert_allclose(host(last), 30 * 0.8, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -270,15 +273,15 @@ def test_zoneout_chooses_between_old_and_new(kind):
     zoneout = nn.Zoneout(cell, 0.3)
     y, after = zoneout(x, state)
     _, new = cell(x, state)
-    np.testing.assert_array_equal(y.data, parts_of(after)[0].data)
+    np.testing.assert_array_equal(host(y), host(parts_of(after)[0]))
     for old, fresh, got in zip(parts_of(state), parts_of(new), parts_of(after), strict=True):
-        kept = got.data == old
-        np.testing.assert_array_equal(got.data, np.where(kept, old, fresh.data))
+        kept = host(got) == old
+        np.testing.assert_array_equal(host(got), np.where(kept, old, host(fresh)))
         assert 0.15 < kept.mean() < 0.45
     y, after = zoneout.eval()(x, state)
-    np.testing.assert_array_equal(y.data, parts_of(after)[0].data)
+    np.testing.assert_array_equal(host(y), host(parts_of(after)[0]))
     for old, fresh, got in zip(parts_of(state), parts_of(new), parts_of(after), strict=True):
-        np.testing.assert_allclose(got.data, 0.3 * old + 0.7 * fresh.data, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(host(got), 0.3 * old + 0.7 * host(fresh), rtol=0, atol=1e-14)
 
 
 def test_the_parts_of_a_state_may_have_probabilities_of_their_own():
@@ -286,17 +289,18 @@ def test_the_parts_of_a_state_may_have_probabilities_of_their_own():
     x = np.ones((5, 2, 3), "f4")
     h0, c0 = np.full((2, 4), 0.5, "f4"), np.full((2, 4), -0.5, "f4")
     y, (h, c) = nn.Recurrent(nn.Zoneout(cell, (1.0, 0.0)))(x, (h0, c0))
-    np.testing.assert_array_equal(h.data, h0)
-    np.testing.assert_array_equal(y.data, np.broadcast_to(h0, (5, 2, 4)))
-    assert (c.data != c0).all()
+    np.testing.assert_array_equal(host(h), h0)
+    np.testing.assert_array_equal(host(y), np.broadcast_to(h0, (5, 2, 4)))
+    assert (host(c) != c0).all()
     plain, _ = nn.Recurrent(cell)(x)
     same, _ = nn.Recurrent(nn.Zoneout(cell, 0.0))(x)
-    np.testing.assert_allclose(same.data, plain.data, rtol=1e-6)
+    np.testing.assert_allclose(host(same), host(plain), rtol=1e-6)
 
 
 # -- both ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.host("long; the operations themselves go to second order in tests/backend")
 @pytest.mark.parametrize("kind", CELLS)
 def test_every_gradient_of_both_orders(kind):
     cell = CELLS[kind](2, 3, dtype="f8")
@@ -311,6 +315,7 @@ def test_every_gradient_of_both_orders(kind):
     assert gradgradcheck(run, wrapped, x, start)
 
 
+@pytest.mark.host("long")
 @gradient_property(
     cell=modules(lambda: nn.Zoneout(nn.GRUCell(2, 3, dtype="f8"), 0.2).eval()),
     x=arrays((3, 2)),
@@ -336,8 +341,8 @@ def test_a_users_cell_in_evaluation_against_a_loop(wrap):
         expected.append(2 * new)
         h = keep * h + (1 - keep) * new
     y, last = layer(x)
-    np.testing.assert_allclose(y.data, expected, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(last.data, h, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(y), expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(last), h, rtol=0, atol=1e-14)
     layer.train()(x)[0].sum().backward()
     assert [p.grad is not None for p in layer.parameters()] == [True]
 

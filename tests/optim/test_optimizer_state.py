@@ -6,10 +6,13 @@ import copy
 
 import numpy as np
 import pytest
+from device import host
 from trajectories import CASES, make, parameters, train, values
 
 from tinygrad_seq import optim
 from tinygrad_seq.tensor import Tensor
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
@@ -21,12 +24,12 @@ def test_a_state_that_is_loaded_goes_on_bit_for_bit(name: str, options: dict) ->
     first = make(name, stopped, **options)
     train(first, stopped, range(5))
     state = copy.deepcopy(first.state_dict())
-    resumed = [Tensor(p.data.copy(), requires_grad=True) for p in stopped]
+    resumed = [Tensor(host(p).copy(), requires_grad=True) for p in stopped]
     second = make(name, resumed)
     second.load_state_dict(state)
     train(second, resumed, range(5, 12))
     for p, q in zip(straight, resumed, strict=True):
-        np.testing.assert_array_equal(p.data, q.data)
+        np.testing.assert_array_equal(host(p), host(q))
 
 
 def test_a_state_is_a_copy_both_ways() -> None:

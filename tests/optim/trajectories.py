@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from device import host
 
 from tinygrad_seq import optim
 from tinygrad_seq.tensor import Tensor
@@ -49,7 +50,7 @@ def gradient(p: np.ndarray, step: int) -> np.ndarray:
 def train(optimizer: optim.Optimizer, params: list[Tensor], steps: range) -> None:
     for step in steps:
         for p in params:
-            p.grad = Tensor(gradient(p.data, step))
+            p.grad = Tensor(gradient(host(p), step))
         optimizer.step()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import LAYERS, chain, tagger_loss
@@ -20,6 +21,8 @@ from tinygrad_seq.viz.explorer.bands import bands
 from tinygrad_seq.viz.explorer.data import describe
 from tinygrad_seq.viz.explorer.page import page
 from tinygrad_seq.viz.explorer.rules import rule_of
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def described(loss, **options):
@@ -51,12 +54,12 @@ def test_values_gradients_and_contributions_are_those_of_the_tensors(name):
     assert {leaf["name"] for leaf in leaves} == set(parameters)
     for leaf in leaves:
         wanted = parameters[leaf["name"]]
-        np.testing.assert_array_equal(array(data, leaf["values"][0]), wanted.data)
+        np.testing.assert_array_equal(array(data, leaf["values"][0]), host(wanted))
         gradient = array(data, leaf["gradients"][0])  # a sum of steps, elsewhere one product
-        np.testing.assert_allclose(gradient, wanted.grad.data, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(gradient, host(wanted.grad), rtol=1e-4, atol=1e-7)
         total = sum(array(data, part["array"]) for part in leaf["steps"])
-        np.testing.assert_allclose(total, wanted.grad.data, rtol=1e-4, atol=1e-6)
-        if wanted.grad.data.any():
+        np.testing.assert_allclose(total, host(wanted.grad), rtol=1e-4, atol=1e-6)
+        if host(wanted.grad).any():
             assert sum(part["along"] for part in leaf["steps"]) == pytest.approx(1, abs=1e-4)
     for k, operation in enumerate(data["operations"][:-1]):
         for slot, gradient in enumerate(operation["gradients"]):
@@ -95,7 +98,7 @@ def test_the_part_of_a_step_is_the_gradient_of_a_weight_used_there_alone(steps, 
     run([w * 1.5 if prepared else w for w in own]).backward()
     assert [part["step"] for part in leaf["steps"]] == list(reversed(range(steps)))
     for part in leaf["steps"]:
-        expected = own[part["step"]].grad.data
+        expected = host(own[part["step"]].grad)
         np.testing.assert_allclose(array(data, part["array"]), expected, rtol=1e-10, atol=1e-14)
         assert part["norm"] == pytest.approx(np.linalg.norm(expected))
 
@@ -257,7 +260,7 @@ def test_a_checkpoint_is_one_operation():
         loss = ts.checkpoint(lambda a: ts.tanh(a) * a, x).sum()
     data = described(loss, check=True)
     assert [operation["name"] for operation in data["operations"]] == ["checkpoint", "sum"]
-    expected = np.tanh(x.data) + x.data * (1 - np.tanh(x.data) ** 2)
+    expected = np.tanh(host(x)) + host(x) * (1 - np.tanh(host(x)) ** 2)
     np.testing.assert_allclose(array(data, data["leaves"][0]["gradients"][0]), expected, rtol=1e-6)
     assert data["checks"] == {}  # a checkpoint is not computed again
 

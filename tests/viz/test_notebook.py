@@ -14,6 +14,8 @@ import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.html import colour, statistics
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 shapes = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=40)
 names = st.text(st.characters(exclude_categories=["C"]), max_size=10)  # XML has no control codes
 dtypes = st.sampled_from(["float32", "float64", "float16", "int64", "bool"])

@@ -5,10 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from device import host
 from nets import Tagger
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 pytest.importorskip("matplotlib").use("Agg")
 pyplot = pytest.importorskip("matplotlib.pyplot")
@@ -33,7 +36,7 @@ def test_gradient_flow_draws_each_parameter_at_its_size():
     assert names == [name for name, _ in model.named_parameters()]
     spans, dots = ax.lines[::2], ax.lines[1::2]
     for row, (parameter, span, dot) in enumerate(zip(model.parameters(), spans, dots, strict=True)):
-        gradient = parameter.grad.data.astype(float)
+        gradient = host(parameter.grad).astype(float)
         rms = np.sqrt((gradient**2).mean())
         np.testing.assert_allclose(span.get_xdata(), [rms, np.abs(gradient).max()])
         assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (pytest.approx(rms), row)

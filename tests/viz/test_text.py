@@ -20,6 +20,8 @@ from nets import Tagger, tagger_loss
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
