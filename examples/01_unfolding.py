@@ -80,7 +80,7 @@ def contributions(theta, x) -> tuple[np.ndarray, np.ndarray]:
         h = f(x_t, h, theta | {"U": u})
     ts.sum(h @ theta["V"]).backward()
     shared = ts.autograd.grad(ts.sum(g(x, theta)[-1] @ theta["V"]), theta["U"])[0]
-    return np.stack([u.grad.data for u in copies]), shared.data
+    return np.stack([u.grad.numpy() for u in copies]), shared.numpy()
 
 
 def draw_unfolded(axes, steps: int) -> None:

@@ -70,7 +70,7 @@ class Net(nn.Module):
 
         self.zero_grad()
         value, _ = seq.bptt(self.cell, x, loss, method=method)
-        parts = [p.grad.data for p in self.cell.parameters()]
+        parts = [p.grad.numpy() for p in self.cell.parameters()]
         return value, np.concatenate([part.ravel() for part in parts])
 
 
