@@ -59,7 +59,7 @@ class _Segment:
         self._random = get_rng_state()
         self._start = next(clock)
 
-    def run(self, saved: list[Any]) -> Any:
+    def run(self, saved: Sequence[Any]) -> Any:
         f, args, kwargs = saved
         with enable_grad():
             return f(*args, **kwargs)

@@ -1,5 +1,6 @@
 """The engine: order, accumulation, ownership, freeing, several outputs (design points 1 to 4)."""
 
+import gc
 import sys
 import threading
 import weakref
@@ -418,3 +419,26 @@ def test_a_rule_of_the_wrong_shape_is_named():
     wrong.defvjp(x=lambda g: np.ones(7))
     with pytest.raises(RuntimeError, match=r"rule of wrong gave .*\(7,\).*\(3,\)"):
         wrong(leaf(np.ones(3))).sum().backward()
+
+
+def test_a_second_backward_names_the_newest_operation_that_was_freed():
+    x = leaf([1.0, 2.0])
+    y = (ts.sin(x) * ts.exp(x)).sum()
+    y.backward()
+    for again in (y, ts.tanh(y)):
+        with pytest.raises(RuntimeError, match="the graph behind sum was freed"):
+            again.backward()
+
+
+def test_a_recorded_operation_leaves_two_objects_to_the_collector():
+    """The node and its edges: the collector's visits would else cost more than the recording."""
+    x, ys = leaf([1.0, 2.0]), []
+    for operation in (ts.tanh, lambda y: y * x, lambda y: 1 - y):
+        y = x
+        gc.collect()
+        before = len(gc.get_objects())
+        for _ in range(500):
+            y = operation(y)
+        gc.collect()  # tuples of arrays leave its list here
+        assert len(gc.get_objects()) - before < 2.1 * 500
+        ys.append(y)

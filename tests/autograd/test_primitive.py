@@ -58,6 +58,27 @@ def test_a_primitive_of_any_number_of_arguments():
     assert (a.grad.item(), c.grad.item()) == (5.0, 15.0)
 
 
+def test_a_rule_of_any_number_of_arguments_that_gives_all_at_once():
+    calls = []
+
+    @ts.primitive
+    def weighted(*xs, weight=1.0):
+        return sum(weight**k * x for k, x in enumerate(xs))
+
+    def rule(g, xs_shape, weight):
+        calls.append(len(xs_shape))
+        return tuple(g * weight**k for k in range(len(xs_shape)))
+
+    weighted.defvjp(xs=rule)
+    a, b, c = leaf([1.0, 2.0]), np.ones(2), leaf(3.0)
+    weighted([a, b, c], weight=5.0).sum().backward()
+    assert (a.grad.tolist(), c.grad.item(), calls) == ([1.0, 1.0], 50.0, [3])
+    weighted.defvjp(xs=lambda g: g)  # the same for each
+    a.grad = c.grad = None
+    weighted([a, b, c]).sum().backward()
+    assert (a.grad.tolist(), c.grad.item()) == ([1.0, 1.0], 2.0)
+
+
 def test_the_output_can_be_named_by_a_rule_at_any_order():
     @ts.primitive
     def grow(x, /):

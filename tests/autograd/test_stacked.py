@@ -102,3 +102,20 @@ def test_anomaly_mode_names_the_product(rng):
         y = ts.tensor([[1e200]], dtype="f8") @ u
         with pytest.raises(FloatingPointError, match="matmul"):
             y.backward(ts.tensor([[1e200]], dtype="f8"))
+
+
+def test_only_what_the_rule_takes_alike_is_stacked(rng):
+    """A parameter that differs from call to call keeps their rows apart."""
+
+    @ts.primitive
+    def scaled_product(a, b, /, scale=1.0):
+        return (a @ b) * scale
+
+    scaled_product.defvjp(b=lambda g, a, scale: a.T @ g * scale)
+    scaled_product.stack(b="a")
+    b = leaf(rng, 4, 3)
+    rows = rng.normal(size=(6, 2, 4))
+    loss = sum(scaled_product(a, b, scale=k // 2).sum() for k, a in enumerate(rows))
+    loss.backward()
+    expected = sum((k // 2) * a.T @ np.ones((2, 3)) for k, a in enumerate(rows))
+    np.testing.assert_allclose(b.grad.numpy(), expected, rtol=1e-12)

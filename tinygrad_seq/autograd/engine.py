@@ -17,7 +17,7 @@ from .graph import Node, Source, Variable, source_of
 from .mode import Mode, enable_grad, no_grad, tracing, watching
 from .operands import all_finite, as_operand
 from .stacked import Stacked
-from .sums import Sums, fit, is_fresh
+from .sums import Sums, fit
 from .writes import last_write, written_since
 
 V = TypeVar("V", bound=Variable)
@@ -153,29 +153,30 @@ def _walk(
     retain = create_graph if retain_graph is None else retain_graph
     sums = Sums(outputs[0]._wrap, live=create_graph)
     for output, seed in zip(outputs, _seeds(outputs, gradients), strict=True):
-        sums.add(source_of(output), seed if create_graph else seed._data, fresh=False)
+        sums.add(source_of(output), seed if create_graph else seed._data)
 
     ends = dict.fromkeys(targets or ())
     nodes = reachable(list(sums.values), ends.__contains__ if segment else None)
-    wanted = None
-    passed = set(nodes)  # the others are targets with nothing behind them that is wanted
+    wanted, idle = None, set[Node]()  # idle: targets with nothing behind them that is wanted
     if targets is not None:
         wanted = _leading_to(ends, nodes)
         nodes = [node for node in nodes if wanted(node)]
-        passed = {node for node in nodes if any(map(wanted, node.edges))}
+        idle = {node for node in nodes if not any(map(wanted, node.edges))}
         if demand:
-            _demand(ends, {*sums.values, *(e for node in passed for e in node.edges)})
+            behind = (e for node in nodes if node not in idle for e in node.edges)
+            _demand(ends, {*sums.values, *behind})
+    nodes.reverse()  # newest first
     last = last_write()
-    for node in passed:  # before anything is changed
-        if node.saved is None or node.time < last:
+    for node in nodes:  # before anything is changed
+        if (node.saved is None or node.time < last) and node not in idle:
             _check(node)
 
     watched, here = watching.get(), tracing.get()
     # A warning from inside a rule would not say where: that is what anomaly mode is for.
     with _mode(create_graph), backend_of(outputs[0]._data).quiet():
-        for node in reversed(nodes):
+        for node in nodes:
             g = sums.take(node, keep=node in ends)
-            if g is None or node not in passed:
+            if g is None or node in idle:
                 continue
             if node.slot is not None:
                 sums.add_part(node, g)
@@ -190,9 +191,7 @@ def _walk(
                 value = fit(value, source, node, sums)
                 if watched:
                     _watch(node, value)
-                # Only what a leaf gets is worth the question: it is kept.
-                fresh = type(source) is not Node and is_fresh(value, g, node)
-                sums.add(source, value, fresh)
+                sums.add(source, value, node, g)
             if not retain:
                 node.saved = None
         sums.complete()

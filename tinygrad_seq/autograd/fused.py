@@ -15,6 +15,7 @@ from ..backend import one_backend
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
 from .mode import enable_grad, recording, tracing
+from .scope import told
 
 
 class Fused:
@@ -59,11 +60,8 @@ class Fused:
         edges = [None if a is None or not a._requires_grad else source_of(a) for a in args]
         keep = recording.get() and any(e is not None for e in edges)
         one_backend(self.name, arrays)
-        here = tracing.get()
-        if here is None:
-            results, values = self._forward(*arrays, keep=keep, **params)
-        else:
-            results, values = here.trace.forward(self, self._forward, *arrays, keep=keep, **params)
+        forward = self._forward if tracing.get() is None else told(self, self._forward)
+        results, values = forward(*arrays, keep=keep, **params)
         wrap = next(a for a in args if a is not None)._wrap
         if not keep:
             return tuple(wrap(y) for y in results)

@@ -7,8 +7,9 @@ graph, only what the rules asked for.
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from .mode import tracing
@@ -25,11 +26,25 @@ class Use(NamedTuple):
         rule: Its vector-Jacobian product.
         takes: Which saved values (by number) the rule takes after g.
         rows: Of these, the one whose rows may be stacked over calls; see ``Primitive.stack``.
+        apply: The rule as a function of g and the list of what is saved.
     """
 
     rule: Rule
     takes: tuple[int, ...]
     rows: int | None
+    apply: Callable[[Any, Sequence[Any]], Any]
+
+
+def applied(rule: Rule, takes: tuple[int, ...]) -> Callable[[Any, Sequence[Any]], Any]:
+    """``rule(g, *[saved[k] for k in takes])``, without a loop where few are taken."""
+    match takes:
+        case ():
+            return lambda g, saved: rule(g)
+        case (i,):
+            return lambda g, saved: rule(g, saved[i])
+        case (i, j):
+            return lambda g, saved: rule(g, saved[i], saved[j])
+    return lambda g, saved: rule(g, *[saved[k] for k in takes])
 
 
 class Plan(NamedTuple):
@@ -40,12 +55,14 @@ class Plan(NamedTuple):
         reads: How to read each from (values, params, out).
         uses: Per argument, how its gradient is found; None where it needs none.
         pure: Whether the rules are the library's own, which keep no array that they give.
+        joint: The use of a rule of ``*xs`` that gives the gradients of all at once.
     """
 
     names: tuple[str, ...]
     reads: tuple[Callable[[list[Any], dict[str, Any], Any], Any], ...]
     uses: tuple[Use | None, ...]
     pure: bool
+    joint: Use | None = None
 
 
 class Operation(Protocol):
@@ -58,6 +75,12 @@ class Operation(Protocol):
     ) -> Iterable[tuple[Source, Any]]:
         """Yield (source, gradient) for each wanted source; tensors when ``live``, else arrays."""
         ...
+
+
+@functools.lru_cache(maxsize=1024)
+def one(shape: Any) -> Any:
+    """The same tuple for equal shapes: fewer objects for Python's collector to visit."""
+    return shape
 
 
 class Node:
@@ -98,7 +121,7 @@ class Node:
         self,
         op: Operation,
         edges: Sequence[Source | None],
-        saved: list[Any] | None,
+        saved: Sequence[Any] | None,
         plan: Plan | None,
         shape: Any,
         dtype: Any,
@@ -119,10 +142,10 @@ class Node:
         if self.scope is not None:
             self.scope.trace.recorded(self)
 
-    def outputs(self) -> Iterator[Node]:
+    def outputs(self) -> list[Node]:
         """For an operation with several outputs: a node for each of them."""
-        for slot, (shape, dtype) in enumerate(zip(self.shape, self.dtype, strict=True)):
-            yield Node(self.op, (self,), [], None, shape, dtype, slot)
+        edges, dtypes = (self,), self.dtype
+        return [Node(self.op, edges, (), None, s, dtypes[k], k) for k, s in enumerate(self.shape)]
 
     def __repr__(self) -> str:
         where = "" if self.slot is None else f"[{self.slot}]"

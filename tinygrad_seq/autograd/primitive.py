@@ -9,8 +9,9 @@
 All plumbing is here, once, so that a rule is only mathematics. Array arguments stand before the
 slash, static parameters after it; ``*xs`` takes any number of arrays, given as one list. A rule
 names what it needs: ``g`` the gradient of the output, ``y`` the output, an argument, the shape of
-an argument (``x_shape``), a parameter, and for ``*xs`` the position ``i``. Only what is named is
-kept alive. A forward that returns a tuple has several results; ``g`` and ``y`` are tuples then.
+an argument (``x_shape``), a parameter. Only what is named is kept alive. The rule of ``*xs`` gives
+the gradients of all as a tuple, or names the position ``i`` and gives that of one. A forward that
+returns a tuple has several results; ``g`` and ``y`` are tuples then.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
-from .graph import Node, Plan, Rule, Source, Use, Variable
+from .graph import Node, Plan, Rule, Source, Use, Variable, applied, one
 from .mode import recording, tracing, watching
 from .operands import (
     FLOAT64,
@@ -39,6 +40,7 @@ from .operands import (
     settle,
     together,
 )
+from .scope import told
 from .stacked import Stacked, few_rows
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -148,7 +150,8 @@ class Primitive:
 
         ``matmul.stack(b="a")``: b̄ = Σₜ aₜᵀ ȳₜ over the calls that share b, which is one product of
         the stacked rows, aᵀ ȳ. So a weight that each step of a sequence uses gets the product of
-        the whole sequence instead of many thin ones.
+        the whole sequence instead of many thin ones. Of what else the rule takes, only calls with
+        the same are stacked.
         """
         self.stacks.update(rows)
         self._plans.clear()
@@ -187,11 +190,8 @@ class Primitive:
             values = together(self.name, values, args if variable is not None else ())
         if variable is None:
             return self.forward(*values, **params)
-        here = tracing.get()
-        if here is None:
-            out = self.forward(*values, **params)
-        else:
-            out = here.trace.forward(self, self.forward, *values, **params)
+        forward = self.forward if tracing.get() is None else told(self, self.forward)
+        out = forward(*values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
         if type(out) is not numpy.ndarray:
@@ -203,8 +203,10 @@ class Primitive:
             if out.dtype.kind == "c":
                 raise TypeError(f"{self.name} of a tensor and complex numbers: tensors are real")
             plan = self._plans.get((wanted, len(args))) or self._plan(wanted, len(args))
-            saved = [read(values, params, out) for read in plan.reads]
-            node = Node(self, edges, saved, plan, out.shape, out.dtype)
+            saved = []
+            for read in plan.reads:
+                saved.append(read(values, params, out))
+            node = Node(self, tuple(edges), tuple(saved), plan, one(out.shape), out.dtype)
         if watching.get():
             self._watch(out, values, node)
         return variable._wrap(out, node)
@@ -223,36 +225,38 @@ class Primitive:
         node = None
         if wanted and self.rules and recording.get():
             plan = self._plans.get((wanted, len(values))) or self._plan(wanted, len(values))
-            saved = [read(values, params, out) for read in plan.reads]
-            shape, dtype = tuple([o.shape for o in out]), tuple([o.dtype for o in out])
-            node = Node(self, edges, saved, plan, shape, dtype)
+            saved = tuple([read(values, params, out) for read in plan.reads])
+            shape, dtype = one(tuple([o.shape for o in out])), tuple([o.dtype for o in out])
+            node = Node(self, tuple(edges), saved, plan, shape, dtype)
         if watching.get():
             self._watch(out, values, node)
         if node is None:
             return tuple([variable._wrap(o) for o in out])
-        parts = zip(out, node.outputs(), strict=True)
-        return tuple([variable._wrap(o, n if o.dtype.kind == "f" else None) for o, n in parts])
+        nodes = [n if n.dtype.kind == "f" else None for n in node.outputs()]
+        return tuple(map(variable._wrap, out, nodes))
 
     def _bind(
         self, args: tuple[Any, ...], params: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Split a call into array arguments and a full set of parameters."""
         count = len(self.arguments)
-        if self.variadic and any(isinstance(a, Variable) or is_array(a) for a in args[1:]):
-            raise TypeError(f"{self.name} takes its arrays as one list: {self.name}([a, b, ...])")
-        given = {**dict(zip(self.parameters, args[count:], strict=False)), **params}
-        bound = {**self.parameters, **given}
+        bound = {**self.parameters, **params}
+        if len(args) > count:
+            if self.variadic and any(isinstance(a, Variable) or is_array(a) for a in args[1:]):
+                raise TypeError(f"{self.name} takes its arrays as a list: {self.name}([a, b, ...])")
+            bound.update(zip(self.parameters, args[count:], strict=False))
         form = (len(args), *params)
         if form not in self._forms:
+            by_place = list(self.parameters)[: max(len(args) - count, 0)]
             if (
-                len(args) < count
-                or len(args) - count + len(params) > len(given)
+                not count <= len(args) <= count + len(by_place)
+                or not params.keys().isdisjoint(by_place)
                 or len(bound) > len(self.parameters)
                 or any(v is inspect.Parameter.empty for v in bound.values())
             ):
                 self._refuse(args, params)
             self._forms.add(form)
-        for name, value in given.items():
+        for name, value in bound.items():
             if isinstance(value, (Variable, tuple, list)):
                 bound[name] = as_static(name, value)
         return tuple(args[0]) if self.variadic else args[:count], bound
@@ -276,6 +280,7 @@ class Primitive:
         arguments = self.arguments * count if self.variadic else self.arguments
         needs: dict[str, int] = {}  # the saved names and their numbers
         uses: list[Use | None] = []
+        joint = None
         for i, argument in enumerate(arguments):
             if not wanted >> i & 1:
                 uses.append(None)
@@ -287,10 +292,15 @@ class Primitive:
                     f"detach() it, or give the rule with {self.name}.defvjp({argument}=...)"
                 )
             names = tuple(inspect.signature(rule).parameters)[1:]
-            takes = tuple(needs.setdefault(n, len(needs)) for n in names)
-            uses.append(Use(rule, takes, needs.get(self.stacks.get(argument, ""))))
+            at = names.index("i") if self.variadic and "i" in names else None
+            takes = tuple(needs.setdefault(n, len(needs)) for k, n in enumerate(names) if k != at)
+            apply = applied(rule if at is None else _at(rule, at, i), takes)
+            use = Use(rule, takes, needs.get(self.stacks.get(argument, "")), apply)
+            uses.append(use)
+            joint = use if self.variadic and at is None else None
         pure = all(use is None or use.rule.__module__.startswith(_LIBRARY) for use in uses)
-        plan = Plan(tuple(needs), tuple(self._reader(n) for n in needs), tuple(uses), pure)
+        reads = tuple(self._reader(name) for name in needs)
+        plan = Plan(tuple(needs), reads, tuple(uses), pure, joint)
         self._plans[wanted, count] = plan
         return plan
 
@@ -299,8 +309,6 @@ class Primitive:
             return lambda values, params, out: out
         if name in self.parameters:
             return lambda values, params, out: params[name]
-        if name == "i" and self.variadic:
-            return lambda values, params, out: None  # known in backward
         argument = name.removesuffix("_shape")
         i = self.arguments.index(argument)
         if self.variadic:
@@ -317,27 +325,26 @@ class Primitive:
         self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterator[tuple[Source, Any]]:
         """Apply the rules: yield (source, gradient) for each wanted argument of ``node``."""
-        plan, saved = node.plan, node.saved
+        plan, saved, edges = node.plan, node.saved, node.edges
         assert plan is not None  # only checkpoints have none
         assert saved is not None  # the engine has checked
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
+        # Who looks on (anomaly mode, a trace, a graph of the backward) sees each contribution.
         watched = live or watching.get() or tracing.get() is not None
-        position = plan.names.index("i") if self.variadic and "i" in plan.names else None
-        if position is not None:
-            saved = list(saved)  # i is written into it, and another thread may be here too
+        joint = None
+        if plan.joint is not None:
+            given = plan.joint.apply(g, saved)
+            joint = given if type(given) is tuple else (given,) * len(edges)
         for i, use in enumerate(plan.uses):
-            edge = node.edges[i]
-            if edge is None or use is None or (wanted is not None and not wanted(edge)):
+            edge = edges[i]
+            if use is None or edge is None or (wanted is not None and not wanted(edge)):
                 continue
-            if position is not None:
-                saved[position] = i
-            rule, takes, rows = use
-            # Who looks on (anomaly mode, a trace, a graph of the backward) sees each contribution.
+            rows = use.rows
             if rows is not None and not watched and few_rows(g, saved[rows], edge):
                 yield edge, Stacked(node, use, g)
                 continue
-            gradient = rule(g, *[saved[k] for k in takes])
+            gradient = use.apply(g, saved) if joint is None else joint[i]
             if gradient is not None:
                 yield edge, gradient
 
@@ -423,6 +430,11 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
 def _register(made: Primitive) -> Primitive:
     PRIMITIVES[made.name] = made
     return made
+
+
+def _at(rule: Rule, at: int, i: int) -> Rule:
+    """A rule of one of several arrays, which takes the position ``i``, as that of the i-th."""
+    return lambda g, *taken: rule(g, *taken[:at], i, *taken[at:])
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import xp
+from ..backend import is_array, xp
 from .graph import Node, Source, Use
 
 ENOUGH = 1024  # rows: a longer product is no faster, and they are kept alive until it is formed
@@ -32,9 +32,16 @@ class Stacked:
         self.count = len(self.g[0])
 
     def takes(self, other: Stacked) -> bool:
-        """Take the rows of another gradient of the same argument, unless there are enough."""
+        """Take the rows of another gradient of the same argument, unless there are enough.
+
+        What else the rule takes must be the same: a parameter, a shape, the same array.
+        """
         if self.count >= ENOUGH or other.use.rule is not self.use.rule:
             return False
+        for j, k in zip(self.use.takes, other.use.takes, strict=True):
+            mine, theirs = self.saved[j], other.saved[k]
+            if j != self.use.rows and mine is not theirs and (is_array(mine) or mine != theirs):
+                return False
         self.g += other.g
         self.rows += other.rows
         self.count += other.count

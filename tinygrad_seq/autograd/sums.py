@@ -28,12 +28,13 @@ class Sums:
         self._owned: set[Source] = set()
         self._waiting: dict[Source, Stacked] = {}
 
-    def add(self, source: Source, value: Any, fresh: bool) -> None:
-        """Add a contribution; ``fresh`` when nobody else holds its array."""
+    def add(self, source: Source, value: Any, node: Node | None = None, g: Any = None) -> None:
+        """Add a contribution, which a rule of ``node`` made from ``g``, if not somebody else."""
         total = self.values.get(source)
         if total is None:
             self.values[source] = value
-            if fresh:
+            # Only what a leaf gets is worth the question: it is kept.
+            if node is not None and type(source) is not Node and is_fresh(value, g, node):
                 self._owned.add(source)
         elif source in self._owned and not self.live:
             total += value
@@ -56,7 +57,7 @@ class Sums:
             self._form(*self._waiting.popitem())
 
     def _form(self, source: Source, rows: Stacked) -> None:
-        self.add(source, fit(rows.formed(), source, rows.node, self), fresh=True)
+        self.add(source, fit(rows.formed(), source, rows.node, self), rows.node)
 
     def add_part(self, node: Node, value: Any) -> None:
         """The gradient of one output of several: collect it for the whole operation."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from ..autograd import composite, elementwise, primitive
 from ..backend import Array, backend_named, backend_of, xp
 from .arithmetic import REALS
 from .axes import Axis, many_axes, one_axis
-from .index import getitem, plain
+from .index import plain
 
 
 @primitive
@@ -84,9 +84,8 @@ def concatenate(*xs: Array, axis: int = 0) -> Array:
     return xp(*xs).concatenate(xs, axis=axis)
 
 
-def _concatenate_rule(g: Any, i: int, xs_shape: Any, axis: int) -> Any:
-    start = sum(shape[axis] for shape in xs_shape[:i])
-    return _narrow(g, axis, slice(start, start + xs_shape[i][axis]))
+def _concatenate_rule(g: Any, xs_shape: Any, axis: int) -> Any:
+    return split(g, list(accumulate(shape[axis] for shape in xs_shape))[:-1], axis)
 
 
 concatenate.defvjp(xs=_concatenate_rule)
@@ -99,7 +98,6 @@ def stack(*xs: Array, axis: int = 0) -> Array:
     return xp(*xs).stack(xs, axis=axis)
 
 
-stack.defvjp(xs=lambda g, i, axis: _narrow(g, axis, i))
 stack.domain(xs=REALS)
 
 
@@ -109,6 +107,7 @@ def unstack(x: Array, /, axis: int = 0) -> tuple[Array, ...]:
     return tuple(x if axis == 0 else xp(x).moveaxis(x, axis, 0))
 
 
+stack.defvjp(xs=lambda g, axis: unstack(g, axis=axis))
 unstack.defvjp(x=lambda g, axis: stack(g, axis=axis))
 unstack.domain(x=REALS)
 
@@ -126,17 +125,14 @@ def split(x: Array, /, indices_or_sections: Any, axis: int = 0) -> tuple[Array, 
         if sections < 1 or length % sections:
             raise ValueError(f"axis {axis}, of length {length}, has no {sections} equal sections")
         cuts = [k * (length // sections) for k in range(sections + 1)]
+    if axis == x.ndim - 1:
+        return tuple([x[..., a:b] for a, b in pairwise(cuts)])
     before = (slice(None),) * axis
     return tuple([x[(*before, slice(a, b))] for a, b in pairwise(cuts)])
 
 
 split.defvjp(x=lambda g, axis: concatenate(g, axis=axis))
 split.domain(x=REALS)
-
-
-def _narrow(x: Any, axis: int, part: int | slice) -> Any:
-    """One slice, or a range of slices, along an axis."""
-    return getitem(x, (*[slice(None)] * one_axis(axis, x.ndim), part))
 
 
 @composite
