@@ -234,8 +234,6 @@ def main():
                 here = [n for n in names if n not in absent]
                 if row not in (ROWS[0], ROWS[-1]):
                     here = [n for n in here if n not in SLOW]
-                if kind != "LSTM":  # what is compiled
-                    here = [n for n in here if n != "tinygrad_seq_jit"]
                 times, agree = race(row, kind, threads, here, turns, options.what)
                 wrong = {name: error for name, error in agree.items() if error > 1e-3}
                 if wrong:

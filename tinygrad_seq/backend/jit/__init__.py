@@ -1,8 +1,9 @@
 """The extra ``jit``: compiled kernels in place of the NumPy ones, where numba is installed.
 
-Compiled is what goes step by step in an LSTM without projection, in float32; all else falls
-through to ``recurrence``, which stays the reference. numba is imported at the first such LSTM,
-never before; the machine code is kept on disk, so that it is compiled once for a machine.
+Compiled is what goes step by step in a recurrent layer, in float32; all else (and the LSTM with
+projection) falls through to ``recurrence``, which stays the reference. numba is imported at the
+first such layer, never before, and each kind is compiled at its first use; the machine code is kept
+on disk, so that it is compiled once for a machine.
 
 Switched off by ``use_jit(False)``, or by TINYGRAD_SEQ_JIT=0 in the environment. Where the compiler
 fails, one warning says so, and NumPy computes.
@@ -11,21 +12,28 @@ fails, one warning says so, and NumPy computes.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy
 
-from .. import threads
+from .. import recurrence, threads
 from ..blas import one_thread
-from ..recurrence import lstm as reference
 from ..recurrence.common import Array, Saved, parameters
+from ..recurrence.gru import gru_steps, gru_steps_backward
+from ..recurrence.gru_after import gru_after_steps, gru_after_steps_backward
+from ..recurrence.lstm import lstm_steps, lstm_steps_backward
+from ..recurrence.rnn import relu_steps, relu_steps_backward, tanh_steps, tanh_steps_backward
 
 __all__ = ["KERNELS", "use_jit"]
+
+Kernel: TypeAlias = Callable[..., Any]
 
 ROWS = 8
 """Fewer steps times sequences are left to NumPy: packing the weights would not pay."""
@@ -64,69 +72,55 @@ class use_jit:
 
 
 @functools.cache
-def _compiled() -> Any:
+def _compiled(kind: str) -> Any:
     """The module of compiled steps; None without numba, or where it does not compile."""
     if importlib.util.find_spec("numba") is None:
         return None
-    try:
-        from . import lstm as compiled  # compiles, or takes the machine code from the disk
+    try:  # compiles, or takes the machine code from the disk
+        return importlib.import_module(f".{kind}", __name__)
     except Exception as error:
         warnings.warn(
-            f"the compiled LSTM is not to be had here, NumPy computes it instead: {error} "
+            f"no compiled {kind.upper()} is to be had here, NumPy computes it instead: {error} "
             "(NUMBA_CACHE_DIR says where machine code is kept; TINYGRAD_SEQ_JIT=0 turns this off)",
             RuntimeWarning,
             stacklevel=2,
         )
         return None
-    return compiled
 
 
-def _steps_for(x: Array, *others: Array | None) -> Any:
+def _compiled_for(kind: str, x: Array, *others: Any) -> Any:
     """The module of compiled steps, if it is to compute these: all in float32, and no few rows."""
     if not _on or x.shape[0] * x.shape[1] < ROWS:
         return None
-    if not all(a.dtype == numpy.float32 for a in (x, *others) if a is not None):
+    if not all(a.dtype in (numpy.float32, bool) for a in (x, *others) if hasattr(a, "dtype")):
         return None
-    return _compiled()
+    return _compiled(kind)
 
 
-def _steps(
-    np: Any,
-    x: Array,
-    W: Array,
-    U: Array,
-    bias: Array | None,
-    R: Array | None,
-    mask: Array | None,
-    reverse: bool,
-    hs: Array,
-    cs: Array,
-    v: Array,
-    hidden: Array | None,
-) -> None:
-    """As ``recurrence.lstm.lstm_steps``."""
-    compiled = _steps_for(x, W, U, bias) if R is None else None
+def _steps(kind: str, reference: Kernel, how: Any, np: Any, x: Array, *rest: Any) -> None:
+    """The steps of a forward, with the arguments of the reference; compiled if they may be."""
+    projected = kind == "lstm" and rest[3] is not None
+    compiled = None if projected else _compiled_for(kind, x, *rest)
     if compiled is None:
-        reference.lstm_steps(np, x, W, U, bias, R, mask, reverse, hs, cs, v, hidden)
+        reference(np, x, *rest)
     else:
-        compiled.steps(x, W, U, bias, mask, reverse, hs, cs, v)
+        compiled.steps(x, *rest, **how)
 
 
 def _steps_backward(
-    np: Any,
-    gy: Array | None,
-    saved: Saved,
-    h_: Array,
-    c_: Array,
-    a_: Array,
-    outer: Array | None,
+    kind: str, reference: Kernel, how: Any, np: Any, gy: Array | None, saved: Saved, *rest: Any
 ) -> None:
-    """As ``recurrence.lstm.lstm_steps_backward``."""
-    compiled = _steps_for(saved.x, saved.U, gy) if outer is None else None
+    """The steps of a backward, with the arguments of the reference; compiled if they may be."""
+    compiled = _compiled_after(kind, saved, gy)
     if compiled is None:
-        reference.lstm_steps_backward(np, gy, saved, h_, c_, a_, outer)
+        reference(np, gy, saved, *rest)
     else:
-        compiled.steps_backward(gy, saved, h_, c_, a_)
+        compiled.steps_backward(gy, saved, *rest, **how)
+
+
+def _compiled_after(kind: str, saved: Saved, *others: Any) -> Any:
+    """As :func:`_compiled_for`, of what a forward saved."""
+    return None if saved.R is not None else _compiled_for(kind, saved.x, saved.U, *others)
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -141,17 +135,38 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _parameters(
-    np: Any, wanted: Any, saved: Saved, ax_: Array, ah_: Array, h: Array
+    kind: str, np: Any, wanted: Any, saved: Saved, ax_: Array, ah_: Array, h: Array
 ) -> dict[str, Array]:
     """As ``recurrence.common.parameters``."""
-    compiled = _steps_for(saved.x, saved.U) if saved.R is None else None
-    return parameters(np, wanted, saved, ax_, ah_, h, None if compiled is None else _product)
+    product = None if _compiled_after(kind, saved) is None else _product
+    return parameters(np, wanted, saved, ax_, ah_, h, product)
 
 
-KERNELS: dict[str, Callable[..., Any]] = {
-    "lstm_forward": functools.partial(reference.lstm_forward, steps=_steps),
-    "lstm_backward": functools.partial(
-        reference.lstm_backward, steps=_steps_backward, products=_parameters
+def _both(
+    name: str, kind: str, steps: Kernel, steps_backward: Kernel, **how: Any
+) -> dict[str, Kernel]:
+    """Forward and backward of that name, with compiled steps in place of these."""
+    forward, backward = (recurrence.KERNELS[f"{name}_{way}"] for way in ("forward", "backward"))
+    return {
+        f"{name}_forward": partial(forward, steps=partial(_steps, kind, steps, how)),
+        f"{name}_backward": partial(
+            backward,
+            steps=partial(_steps_backward, kind, steps_backward, how),
+            products=partial(_parameters, kind),
+        ),
+    }
+
+
+KERNELS: dict[str, Kernel] = {
+    **_both("lstm", "lstm", lstm_steps, lstm_steps_backward),
+    **_both("gru", "gru", gru_steps, gru_steps_backward),
+    **_both(
+        "gru_after",
+        "gru_after",
+        gru_after_steps,
+        gru_after_steps_backward,
     ),
+    **_both("rnn_tanh", "rnn", tanh_steps, tanh_steps_backward, relu=False),
+    **_both("rnn_relu", "rnn", relu_steps, relu_steps_backward, relu=True),
 }
 """What takes the place of the NumPy kernels of these names."""

@@ -1,68 +1,27 @@
 """The steps of the LSTM, compiled; equations and notation in ``recurrence/lstm.py``.
 
 One compiled function runs all steps: thin products by :mod:`.thin`, then the gates, each a loop
-over consecutive numbers that the compiler turns into vector instructions (one loop over all gates
-at once it does not). The functions hold no lock while they run: threads share the sequences of a
-batch, and what they compute does not depend on how many there are.
+over consecutive numbers. Threads share the sequences of a batch, and what they compute does not
+depend on how many there are.
 
-numba knows cached machine code by the date of *this* file: touch it after an edit of ``thin.py``.
+numba knows cached machine code by the date of *this* file: touch it, and its like, after an edit of
+``thin.py`` or ``loops.py``.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
-from numba import config, njit
 
 from .. import threads
 from ..recurrence.common import Array, Saved
-from .thin import LANES, TILES, pack, product, tiling
-
-if config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set")
-
-TOGETHER = 2048
-"""The gates take up to so many numbers at a time: they stay in the first cache."""
-
-# tanh x = x P(x²) / Q(x²), fitted on |x| <= 9, past which tanh is ±1 in float32
-F = np.float32
-P0, P1, P2, P3, P4 = map(
-    F, (9.99999979e-01, 1.33810396e-01, 3.49560429e-03, 2.06093324e-05, 1.33549761e-08)
-)
-Q0, Q1, Q2, Q3, Q4 = map(F, (1.0, 4.67143552e-01, 2.58770446e-02, 3.28566057e-04, 7.77669391e-07))
-ONE, HALF, TOP = F(1), F(0.5), F(9)
-
-# of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning
-compiled = functools.partial(
-    njit,
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-    fastmath={"contract", "arcp", "nsz", "reassoc"},
-)
+from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
+from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
+from .thin import pack, product, tiling
 
 
-@compiled(inline="always")
-def _tanh(x: Any) -> Any:
-    """tanh x within 4e-7 of it, relatively; a NaN stays one."""
-    x = TOP if x > TOP else -TOP if x < -TOP else x
-    u = x * x
-    p = P0 + u * (P1 + u * (P2 + u * (P3 + u * P4)))
-    q = Q0 + u * (Q1 + u * (Q2 + u * (Q3 + u * Q4)))
-    y = x * p / q
-    return ONE if y > ONE else -ONE if y < -ONE else y
-
-
-# The types are fixed, so that all is compiled here and now: an array of another kind is refused.
-_A = {n: f"f4[{', '.join([':'] * (n - 1) + ['::1'])}]" for n in (1, 2, 3, 4)}
-
-
-@compiled(
-    f"void(i8, i8, b1, {_A[3]}, {_A[4]}, {_A[4]}, {_A[2]}, i8, i8, b1[:, ::1], b1, "
-    f"{_A[3]}, {_A[2]}, {_A[2]}, {_A[3]})"
-)
+@compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A2}, {A3})")
 def _steps(
     first: int,
     last: int,
@@ -109,10 +68,11 @@ def _steps(
         for n in range(N * H // length):
             low = first * H + n * length
             high = low + length
-            c, c1, h1 = cs[before, low:high], cs[after, low:high], flat_hs[after, low:high]
+            h, h1 = flat_hs[before, low:high], flat_hs[after, low:high]
+            c, c1 = cs[before, low:high], cs[after, low:high]
             if masked and not mask[t, first + n]:
-                h1[:] = flat_hs[before, low:high]
-                c1[:] = c
+                for j in range(length):
+                    h1[j], c1[j] = h[j], c[j]
                 v[at, :, low:high] = 0
                 continue
             o, i, f, g = (
@@ -128,23 +88,20 @@ def _steps(
                 u[e + 3 * gate : e + 3 * gate + length],
             )
             for j in range(length):
-                i[j] = HALF + HALF * _tanh(ui[j] + bi[j])
+                i[j] = HALF + HALF * tanh(ui[j] + bi[j])
             for j in range(length):
-                f[j] = HALF + HALF * _tanh(uf[j] + bf[j])
+                f[j] = HALF + HALF * tanh(uf[j] + bf[j])
             for j in range(length):
-                g[j] = _tanh(ug[j] + bg[j])
+                g[j] = tanh(ug[j] + bg[j])
             for j in range(length):
                 c1[j] = f[j] * c[j] + i[j] * g[j]
             for j in range(length):
-                o[j] = HALF + HALF * _tanh(uo[j] + bo[j])
+                o[j] = HALF + HALF * tanh(uo[j] + bo[j])
             for j in range(length):
-                h1[j] = o[j] * _tanh(c1[j])
+                h1[j] = o[j] * tanh(c1[j])
 
 
-@compiled(
-    f"void(i8, i8, b1, i8, {_A[2]}, b1, {_A[3]}, i8, i8, b1[:, ::1], b1, "
-    f"{_A[3]}, {_A[2]}, {_A[1]}, {_A[1]}, {_A[3]})"
-)
+@compiled(f"void(i8, i8, b1, i8, {A2}, b1, {A3}, i8, i8, {MASK}, {A3}, {A2}, {A1}, {A1}, {A3})")
 def _steps_backward(
     first: int,
     last: int,
@@ -195,7 +152,7 @@ def _steps_backward(
                 for j in range(length):
                     h[j] += y[j]
             for j in range(length):
-                k = _tanh(c1[j])
+                k = tanh(c1[j])
                 ao[j] = h[j] * k * o[j] * (ONE - o[j])
                 d[j] = e[j] + h[j] * o[j] * (ONE - k * k)
             for j in range(length):
@@ -223,74 +180,36 @@ def steps(
     W: Array,
     U: Array,
     bias: Array | None,
+    R: None,
     mask: Array | None,
     reverse: bool,
     hs: Array,
     cs: Array,
     v: Array,
+    hidden: None,
 ) -> None:
     """As ``recurrence.lstm.lstm_steps``, in float32 and without projection."""
     N, H = v.shape[2:]
-    mask, share = _needed(mask), _share(len(x), N, H)
-    length = H
-    # Each gate a product of its own, where that needs no padding: its sums come in one piece.
-    if H % (2 * LANES) == 0 and min(TILES.values()) < share:
-        rows, vectors = tiling(share, H)
-        w, u = (np.stack([pack(block.T, vectors) for block in A]) for A in (W, U))
-        length = _length(N, share, H, mask)
-    else:
-        rows, vectors = tiling(share, 4 * H)
-        w, u = (pack(A.reshape(4 * H, -1).T, vectors)[None] for A in (W, U))
-    b = np.zeros((4, length), F) if bias is None else np.tile(bias, (1, length // H))
+    mask, share = needed(mask), share_of(len(x), N, U.size)
+    form = layout(N, share, 4, H, mask)
+    b = form.tile(*(np.zeros((4, H), v.dtype) if bias is None else bias))
     rest = (
-        reverse, _plain(x), w, u, b, rows, vectors, *_masking(mask), hs, *map(_flat, (hs, cs, v))
+        reverse, plain(x), form.pack(W), form.pack(U), b, form.rows, form.vectors, *masking(mask),
+        hs, *map(flat, (hs, cs, v)),
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)
 
 
-def steps_backward(gy: Array | None, saved: Saved, h_: Array, c_: Array, a_: Array) -> None:
+def steps_backward(
+    gy: Array | None, saved: Saved, h_: Array, c_: Array, a_: Array, outer: None
+) -> None:
     """As ``recurrence.lstm.lstm_steps_backward``, in float32 and without projection."""
-    v, mask = saved.gates, _needed(saved.mask)
+    v, U, mask = saved.gates, saved.U, needed(saved.mask)
     N, H = v.shape[2:]
-    share = _share(len(v), N, H)
+    share = share_of(len(v), N, U.size)
     rows, vectors = tiling(share, H)
-    y = np.empty((1, 1, 1), F) if gy is None else _plain(gy)
     rest = (
-        saved.reverse, _length(N, share, H, mask), _flat(y), gy is not None,
-        pack(saved.U, vectors), rows, vectors, *_masking(mask),
-        *map(_flat, (v, saved.cs, h_, c_)), a_,
+        saved.reverse, together(N, share, H, mask), *upstream(gy), pack(U, vectors), rows, vectors,
+        *masking(mask), *map(flat, (v, saved.cs, h_, c_)), a_,
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps_backward(first, last, *rest), N, share)
-
-
-def _share(T: int, N: int, H: int) -> int:
-    """How many sequences a thread takes: at least as much work as a third of a millisecond."""
-    return threads.share(N, max(4, 3_000_000 // (T * H * H)))
-
-
-def _length(N: int, share: int, H: int, mask: Array | None) -> int:
-    """How many numbers the gates take at a time: rows that divide each share; one if masked."""
-    count = 1
-    while mask is None and N % share == share % (2 * count) == 0 and 2 * count * H <= TOGETHER:
-        count *= 2
-    return count * H
-
-
-def _needed(mask: Array | None) -> Array | None:
-    """The mask, or None if nothing is padding."""
-    return None if mask is None or mask.all() else mask
-
-
-def _masking(mask: Array | None) -> tuple[Array, bool]:
-    """The mask as the compiled functions take it, and whether there is one."""
-    return (np.empty((1, 1), bool), False) if mask is None else (_plain(mask), True)
-
-
-def _plain(a: Array) -> Array:
-    """The array, or a copy in the one form that is compiled for: C order, aligned, writeable."""
-    return np.require(a, requirements=["C", "A", "W"])
-
-
-def _flat(a: Array) -> Array:
-    """States ``(..., N, H)`` as ``(..., N*H)``, a view."""
-    return a.reshape(*a.shape[:-2], -1)

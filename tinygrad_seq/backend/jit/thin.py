@@ -31,6 +31,9 @@ TILES = {2: 8, 4: 6, 8: 3} if LANES == 16 else {1: 8, 2: 6, 4: 3}
 """Registers across a panel: rows of a tile at most. The sums, a row of the panel and a factor stay
 in registers, of which there are 32 with AVX-512 and 16 before."""
 
+LATENCY = 8
+"""Multiply-adds that a processor begins before it has the sum of the first."""
+
 
 @intrinsic
 def _tile(typing: Any, rows: Any, vectors: Any, a: Any, row: Any, b: Any, panel: Any, out: Any,
@@ -76,7 +79,7 @@ def _one_tile(
     out = sums
     """
     register = ir.VectorType(ir.FloatType(), LANES)
-    depth = cgutils.unpack_tuple(builder, a.shape)[1]
+    stride, depth = (cgutils.unpack_tuple(builder, m.shape)[1] for m in (a, b))
     width = cgutils.unpack_tuple(builder, out.shape)[1]
     columns = _number(across * LANES)
     zero, undefined = ir.Constant(register, [0.0] * LANES), ir.Constant(register, ir.Undefined)
@@ -90,7 +93,7 @@ def _one_tile(
         return [builder.gep(start, [_number(j)]) for j in range(across)]
 
     lines = [builder.add(row, _number(r)) for r in range(down)]
-    left = [builder.gep(a.data, [builder.mul(line, depth)]) for line in lines]
+    left = [builder.gep(a.data, [builder.mul(line, stride)]) for line in lines]
     right = builder.gep(b.data, [builder.mul(panel, builder.mul(depth, columns))])
     first = builder.mul(panel, columns)
     places = [
@@ -138,7 +141,7 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
     """out = (out if add else 0) + a b, of arrays in C order.
 
     Args:
-        a: ``(N, K)``.
+        a: ``(N, K)``, or with more columns, which are not read.
         b: ``(panels, K, vectors * LANES)``, from :func:`pack`.
         out: ``(N, panels * vectors * LANES)``; columns past those of b get zeros.
         rows, vectors: From :func:`tiling`; the N rows are cut evenly into tiles of at most so many.
@@ -154,11 +157,17 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
 
 
 def tiling(count: int, columns: int) -> tuple[int, int]:
-    """Rows and registers of a tile, for products of ``count`` rows and so many columns."""
-    registers = -(-columns // LANES)
-    narrow, middle, wide = sorted(TILES)
-    # the wide ones for few rows, which have sums to spare; else those that need the least padding
-    vectors = wide if count <= TILES[wide] else middle if registers % middle == 0 else narrow
+    """Rows and registers of a tile, for products of ``count`` rows and so many columns.
+
+    The one of the least work: for each k a tile takes as many multiply-adds as it has sums, but no
+    less than LATENCY, as each waits for the one before of its sum.
+    """
+
+    def work(vectors: int) -> int:
+        tiles = -(-count // TILES[vectors])
+        return -(-columns // (vectors * LANES)) * tiles * max(LATENCY, -(-count // tiles) * vectors)
+
+    vectors = min(sorted(TILES), key=work)
     return TILES[vectors], vectors
 
 

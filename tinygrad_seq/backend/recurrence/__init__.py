@@ -11,19 +11,19 @@ from .gru import gru_backward, gru_forward
 from .gru_after import gru_after_backward, gru_after_forward
 from .lstm import lstm_backward, lstm_forward
 from .rnn import (
-    relu_gates,
-    relu_gates_backward,
+    relu_steps,
+    relu_steps_backward,
     rnn_backward,
     rnn_forward,
-    tanh_gates,
-    tanh_gates_backward,
+    tanh_steps,
+    tanh_steps_backward,
 )
 
 KERNELS: dict[str, Callable[..., Any]] = {
-    "rnn_tanh_forward": partial(rnn_forward, gates=tanh_gates),
-    "rnn_tanh_backward": partial(rnn_backward, gates=tanh_gates_backward),
-    "rnn_relu_forward": partial(rnn_forward, gates=relu_gates),
-    "rnn_relu_backward": partial(rnn_backward, gates=relu_gates_backward),
+    "rnn_tanh_forward": partial(rnn_forward, steps=tanh_steps),
+    "rnn_tanh_backward": partial(rnn_backward, steps=tanh_steps_backward),
+    "rnn_relu_forward": partial(rnn_forward, steps=relu_steps),
+    "rnn_relu_backward": partial(rnn_backward, steps=relu_steps_backward),
     "gru_forward": gru_forward,
     "gru_backward": gru_backward,
     "gru_after_forward": gru_after_forward,

@@ -95,26 +95,26 @@ def gru_reset_backward(
     np.multiply(room, q_, ar)
 
 
-def gru_forward(
+def gru_steps(
     np: Any,
     x: Array,
-    h0: Array | None,
     W: Array,
     U: Array,
-    b: Array | None,
+    bias: Array | None,
     mask: Array | None,
     reverse: bool,
-    keep: bool,
-) -> tuple[tuple[Array, Array], Saved | None]:
-    """The GRU as published: (y, h_n), saved."""
-    T, N, _ = x.shape
-    H = U.shape[1]
-    W3, bias = blocks_of(np, W, 2, 3), None if b is None else blocks_of(np, b, 2, 3)
-    columns = as_columns(np, blocks_of(np, U, 2, 3))
-    hs = room_for(np, x, h0, H, reverse)
-    v = np.empty((T if keep else 1, 3, N, H), x.dtype)
-    uh, q = np.empty((3, N, H), x.dtype), np.empty((N, H), x.dtype)
-    for order, block in projected(np, x, W3, bias, reverse):
+    hs: Array,
+    v: Array,
+) -> None:
+    """All steps of a forward.
+
+    Args:
+        W, U, bias: Blocks for r, z, n, halved for σ: ``(3, H, D)``, ``(3, H, H)``, ``(3, H)``.
+        hs, v: Written, see :class:`Saved`; v may have room for one step.
+    """
+    columns, keep = as_columns(np, U), len(v) > 1
+    uh, q = np.empty_like(v[0]), np.empty_like(hs[0])
+    for order, block in projected(np, x, W, bias, reverse):
         low = min(order)[0]
         for t, before, after in order:
             vt, wx, h = v[t if keep else 0], block[:, t - low], hs[before]
@@ -125,41 +125,77 @@ def gru_forward(
             hold = hold_at(np, mask, t)
             if hold is not None:
                 np.copyto(hs[after], h, where=hold)
+
+
+def gru_steps_backward(np: Any, gy: Array | None, saved: Saved, h_: Array, a_: Array) -> None:
+    """All steps of a backward.  q̄ = ā_n U_n,    h̄ = h̄' ⊙ z + q̄ ⊙ r + ā_r U_r + ā_z U_z
+
+    Args:
+        h_: Gradient of the last state; overwritten by that of the first.
+        a_: Written: ā ``(T, N, 3H)``.
+    """
+    hs, v, mask = saved.hs, saved.gates, saved.mask
+    T, _, N, H = v.shape
+    U = saved.U.reshape(3, H, H)
+    rows = a_.reshape(T, N, 3, H).swapaxes(1, 2)
+    a, back, room, more = (np.empty((*s, N, H), v.dtype) for s in ((3,), (2,), (), ()))
+    for t, before, _ in reversed(reading_order(T, saved.reverse)):
+        hold = hold_at(np, mask, t)
+        receive(np, h_, gy, t, hold)
+        held = None if hold is None else h_.copy()
+        gru_output_backward(np, v[t], hs[before], h_, a, room)
+        np.matmul(a[2], U[2], more)
+        gru_reset_backward(np, v[t, 0], hs[before], more, h_, a[0], room)
+        pull_back(np, a[:2], U[:2], back, more)
+        h_ += more
+        if held is not None:
+            np.copyto(a, 0, where=hold)
+            np.copyto(h_, held, where=hold)
+        rows[t] = a
+
+
+def gru_forward(
+    np: Any,
+    x: Array,
+    h0: Array | None,
+    W: Array,
+    U: Array,
+    b: Array | None,
+    mask: Array | None,
+    reverse: bool,
+    keep: bool,
+    steps: Any = gru_steps,
+) -> tuple[tuple[Array, Array], Saved | None]:
+    """The GRU as published: (y, h_n), saved."""
+    T, N, _ = x.shape
+    H = U.shape[1]
+    W3, U3 = blocks_of(np, W, 2, 3), blocks_of(np, U, 2, 3)
+    bias = None if b is None else blocks_of(np, b, 2, 3)
+    hs = room_for(np, x, h0, H, reverse)
+    v = np.empty((T if keep else 1, 3, N, H), x.dtype)
+    steps(np, x, W3, U3, bias, mask, reverse, hs, v)
     saved = Saved(x, W, U, mask, reverse, hs, v) if keep else None
     return outputs(np, hs, mask, reverse), saved
 
 
 def gru_backward(
-    np: Any, gy: Array | None, gh_n: Array | None, saved: Saved, wanted: Any
+    np: Any,
+    gy: Array | None,
+    gh_n: Array | None,
+    saved: Saved,
+    wanted: Any,
+    steps: Any = gru_steps_backward,
+    products: Any = parameters,
 ) -> dict[str, Array]:
-    """Gradients of the published GRU among x, h0, W, U, b.
-
-    q̄ = ā_n U_n,    h̄ = h̄' ⊙ z + q̄ ⊙ r + ā_r U_r + ā_z U_z,    Ū_n = Σ ā_nᵀ q
-    """
-    hs, v, mask = saved.hs, saved.gates, saved.mask
+    """Gradients of the published GRU among x, h0, W, U, b.  Ū_n = Σ ā_nᵀ q, where q = r ⊙ h"""
+    hs, v = saved.hs, saved.gates
     T, _, N, H = v.shape
-    a_ = np.empty((T, N, 3 * H), v.dtype)
-    rows = a_.reshape(T, N, 3, H).swapaxes(1, 2)
-    a, back, room, more = (np.empty((n, N, H), v.dtype) for n in (3, 2, 1, 1))
-    h_, U = start(np, gh_n, hs[0]), saved.U.reshape(3, H, H)
-    for t, before, _ in reversed(reading_order(T, saved.reverse)):
-        hold = hold_at(np, mask, t)
-        receive(np, h_, gy, t, hold)
-        held = None if hold is None else h_.copy()
-        gru_output_backward(np, v[t], hs[before], h_, a, room[0])
-        np.matmul(a[2], U[2], more[0])
-        gru_reset_backward(np, v[t, 0], hs[before], more[0], h_, a[0], room[0])
-        pull_back(np, a[:2], U[:2], back, more[0])
-        h_ += more[0]
-        if held is not None:
-            np.copyto(a, 0, where=hold)
-            np.copyto(h_, held, where=hold)
-        rows[t] = a
+    a_, h_ = np.empty((T, N, 3 * H), hs.dtype), start(np, gh_n, hs[0])
+    steps(np, gy, saved, h_, a_)
     flat, prior = a_.reshape(T * N, 3 * H), before_each(hs, saved.reverse)
-    gradients = parameters(np, {*wanted} - {"U"}, saved, flat, flat, prior)
+    gradients: dict[str, Array] = products(np, {*wanted} - {"U"}, saved, flat, flat, prior)
     if "U" in wanted:
-        q = v[:, 0] * prior
-        gradients["U"] = np.empty_like(saved.U)
-        np.matmul(flat[:, : 2 * H].T, prior.reshape(T * N, H), gradients["U"][: 2 * H])
-        np.matmul(flat[:, 2 * H :].T, q.reshape(T * N, H), gradients["U"][2 * H :])
+        parts = (flat[:, : 2 * H], prior), (flat[:, 2 * H :], v[:, 0] * prior)
+        made = [products(np, {"U"}, saved, a, a, h.reshape(T * N, H)) for a, h in parts]
+        gradients["U"] = np.concatenate([part["U"] for part in made])
     return gradients | {"h0": h_}

@@ -80,59 +80,54 @@ def gru_after_gates_backward(
     h_ *= z
 
 
-def gru_after_forward(
+def gru_after_steps(
     np: Any,
     x: Array,
-    h0: Array | None,
     W: Array,
     U: Array,
-    b: Array | None,
-    c: Array | None,
+    bias: Array | None,
+    late: Array | None,
     mask: Array | None,
     reverse: bool,
-    keep: bool,
-) -> tuple[tuple[Array, Array], Saved | None]:
-    """The GRU of PyTorch and cuDNN: (y, h_n), saved."""
-    T, N, _ = x.shape
-    H = U.shape[1]
-    W3, bias = blocks_of(np, W, 2, 3), None if b is None else blocks_of(np, b, 2, 3)
-    columns = as_columns(np, blocks_of(np, U, 2, 3))
-    late = None if c is None else blocks_of(np, c, 2, 3)[:, None]
-    hs = room_for(np, x, h0, H, reverse)
-    v, m = (np.empty((T if keep else 1, *s, N, H), x.dtype) for s in ((3,), ()))
-    uh = np.empty((3, N, H), x.dtype)
-    for order, block in projected(np, x, W3, bias, reverse):
+    hs: Array,
+    v: Array,
+    m: Array,
+) -> None:
+    """All steps of a forward.
+
+    Args:
+        W, U, bias, late: Blocks for r, z, n, halved for σ: ``(3, H, D)``, ``(3, H, H)``, b and c
+            ``(3, H)``.
+        hs, v, m: Written, see :class:`Saved`; v and m may have room for one step.
+    """
+    columns, keep = as_columns(np, U), len(v) > 1
+    uh = np.empty_like(v[0])
+    for order, block in projected(np, x, W, bias, reverse):
         low = min(order)[0]
         for t, before, after in order:
             at = t if keep else 0
             np.matmul(hs[before], columns, uh)
             if late is not None:
-                uh += late
+                uh += late[:, None]
             gru_after_gates(np, block[:, t - low], uh, hs[before], v[at], m[at], hs[after])
             hold = hold_at(np, mask, t)
             if hold is not None:
                 np.copyto(hs[after], hs[before], where=hold)
-    saved = Saved(x, W, U, mask, reverse, hs, v, hidden=m) if keep else None
-    return outputs(np, hs, mask, reverse), saved
 
 
-def gru_after_backward(
-    np: Any, gy: Array | None, gh_n: Array | None, saved: Saved, wanted: Any
-) -> dict[str, Array]:
-    """Gradients of the reset-after GRU among x, h0, W, U, b, c.
+def gru_after_steps_backward(np: Any, gy: Array | None, saved: Saved, h_: Array, a_: Array) -> None:
+    """All steps of a backward.  h̄ = h̄' ⊙ z + ā_r U_r + ā_z U_z + m̄ U_n
 
-        h̄ = h̄' ⊙ z + ā_r U_r + ā_z U_z + m̄ U_n
-        W̄ = Σ [ā_r, ā_z, ā_n]ᵀ x,    Ū = Σ [ā_r, ā_z, m̄]ᵀ h
-
-    Kept as m̄, ā_r, ā_z, ā_n, the last three lie together, and the first three: each of the two
-    is one product. For the first three U turns to n, r, z, and Ū back.
+    Args:
+        h_: Gradient of the last state; overwritten by that of the first.
+        a_: Written: m̄, ā_r, ā_z, ā_n ``(T, N, 4H)``.
     """
     hs, v, m, mask = saved.hs, saved.gates, saved.hidden, saved.mask
     T, _, N, H = v.shape
-    a_ = np.empty((T, N, 4 * H), v.dtype)
+    U = blocks_of(np, saved.U, 0, 3, turn=1)  # for n, r, z
     rows = a_.reshape(T, N, 4, H).swapaxes(1, 2)
     a, back, room = (np.empty((*s, N, H), v.dtype) for s in ((4,), (3,), ()))
-    h_, more, U = start(np, gh_n, hs[0]), np.empty_like(hs[0]), blocks_of(np, saved.U, 0, 3, turn=1)
+    more = np.empty_like(h_)
     for t, before, _ in reversed(reading_order(T, saved.reverse)):
         hold = hold_at(np, mask, t)
         receive(np, h_, gy, t, hold)
@@ -144,8 +139,55 @@ def gru_after_backward(
             np.copyto(a, 0, where=hold)
             np.copyto(h_, held, where=hold)
         rows[t] = a
+
+
+def gru_after_forward(
+    np: Any,
+    x: Array,
+    h0: Array | None,
+    W: Array,
+    U: Array,
+    b: Array | None,
+    c: Array | None,
+    mask: Array | None,
+    reverse: bool,
+    keep: bool,
+    steps: Any = gru_after_steps,
+) -> tuple[tuple[Array, Array], Saved | None]:
+    """The GRU of PyTorch and cuDNN: (y, h_n), saved."""
+    T, N, _ = x.shape
+    H = U.shape[1]
+    W3, U3 = blocks_of(np, W, 2, 3), blocks_of(np, U, 2, 3)
+    bias, late = (None if one is None else blocks_of(np, one, 2, 3) for one in (b, c))
+    hs = room_for(np, x, h0, H, reverse)
+    v, m = (np.empty((T if keep else 1, *s, N, H), x.dtype) for s in ((3,), ()))
+    steps(np, x, W3, U3, bias, late, mask, reverse, hs, v, m)
+    saved = Saved(x, W, U, mask, reverse, hs, v, hidden=m) if keep else None
+    return outputs(np, hs, mask, reverse), saved
+
+
+def gru_after_backward(
+    np: Any,
+    gy: Array | None,
+    gh_n: Array | None,
+    saved: Saved,
+    wanted: Any,
+    steps: Any = gru_after_steps_backward,
+    products: Any = parameters,
+) -> dict[str, Array]:
+    """Gradients of the reset-after GRU among x, h0, W, U, b, c.
+
+        W̄ = Σ [ā_r, ā_z, ā_n]ᵀ x,    Ū = Σ [ā_r, ā_z, m̄]ᵀ h
+
+    Kept as m̄, ā_r, ā_z, ā_n, the last three lie together, and the first three: each of the two
+    is one product. For the first three Ū is of n, r, z, and turned back.
+    """
+    hs = saved.hs
+    T, _, N, H = saved.gates.shape
+    a_, h_ = np.empty((T, N, 4 * H), hs.dtype), start(np, gh_n, hs[0])
+    steps(np, gy, saved, h_, a_)
     flat, prior = a_.reshape(T * N, 4 * H), before_each(hs, saved.reverse).reshape(T * N, H)
-    gradients = parameters(np, wanted, saved, flat[:, H:], flat[:, : 3 * H], prior)
+    gradients: dict[str, Array] = products(np, wanted, saved, flat[:, H:], flat[:, : 3 * H], prior)
     for name in {"U", "c"} & gradients.keys():
         gradients[name] = np.roll(gradients[name], -H, axis=0)
     return gradients | {"h0": h_}
