@@ -51,7 +51,8 @@ def forward_in_time(
     update: Callable[[], object],
 ) -> tuple[float, Any]:
     """The sum of the losses and the last state; gradients are added to ``.grad``."""
-    total, influence, learns = 0.0, None, False
+    total: Any = 0.0
+    influence, learns = None, False
     for t, x in enumerate(steps):
         if influence is None:
             state, influence = _start(unrollable("bptt", cell), x, state)
@@ -62,13 +63,19 @@ def forward_in_time(
             if not (learns or influence or _leaves([l_t], _parts(state))):
                 raise nothing_to_learn(t)
             learns = True
-            total += float(l_t.item())
+            total = total + value_of(l_t)
             _deposit(l_t, _parts(state), influence)
         influence = _advance(_parts(after), _parts(state), influence)
         state = each(_cut, after)
         if l_t is not None:
             update()
-    return total, each(Tensor.detach, state)
+    return float(total), each(Tensor.detach, state)
+
+
+def value_of(loss: Tensor) -> Tensor:
+    """A loss off the graph, to be summed in float64 and read at the end, for reading may wait."""
+    value: Tensor = Tensor.astype(loss.detach(), "f8")
+    return value
 
 
 def check_part(part: Any) -> None:
