@@ -76,8 +76,8 @@ class Recurrent(Module):
         """Read a sequence.
 
         Args:
-            x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence. NumPy's integers are taken as ids,
-                and stay on the host.
+            x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence. NumPy's integers are taken as
+                ids, and stay on the host.
             state: The state before the first step; the cell's own if None.
             lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Past its
                 length a sequence keeps its state and gives zeros; in reverse it starts at its

@@ -119,7 +119,7 @@ def _deposit(loss: Tensor, parts: Sequence[Tensor], influence: Influence) -> Non
         g = np.concatenate(
             [(np.zeros_like(s.data) if s.grad is None else s.grad.data).reshape(-1) for s in parts]
         )
-        owed = [Tensor((g @ j).reshape(leaf.shape)) for leaf, j in influence.items()]
+        owed = [Tensor._wrap((g @ j).reshape(leaf.shape)) for leaf, j in influence.items()]
         backward(list(influence), owed, retain_graph=True)
 
 
@@ -135,7 +135,7 @@ def _advance(after: Sequence[Tensor], before: Sequence[Tensor], influence: Influ
     for part in after:
         units = np.eye(part.size, dtype=part.dtype).reshape(part.size, *part.shape)
         for k, unit in enumerate(units if inputs and part.requires_grad else ()):
-            found = grad(part, inputs, Tensor(unit), retain_graph=True, allow_unused=True)
+            found = grad(part, inputs, Tensor._wrap(unit), retain_graph=True, allow_unused=True)
             for block, g in zip(blocks, found, strict=True):
                 if g is not None:
                     block[row + k] = g.data.reshape(-1)
