@@ -17,7 +17,8 @@ from .autograd import Node, enable_grad, is_grad_enabled
 from .autograd import grad as _pull_back
 from .autograd.engine import reachable
 from .autograd.graph import source_of
-from .creation import eye, zeros_like
+from .backend import xp
+from .creation import zeros_like
 from .tensor import Tensor
 
 Function = Callable[..., Any]
@@ -125,12 +126,13 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
         with enable_grad():
             y = _one_tensor(f(*args, **kwargs), f)
         live = _is_live([y], chosen)
-        units = ops.reshape(eye(y.size, dtype=y.dtype), (y.size, *y.shape))
+        eye = Tensor._wrap(xp(y.data).eye(y.size, dtype=y.dtype))
+        units = ops.reshape(eye, (y.size, *y.shape))
         rows = [_gradients([y], chosen, [unit], live, retain=True) for unit in units]
         blocks = [
             ops.reshape(ops.stack([row[k] for row in rows]), y.shape + x.shape)
             if rows
-            else Tensor(x.data[:0].reshape(y.shape + x.shape))
+            else zeros_like(x)[:0].reshape(y.shape + x.shape)
             for k, x in enumerate(chosen)
         ]
         return _as_asked(tuple(blocks), argnums)
@@ -228,7 +230,7 @@ def _gradients(
 
 def _direction(v: Any, x: Tensor) -> Tensor:
     """A direction as a tensor in the dtype of its argument, checked for shape."""
-    made = v if isinstance(v, Tensor) else Tensor(v)
+    made = v if isinstance(v, Tensor) else Tensor(v).to(x.backend)
     if made.shape != x.shape:
         raise ValueError(f"a direction has the shape of its argument, {x.shape}; got {made.shape}")
     return made if made.dtype == x.dtype else made.astype(x.dtype)

@@ -7,7 +7,7 @@ import pytest
 from device import counts, fake
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn, optim
+from tinygrad_seq import nn, optim, seq
 from tinygrad_seq.backend import use_backend
 
 
@@ -89,6 +89,62 @@ def test_a_training_step_neither_waits_nor_copies(make):
         assert (cost["uploads"], cost["downloads"], cost["waits"]) == (2, 0, 0)
     (_, cost) = counted(lambda: (loss.item(), float(norm)))
     assert cost["waits"] == cost["downloads"] == 2
+
+
+@pytest.mark.parametrize("method", [seq.Full(), seq.Truncated(4), seq.Randomised(0.7)], ids=repr)
+def test_a_sequence_read_in_windows_waits_once_at_its_end(method):
+    """However many windows it has: its loss is read when all of it has been gone through."""
+    model = Model()
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    inputs, targets = np.random.default_rng(0).integers(0, 11, (2, 12, 3))
+
+    def cell(ids, state):
+        h, state = model.recur(model.embed(ids)[None], state)
+        return model.read(h[0]), state
+
+    def update():
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def loss(t, scores):
+        return nn.cross_entropy(scores, targets[t])
+
+    for _ in range(2):
+        (total, _), cost = counted(
+            lambda: seq.bptt(cell, inputs, loss, method=method, update=update)
+        )
+        assert cost["waits"] == cost["downloads"] == 1
+        assert 0 < total < 12 * np.log(20)
+
+
+@pytest.mark.parametrize("attention", [nn.DotAttention(), nn.AdditiveAttention(8, 8, 5)])
+def test_a_training_step_with_attention_does_not_wait(attention):
+    """Lengths, ids and masks are host data; scores, weights and the loss stay on the device."""
+    model = seq.EncoderDecoder(7, 11, 6, 8, attention.to("cupy"))
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    rng = np.random.default_rng(0)
+    source, target, lengths = rng.integers(0, 7, (5, 3)), rng.integers(0, 11, (6, 3)), [5, 2, 4]
+
+    def step():
+        loss = nn.cross_entropy(model(source, target[:-1], lengths), target[1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    for _ in range(2):
+        _, cost = counted(step)
+        assert cost["waits"] == cost["downloads"] == 0
+
+
+def test_a_hidden_chain_is_read_only_to_check_its_tables():
+    """Three tables, whether they hold NaN; however long the sequence, and back."""
+    model = seq.hmm.HMM(3, 5)
+    for steps in (2, 20):
+        x = np.random.default_rng(0).integers(0, 5, (steps, 4))
+        _, cost = counted(lambda x=x: (-model(x).mean()).backward())
+        assert cost["waits"] == cost["downloads"] == 3
 
 
 def test_padding_is_one_copy_of_the_mask_for_each_use():

@@ -30,6 +30,18 @@ REFUSED = {
         lambda cp, x: x.__setitem__(cp.asarray([0, 0]), 1.0),
         AssertionError,
     ),
+    "a write where other threads read": (
+        lambda cp, x: cp.divide(x, x[-1:], out=x),
+        AssertionError,
+    ),
+    "a product written into its argument": (
+        lambda cp, x: cp.matmul(x, cp.eye(3), out=x),
+        AssertionError,
+    ),
+    "a kernel that reads what it writes": (
+        lambda cp, x: cp.ElementwiseKernel("T x", "T y", "y = x;")(x[1:], x[:-1]),
+        AssertionError,
+    ),
     "a name that CuPy lacks": (
         lambda cp, x: cp.errstate(all="ignore"),
         (AttributeError, TypeError),

@@ -3,8 +3,9 @@
 Its arrays are no ndarrays. They speak the part of CuPy's API that CuPy has (``cupy_names.json``,
 made by ``list_cupy.py`` from the wheel): other names and keywords fail. It refuses host arrays and
 lists mixed in, ``np.asarray`` and NumPy's functions on its arrays, host arrays as indices, 0-d
-arrays as Python ints, and writes in which a position is repeated (on a GPU any of them may win). An
-index out of range wraps silently, as it does there. What was never written is NaN. Kernels are
+arrays as Python ints, writes in which a position is repeated (on a GPU any of them may win), and
+kernels that read, shifted, the memory they write. An index out of range wraps silently, as it does
+there. What was never written is NaN. Kernels are
 compiled as C and run element by element.
 
 ``counts`` has the launches, copies to and from the device, and the times that the host had to wait.
@@ -207,6 +208,16 @@ def _wrap(value: Any, sources: tuple[Any, ...]) -> Any:
     return made
 
 
+def refuse_race(out: ndarray, ins: Any, elementwise: bool = True) -> None:
+    """Refuse to write where another thread may still read: elsewhere in the same memory."""
+    for value in ins:
+        if not isinstance(value, ndarray) or not np.may_share_memory(out._host, value._host):
+            continue
+        seen = [(a.ctypes.data, a.shape, a.strides) for a in (out._host, value._host)]
+        if (seen[0] != seen[1] or not elementwise) and np.shares_memory(out._host, value._host):
+            raise AssertionError("a kernel reads what its other threads write")
+
+
 def _scalar_or_array(value: Any) -> Any:
     if isinstance(value, ndarray):
         return value._host
@@ -295,6 +306,7 @@ def ufunc(name: str) -> Any:
             result = getattr(np, name)(*given, dtype=dtype, casting=casting)
         if out is None:
             return _wrap(result, ())
+        refuse_race(out, args)
         if not np.can_cast(result.dtype, out.dtype, casting):
             raise TypeError(f"output (typecode {out.dtype}) cannot hold {result.dtype}")
         out._host[...] = result
@@ -316,6 +328,7 @@ def _call(what: str, function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     with np.errstate(all="ignore"):
         result = function(*args, **kwargs)
     if outs is not None:
+        refuse_race(outs, sources[:-1], elementwise=what not in ("matmul", "dot"))
         counts.launches += 1
         return outs
     return _wrap(result, sources)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .fake_cupy import FLOATS, NAMES, _from_host, counts, ndarray
+from .fake_cupy import FLOATS, NAMES, _from_host, counts, ndarray, refuse_race
 
 C_TYPES = {"float32": "float", "float64": "double", "int64": "long long", "bool": "_Bool"}
 COMPILER = shutil.which("gcc") or shutil.which("cc")
@@ -125,6 +125,7 @@ class ElementwiseKernel(_Kernel):
             outs = [_from_host(np.empty(shape, self._dtype(p, dtypes))) for p in self.outs]
         n = int(np.prod(shape))
         for parameter, value in zip(self.outs, outs, strict=True):
+            refuse_race(value, ins)
             if not parameter.raw and value.shape != shape:
                 raise ValueError(f"Out shape is mismatched: {value.shape}, {shape}")
         if n:

@@ -7,6 +7,8 @@ import pytest
 
 import tinygrad_seq as ts
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 

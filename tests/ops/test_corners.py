@@ -11,6 +11,8 @@ from tinygrad_seq.testing import gradcheck, gradgradcheck
 from .kinks import KINKS
 from .table import FUNCTIONS
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FAR = np.array([-1e4, -1e3, -100.0, -20.0, 0.0, 20.0, 100.0, 1e3, 1e4])
 SATURATING = [
     "sigmoid", "tanh", "softplus", "silu", "gelu", "gelu_tanh", "relu", "leaky_relu", "elu", "erf",

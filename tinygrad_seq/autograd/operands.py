@@ -43,14 +43,16 @@ def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation
 def together(name: str, values: list[Any], beside_tensors: Iterable[Any]) -> list[Any]:
     """The values of an operation, all on one side.
 
-    NumPy arrays beside tensors are new to them: they go where creation happens.
+    NumPy arrays beside tensors of the device are new to it: they go where creation happens.
 
     Raises:
         TypeError: tensors, or arrays, of two sides; the message names both.
     """
-    for k, arg in enumerate(beside_tensors):
-        if type(arg) is numpy.ndarray:
-            values[k] = current().from_host(values[k])
+    chosen = current()
+    if any(type(value) is chosen.array_type for value in values):
+        for k, arg in enumerate(beside_tensors):
+            if type(arg) is numpy.ndarray:
+                values[k] = chosen.from_host(values[k])
     one_backend(name, values)
     return values
 

@@ -57,6 +57,13 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     return Tensor(x) if hasattr(x, "dtype") else Tensor(x, dtype=dtype)
 
 
+def as_sequence(x: Any) -> Tensor:
+    """``x`` as a Tensor. Host integers stay there: they are ids, which are checked on the host."""
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "iu":
+        return Tensor._wrap(np.asarray(x))
+    return as_tensor(x)
+
+
 def beside(array: np.ndarray[Any, Any], x: Tensor) -> Any:
     """A host array where ``x`` is: checked here, copied once."""
     return there(array, x.data)

@@ -294,8 +294,9 @@ def _floating(owner: str, x: Any) -> Tensor:
 
 
 def _like(values: Any, x: Tensor) -> Tensor:
-    """Values in the dtype of ``x``, so that they do not widen it."""
+    """Values in the dtype of ``x``, so that they do not widen it; numbers go where it is."""
     tensor = as_tensor(values, x.dtype)
+    tensor = tensor if isinstance(values, Tensor) else tensor.to(x.backend)
     return tensor if tensor.dtype == x.dtype else Tensor.astype(tensor, x.dtype)
 
 

@@ -16,7 +16,7 @@ from .. import ops
 from ..autograd.mode import Mode
 from ..autograd.scope import at_step
 from ..tensor import Tensor
-from .checks import as_tensor, beside, booleans, integers
+from .checks import as_sequence, beside, booleans, integers
 from .module import Module
 from .unrollable import Step, each, inside_cell, recurrence_of, unrollable
 
@@ -76,7 +76,8 @@ class Recurrent(Module):
         """Read a sequence.
 
         Args:
-            x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence.
+            x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence. NumPy's integers are taken as
+                ids, and stay on the host.
             state: The state before the first step; the cell's own if None.
             lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Past its
                 length a sequence keeps its state and gives zeros; in reverse it starts at its
@@ -108,7 +109,7 @@ class Recurrent(Module):
             >>> y[last, np.arange(2)].shape
             (3, 2, 1)
         """
-        x = as_tensor(x)
+        x = as_sequence(x)
         if x.ndim < 1 or x.shape[0] == 0:
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
         valid = valid_steps(lengths, mask, x.shape)

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 from .. import ops
 from ..autograd import is_grad_enabled
 from ..nn import Recurrent
-from ..nn.checks import as_tensor
+from ..nn.checks import as_sequence
 from ..nn.unrollable import each
 from ..tensor import Tensor
-from .rtrl import RTRL, check_part, forward_in_time, nothing_to_learn
+from .rtrl import RTRL, check_part, forward_in_time, nothing_to_learn, value_of
 from .truncation import Full
 
 Loss: TypeAlias = Callable[[int, Tensor], Tensor | None]
@@ -51,7 +51,8 @@ def bptt(
     Args:
         cell: Any callable ``(x_t, state) -> (y_t, state)``, the library's or your own.
         x: The sequence ``(T, ...)``, or any iterable of steps x_t, which may be too long to hold.
-            It is data: what is learned (an embedding) belongs into the cell.
+            It is data: what is learned (an embedding) belongs into the cell. NumPy's integers are
+            taken as ids, and stay on the host.
         loss: ``loss(t, y_t)``, t from 0, gives L_t as a Tensor of one element, or None for a step
             without a loss. It may have weights of its own (an output layer).
         state: s before the first step; the cell's own if None. If it requires grad it gets its
@@ -114,7 +115,8 @@ def _backward_in_windows(
     update: Callable[[], object],
 ) -> tuple[float, Any]:
     """A window is what lies between two ξ of 0: it is gone back through as soon as it ends."""
-    total, t, window = 0.0, 0, None
+    total: Any = 0.0
+    t, window = 0, None
     for weight, run in _runs(steps, weights):
         if weight == 0:
             total += _backward(window, update)
@@ -128,7 +130,7 @@ def _backward_in_windows(
             if l_t is not None:
                 window = l_t if window is None else window + l_t
             t += 1
-    return total + _backward(window, update), each(Tensor.detach, state)
+    return float(total + _backward(window, update)), each(Tensor.detach, state)
 
 
 def _runs(
@@ -149,14 +151,14 @@ def _runs(
     yield before, run
 
 
-def _backward(window: Tensor | None, update: Callable[[], object]) -> float:
-    """Go back through a window: its loss."""
+def _backward(window: Tensor | None, update: Callable[[], object]) -> Any:
+    """Go back through a window: its loss, as :func:`value_of` it."""
     if window is None:
         return 0.0
     if window.requires_grad:  # it need not, where only the first state does
         window.backward()
         update()
-    return float(window.item())
+    return value_of(window)
 
 
 def _weighted(part: Tensor, weight: float) -> Tensor:
@@ -180,7 +182,7 @@ def _steps(x: Any) -> Iterator[Tensor]:
 
 def _data(x: Any) -> Tensor:
     """One step of the input."""
-    tensor = as_tensor(x)
+    tensor = as_sequence(x)
     if tensor.requires_grad:
         raise TypeError(
             "bptt reads x as data, and this x requires grad: put what makes it into the cell, "

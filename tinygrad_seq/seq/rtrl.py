@@ -51,7 +51,8 @@ def forward_in_time(
     update: Callable[[], object],
 ) -> tuple[float, Any]:
     """The sum of the losses and the last state; gradients are added to ``.grad``."""
-    total, influence, learns = 0.0, None, False
+    total: Any = 0.0
+    influence, learns = None, False
     for t, x in enumerate(steps):
         if influence is None:
             state, influence = _start(unrollable("bptt", cell), x, state)
@@ -62,13 +63,19 @@ def forward_in_time(
             if not (learns or influence or _leaves([l_t], _parts(state))):
                 raise nothing_to_learn(t)
             learns = True
-            total += float(l_t.item())
+            total = total + value_of(l_t)
             _deposit(l_t, _parts(state), influence)
         influence = _advance(_parts(after), _parts(state), influence)
         state = each(_cut, after)
         if l_t is not None:
             update()
-    return total, each(Tensor.detach, state)
+    return float(total), each(Tensor.detach, state)
+
+
+def value_of(loss: Tensor) -> Tensor:
+    """A loss off the graph, to be summed in float64 and read at the end, for reading may wait."""
+    value: Tensor = Tensor.astype(loss.detach(), "f8")
+    return value
 
 
 def check_part(part: Any) -> None:
@@ -112,7 +119,7 @@ def _deposit(loss: Tensor, parts: Sequence[Tensor], influence: Influence) -> Non
         g = np.concatenate(
             [(np.zeros_like(s.data) if s.grad is None else s.grad.data).reshape(-1) for s in parts]
         )
-        owed = [Tensor((g @ j).reshape(leaf.shape)) for leaf, j in influence.items()]
+        owed = [Tensor._wrap((g @ j).reshape(leaf.shape)) for leaf, j in influence.items()]
         backward(list(influence), owed, retain_graph=True)
 
 
@@ -128,7 +135,7 @@ def _advance(after: Sequence[Tensor], before: Sequence[Tensor], influence: Influ
     for part in after:
         units = np.eye(part.size, dtype=part.dtype).reshape(part.size, *part.shape)
         for k, unit in enumerate(units if inputs and part.requires_grad else ()):
-            found = grad(part, inputs, Tensor(unit), retain_graph=True, allow_unused=True)
+            found = grad(part, inputs, Tensor._wrap(unit), retain_graph=True, allow_unused=True)
             for block, g in zip(blocks, found, strict=True):
                 if g is not None:
                     block[row + k] = g.data.reshape(-1)

@@ -230,8 +230,8 @@ def _floating_outputs(result: Any) -> list[Any]:
         result = tuple(result.values())
     if isinstance(result, tuple | list):
         return [y for part in result for y in _floating_outputs(part)]
-    data = result.detach().numpy() if isinstance(result, Tensor) else np.asarray(result)
-    return [result] if data.dtype.kind in "fc" else []
+    dtype = result.dtype if hasattr(result, "dtype") else np.asarray(result).dtype
+    return [result] if dtype.kind in "fc" else []
 
 
 def _astype(value: Any, dtype: Any) -> Any:
