@@ -550,8 +550,6 @@ class Tensor(Variable):
 
     # -- other libraries --------------------------------------------------------------------------
 
-    __array_priority__ = 1000.0  # above CuPy's 100: ``array * t`` is then ``t.__rmul__(array)``
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self.numpy()
         return numpy.array(array, dtype, copy=copy) if copy else numpy.asarray(array, dtype)
@@ -569,9 +567,12 @@ class Tensor(Variable):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """The memory on the GPU, for CuPy, PyTorch, Numba; a host tensor has none."""
+        """The memory on the GPU, for CuPy, PyTorch, Numba; a host tensor has none.
+
+        Nor has one that requires grad, so that CuPy leaves ``array * t`` to ``__array_ufunc__``.
+        """
         if self._requires_grad:
-            raise RuntimeError("this tensor requires grad: export t.detach() to other libraries")
+            raise AttributeError("this tensor requires grad: export t.detach() to other libraries")
         interface: dict[str, Any] = self._data.__cuda_array_interface__
         return interface
 

@@ -144,14 +144,23 @@ class ndarray:
         return _from_host, (self.get(),)
 
 
-def _goes_first(other: Any) -> bool:
-    """Whether an operator is the other's matter: CuPy asks for a higher priority than its own."""
-    return getattr(other, "__array_priority__", 0) > ndarray.__array_priority__
+def _operator(name: str, own: Any, self: ndarray, other: Any) -> Any:
+    """``self`` on the left of ``other``, by NEP 13: NumPy's ufunc asks CuPy's array first.
+
+    CuPy then takes the memory of what has ``__cuda_array_interface__``, and answers with an array:
+    for a tensor this would be a graph lost, which is refused here.
+    """
+    known = ndarray | np.ndarray | np.generic
+    if isinstance(other, known) or not hasattr(other, "__array_ufunc__"):
+        return own(self, other)
+    if hasattr(other, "__cuda_array_interface__"):
+        raise AssertionError(f"array {name} {type(other).__name__}: CuPy answers with an array")
+    return other.__array_ufunc__(getattr(np, name), "__call__", self, other)
 
 
 def _binary(name: str) -> Any:
     def forward(self: ndarray, other: Any) -> Any:
-        return NotImplemented if _goes_first(other) else ufunc(name)(self, other)
+        return _operator(name, ufunc(name), self, other)
 
     def reflected(self: ndarray, other: Any) -> Any:
         return ufunc(name)(other, self)
@@ -175,9 +184,7 @@ for _sign, _name in zip(("eq", "ne", "lt", "le", "gt", "ge"), _COMPARED, strict=
     setattr(ndarray, f"__{_sign}__", _binary(_name)[0])
 for _sign, _name in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
     setattr(ndarray, f"__{_sign}__", lambda self, _name=_name: ufunc(_name)(self))
-ndarray.__matmul__ = lambda self, other: (
-    NotImplemented if _goes_first(other) else module.matmul(self, other)
-)
+ndarray.__matmul__ = lambda self, other: _operator("matmul", module.matmul, self, other)
 ndarray.__rmatmul__ = lambda self, other: module.matmul(other, self)
 
 

@@ -353,7 +353,8 @@ class Primitive:
 
         def tensor(value: Any, source: Source | None) -> Any:
             if not isinstance(source, Variable):
-                return value if source is None else wrap(value, source)  # a constant, or a result
+                # A result, or a constant: on the left of a tensor CuPy would answer for the array.
+                return value if source is None and not is_array(value) else wrap(value, source)
             if source._data is not value:
                 raise RuntimeError(
                     f"the data of a tensor of shape {source.shape} was replaced after {self.name} "
