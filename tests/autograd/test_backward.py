@@ -430,6 +430,7 @@ def test_a_second_backward_names_the_newest_operation_that_was_freed():
             again.backward()
 
 
+@pytest.mark.host("counts the objects of NumPy's side")
 def test_a_recorded_operation_leaves_two_objects_to_the_collector():
     """The node and its edges: the collector's visits would else cost more than the recording."""
     x, ys = leaf([1.0, 2.0]), []

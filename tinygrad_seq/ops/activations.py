@@ -20,7 +20,7 @@ def sigmoid(x: Array, /) -> Array:
     return backend_of(x).sigmoid(x)
 
 
-sigmoid.defvjp(x=lambda g, y: g * (y - y * y))
+sigmoid.defvjp(x=lambda g, y: g * (y * (1 - y)))
 sigmoid.domain(x=REALS)
 
 
