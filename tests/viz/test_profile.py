@@ -158,3 +158,10 @@ def test_an_error_inside_leaves_nothing_on():
 def test_rows_by_something_else():
     with pytest.raises(ValueError, match="by must be one of"):
         viz.profile().rows("line")
+
+
+def test_the_names_are_those_of_the_module_given():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+    with viz.profile(net) as p:
+        net(ts.ones((5, 3))).sum().backward()
+    assert {row.name for row in p.rows("module")} == {"", "0", "1"}

@@ -311,6 +311,7 @@ def test_a_trace_keeps_values_as_long_as_the_graph_lives():
     assert not t.values
 
 
-def test_a_trace_takes_a_module():
-    with pytest.raises(TypeError, match="trace takes the module"):
-        viz.trace("lstm")
+@pytest.mark.parametrize("look", [viz.trace, viz.profile])
+def test_who_looks_on_takes_a_module(look):
+    with pytest.raises(TypeError, match=f"{look.__name__} takes the module"):
+        look("lstm")

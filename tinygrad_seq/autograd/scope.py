@@ -43,12 +43,19 @@ class Trace:
     What derives from it is told of every operation, and may keep or measure what it is told. Of
     traces within one another the innermost is told; names, module and step go on.
 
+    Args:
+        model: A module whose names are used as they are.
+
     Attributes:
         names: Of the modules and parameters met so far, by id; each is kept alive here, so that no
             id is used again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any = None) -> None:
+        if model is not None and not hasattr(model, "_parts"):
+            name = type(self).__name__
+            raise TypeError(f"{name} takes the module whose names are wanted; got {model!r:.60}")
+        self.model = model
         self.names: dict[int, tuple[Any, str]] = {}
 
     def __enter__(self) -> Any:
@@ -57,6 +64,8 @@ class Trace:
             self.names = outer.trace.names
         here = Scope("", None, self) if outer is None else replace(outer, trace=self)
         _entered.set((*_entered.get(), tracing.set(here)))
+        if self.model is not None:
+            self.adopt(self.model, "")
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -14,6 +14,7 @@ from ..autograd.mode import tracing
 from ..autograd.scope import Trace
 from ..autograd.writes import owner_of
 from ..backend import is_array
+from ..nn import Module
 from .fold import amount, one_line, place
 
 BY = ("operation", "module", "step")
@@ -62,6 +63,9 @@ class profile(Trace):
     Nodes know their module and time step, as in :class:`trace`. Measuring costs a few microseconds
     per operation.
 
+    Args:
+        model: As for :class:`trace`.
+
     Attributes:
         calls: Every measured piece of work, in the order in which they ended.
         seconds: The wall time of the block, once it is left.
@@ -80,8 +84,8 @@ class profile(Trace):
         ...
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, model: Module | None = None) -> None:
+        super().__init__(model)
         self.calls: list[Call] = []
         self.seconds = 0.0
         self._here = threading.local()

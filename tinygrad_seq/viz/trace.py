@@ -40,19 +40,10 @@ class trace(Trace):
     """
 
     def __init__(self, model: Module | None = None) -> None:
-        super().__init__()
-        if model is not None and not isinstance(model, Module):
-            raise TypeError(f"trace takes the module whose names are wanted; got {model!r:.60}")
-        self.model = model
+        super().__init__(model)
         self.values: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
         self.calls: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
         self._latest = threading.local()
-
-    def __enter__(self) -> trace:
-        super().__enter__()
-        if self.model is not None:
-            self.adopt(self.model, "")
-        return self
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """Compute, and remember it for the node that may follow."""
