@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..recurrence.common import Array, Saved
+from ..recurrence.common import Array, Saved, blocks_of
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
-from .thin import pack, product, tiling
+from .packing import pack
+from .thin import product, tiling
 
 
 @compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A3})")
@@ -184,9 +185,10 @@ def steps(
     N, H = v.shape[2:]
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 3, H, mask)
-    b = form.tile(*(np.zeros((3, H), v.dtype) if bias is None else bias))
+    bias = np.zeros(3 * H, v.dtype) if bias is None else bias
     rest = (
-        reverse, plain(x), form.pack(W), form.pack(U[:2]), form.pack(U[2:]), b,
+        reverse, plain(x), form.pack(W, 3, halved=2), form.pack(U[: 2 * H], 2, halved=2),
+        form.pack(U[2 * H :], 1), form.tile(*blocks_of(np, bias, 2, 3)),
         form.rows, form.vectors, *masking(mask), hs, *map(flat, (hs, v)),
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)
@@ -194,13 +196,14 @@ def steps(
 
 def steps_backward(gy: Array | None, saved: Saved, h_: Array, a_: Array) -> None:
     """As ``recurrence.gru.gru_steps_backward``, in float32."""
-    v, U, mask = saved.gates, saved.U, needed(saved.mask)
+    v, U, mask = saved.gates, plain(saved.U), needed(saved.mask)
     N, H = v.shape[2:]
     share = share_of(len(v), N, U.size)
     rows, vectors = tiling(share, H)
+    u, u_n = (pack(part, vectors) for part in (U[: 2 * H], U[2 * H :]))
     rest = (
         saved.reverse, together(N, share, H, mask), *upstream(gy),
-        pack(U[: 2 * H], vectors), pack(U[2 * H :], vectors), rows, vectors, *masking(mask),
-        *map(flat, (v, saved.hs, h_)), a_,
+        u, u_n, rows, vectors,
+        *masking(mask), *map(flat, (v, saved.hs, h_)), a_,
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps_backward(first, last, *rest), N, share)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..recurrence.common import Array, Saved
+from ..recurrence.common import Array, Saved, blocks_of
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
-from .thin import pack, product, tiling
+from .packing import pack
+from .thin import product, tiling
 
 
 @compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A3}, {A2})")
@@ -151,8 +152,8 @@ def steps(
     x: Array,
     W: Array,
     U: Array,
-    bias: Array | None,
-    late: Array | None,
+    b: Array | None,
+    c: Array | None,
     mask: Array | None,
     reverse: bool,
     hs: Array,
@@ -163,9 +164,11 @@ def steps(
     N, H = v.shape[2:]
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 3, H, mask)
-    b, c = (np.zeros((3, H), v.dtype) if one is None else one for one in (bias, late))
+    b, c = (np.zeros(3 * H, v.dtype) if one is None else one for one in (b, c))
+    (br, bz, bn), (cr, cz, cn) = (blocks_of(np, one, 2, 3) for one in (b, c))
+    w, u = (form.pack(A, 3, halved=2) for A in (W, U))
     rest = (
-        reverse, plain(x), form.pack(W), form.pack(U), form.tile(*b[:2] + c[:2], b[2], c[2]),
+        reverse, plain(x), w, u, form.tile(br + cr, bz + cz, bn, cn),
         form.rows, form.vectors, *masking(mask), hs, *map(flat, (hs, v, m)),
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)

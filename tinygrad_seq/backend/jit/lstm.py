@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..recurrence.common import Array, Saved
+from ..recurrence.common import Array, Saved, blocks_of
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
-from .thin import pack, product, tiling
+from .packing import pack
+from .thin import product, tiling
 
 
 @compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A2}, {A3})")
@@ -192,10 +193,11 @@ def steps(
     N, H = v.shape[2:]
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 4, H, mask)
-    b = form.tile(*(np.zeros((4, H), v.dtype) if bias is None else bias))
+    bias = np.zeros(4 * H, v.dtype) if bias is None else bias
+    w, u = (form.pack(A, 4, halved=3, turn=1) for A in (W, U))
     rest = (
-        reverse, plain(x), form.pack(W), form.pack(U), b, form.rows, form.vectors, *masking(mask),
-        hs, *map(flat, (hs, cs, v)),
+        reverse, plain(x), w, u, form.tile(*blocks_of(np, bias, 3, 4, turn=1)),
+        form.rows, form.vectors, *masking(mask), hs, *map(flat, (hs, cs, v)),
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)
 
@@ -204,7 +206,7 @@ def steps_backward(
     gy: Array | None, saved: Saved, h_: Array, c_: Array, a_: Array, outer: None
 ) -> None:
     """As ``recurrence.lstm.lstm_steps_backward``, in float32 and without projection."""
-    v, U, mask = saved.gates, saved.U, needed(saved.mask)
+    v, U, mask = saved.gates, plain(saved.U), needed(saved.mask)
     N, H = v.shape[2:]
     share = share_of(len(v), N, U.size)
     rows, vectors = tiling(share, H)

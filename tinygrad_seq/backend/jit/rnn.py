@@ -10,7 +10,8 @@ from .. import threads
 from ..recurrence.common import Array, Saved
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, MASK, ONE, ZERO, compiled, tanh
-from .thin import pack, product, tiling
+from .packing import pack
+from .thin import product, tiling
 
 
 @compiled(f"void(i8, i8, b1, b1, {A3}, {A3}, {A3}, {A1}, i8, i8, {MASK}, {A3}, {A2})")
@@ -130,7 +131,7 @@ def steps(
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 1, H, mask)
     (b,) = form.tile(np.zeros(H, hs.dtype) if bias is None else bias)
-    w, u = form.pack(W[None])[0], form.pack(U[None])[0]
+    (w,), (u,) = (form.pack(A, 1) for A in (W, U))
     rest = (
         reverse, relu, plain(x), w, u, b, form.rows, form.vectors, *masking(mask), hs, flat(hs)
     )  # fmt: skip
@@ -139,7 +140,7 @@ def steps(
 
 def steps_backward(gy: Array | None, saved: Saved, h_: Array, a_: Array, relu: bool) -> None:
     """As ``recurrence.rnn.rnn_steps_backward``, in float32."""
-    U, mask = saved.U, needed(saved.mask)
+    U, mask = plain(saved.U), needed(saved.mask)
     T, N, H = a_.shape
     share = share_of(T, N, U.size)
     rows, vectors = tiling(share, H)
