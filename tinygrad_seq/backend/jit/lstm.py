@@ -19,7 +19,7 @@ from ..recurrence.common import Array, Saved, blocks_of
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
 from .packing import pack
-from .thin import product, tiling
+from .thin import AHEAD, product, project, tiling
 
 
 @compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A2}, {A3})")
@@ -55,17 +55,22 @@ def _steps(
     """
     T, N, H, keep = x.shape[0], last - first, hs.shape[2], v.shape[0] > 1
     parts, length = U.shape[0], bias.shape[1]
-    sums = np.empty((parts, N, U.shape[1] * U.shape[3]), np.float32)
+    ahead, width = max(1, min(T, AHEAD // N)), U.shape[1] * U.shape[3]
+    room = np.empty((ahead, N, x.shape[2]), np.float32)
+    sums = np.empty((parts, ahead * N, width), np.float32)
     u = sums.reshape(-1)
-    gate, row = (N * H, length) if parts == 4 else (H, sums.shape[2])  # from one to the next, in u
+    gate, row = ahead * N * H if parts == 4 else H, length // H * width  # to the next, in u
     bo, bi, bf, bg = bias[0], bias[1], bias[2], bias[3]
     for s in range(T):
         t = T - 1 - s if reverse else s
         before, after = (t + 1, t) if reverse else (t, t + 1)
         at = t if keep else 0
+        done = s % ahead * N
+        if done == 0:
+            project(x, t, reverse, first, last, W, room, sums, rows, vectors)
         for part in range(parts):
-            product(x[t, first:last], W[part], sums[part], rows, vectors, False)
-            product(hs[before, first:last], U[part], sums[part], rows, vectors, True)
+            here = sums[part, done : done + N]
+            product(hs[before, first:last], U[part], here, rows, vectors, True)
         for n in range(N * H // length):
             low = first * H + n * length
             high = low + length
@@ -82,7 +87,7 @@ def _steps(
                 v[at, 2, low:high],
                 v[at, 3, low:high],
             )
-            e = n * row
+            e = done * width + n * row
             uo, ui = u[e : e + length], u[e + gate : e + gate + length]
             uf, ug = (
                 u[e + 2 * gate : e + 2 * gate + length],

@@ -30,6 +30,9 @@ TILES = {2: 8, 4: 6, 8: 3} if LANES == 16 else {1: 8, 2: 6, 4: 3}
 """Registers across a panel: rows of a tile at most. The sums, a row of the panel and a factor stay
 in registers, of which there are 32 with AVX-512 and 16 before."""
 
+AHEAD = 32
+"""The inputs of steps are projected so many rows at a time, which reads W once for all of them."""
+
 LATENCY = 8
 """Multiply-adds that a processor begins before it has the sum of the first."""
 
@@ -153,6 +156,30 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
             down = -(-(count - row) // left)
             _tile(down, vectors, a, row, b, panel, out, add)
             row += down
+
+
+@njit(nogil=True, cache=True)
+def project(x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: Any, wx: Any,
+            rows: int, vectors: int) -> None:  # fmt: skip
+    """W x of the step t and of as many that are read after it as there is room for.
+
+    Args:
+        x: ``(T, N, D)``, of which the sequences from first up to last are taken.
+        W: Packed ``(parts, panels, D, width)``.
+        room: Room for those ``(steps, last - first, D)``.
+        wx: Written ``(parts, steps * (last - first), panels * width)``.
+        rows, vectors: As in :func:`product`.
+    """
+    steps, N, D = room.shape
+    count = min(steps, t + 1 if reverse else x.shape[0] - t)
+    for k in range(count):
+        lines = x[t - k if reverse else t + k]
+        for n in range(N):
+            for j in range(D):
+                room[k, n, j] = lines[first + n, j]
+    taken = room.reshape(steps * N, D)[: count * N]
+    for part in range(W.shape[0]):
+        product(taken, W[part], wx[part], rows, vectors, False)
 
 
 def tiling(count: int, columns: int) -> tuple[int, int]:
