@@ -99,10 +99,9 @@ def _pack_gates(A: Any, H: int, halved: int, turn: int, out: Any) -> None:
             first = panel * width + lane
             row = (first + count - turn * H) % count
             scale = np.float32(0.5 if first < halved * H else 1)
+            together = first >= halved * H or first + LANES <= halved * H
             done = 0
-            if max(first, row) + LANES <= count and (first < halved * H) == (
-                first + LANES <= halved * H
-            ):
+            if together and max(first, row) + LANES <= count:
                 while done + LANES <= depth:
                     _turn(A, row, done, scale, out, panel, done, lane)
                     done += LANES
