@@ -54,11 +54,15 @@ def test_threads_that_overlap_put_it_back():
     assert functions[0]() == 2
 
 
-@pytest.mark.parametrize("shape", [(300, 200, 700), (801, 33, 640), (4, 3, 2), (1, 5000, 5000)])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_a_shared_product_is_the_product(rng, with_threads, shape, transposed):
-    with_threads(2)
-    n, k, m = shape
-    a = rng.normal(size=(k, n)).T if transposed else rng.normal(size=(n, k))
-    b = rng.normal(size=(k, m))
-    np.testing.assert_allclose(jit._product(a, b), a @ b, rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_shared_products_are_the_products(rng, with_threads, number):
+    with_threads(number)
+    shapes = (300, 200, 700), (801, 33, 640), (4, 3, 2), (1, 500, 500), (3, 0, 2), (0, 3, 2)
+    for several in (shapes, shapes[2:], shapes[:1], ()):
+        made = []
+        for n, k, m in several:
+            for a in (rng.normal(size=(n, k)), rng.normal(size=(k, n)).T):
+                made.append((a, rng.normal(size=(k, m)), np.full((n, m), np.nan)))
+        jit._multiply(made)
+        for a, b, out in made:
+            np.testing.assert_allclose(out, a @ b, rtol=1e-10, atol=1e-10)

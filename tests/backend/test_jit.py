@@ -213,6 +213,17 @@ def test_nan_passes_through_and_other_sequences_stay_clean(kind, hidden, batch, 
 
 
 @each_kind
+def test_padding_hands_gradients_on_whatever_the_weights(kind, rng):
+    case = Case(rng, kind, 4, 5, 3, 32)
+    case.more[0] = np.arange(4)[:, None] < [4, 4, 0, 4, 4]
+    case.arrays["U"][:] = np.inf
+    with np.errstate(invalid="ignore"):
+        made = case.run(jit.KERNELS)
+    for name, upstream in zip(("h0", "c0"), case.upstream[1:], strict=False):
+        np.testing.assert_array_equal(made[name][2], upstream[2].astype("f4"))
+
+
+@each_kind
 def test_arrays_of_any_layout_are_taken(kind, rng, calls):
     x, w, u = (rng.standard_normal(s).astype("f4") for s in ((4, 5, 3), (8, 3), (8, 8)))
     w, u = (np.tile(a, (KINDS[kind], 1)) / 4 for a in (w, u))

@@ -66,16 +66,28 @@ def test_a_wrong_number_gets_a_sentence(with_threads, given):
 
 def step(layer, x, lengths):
     layer.zero_grad()
-    y, (h, c) = layer(x, lengths=lengths)
+    y, last = layer(x, lengths=lengths)
+    h, c = last if isinstance(layer, nn.LSTM) else (last, last)
     (y.sum() + (h * c).sum()).backward()
     return [y, h, c, *(p.grad for p in layer.parameters())]
 
 
 @pytest.mark.parametrize("lengths", [None, "drawn"])
-@pytest.mark.parametrize("batch", [8, 20, 21, 33])
-def test_steps_do_not_depend_on_the_number_of_threads(with_threads, rng, batch, lengths):
+@pytest.mark.parametrize("batch", [8, 20, 23, 33])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.LSTM(24, 160),
+        lambda: nn.GRU(24, 160, reset_after=True),
+        lambda: nn.GRU(24, 160, reset_after=False),
+        lambda: nn.RNN(24, 200),
+        lambda: nn.RNN(24, 160, nonlinearity="relu"),
+    ],
+    ids=["LSTM", "GRU after", "GRU", "RNN", "RNN relu"],
+)
+def test_steps_do_not_depend_on_the_number_of_threads(with_threads, rng, layer, batch, lengths):
     pytest.importorskip("numba")
-    layer = nn.LSTM(24, 160)
+    layer = layer()
     x = ts.Tensor(rng.standard_normal((40, batch, 24)).astype("f4"))
     lengths = rng.integers(1, 41, batch) if lengths else None
     with_threads(1)

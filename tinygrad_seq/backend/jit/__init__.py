@@ -39,7 +39,7 @@ ROWS = 8
 """Fewer steps times sequences are left to NumPy: packing the weights would not pay."""
 
 WORK = 8_000_000
-"""Fewer multiplications of a matrix product are not worth a thread: a tenth of a millisecond."""
+"""Fewer multiplications of matrix products are not worth a thread: a tenth of a millisecond."""
 
 _on = os.environ.get("TINYGRAD_SEQ_JIT", "1") != "0"
 
@@ -123,23 +123,35 @@ def _compiled_after(kind: str, saved: Saved, *others: Any) -> Any:
     return None if saved.R is not None else _compiled_for(kind, saved.x, saved.U, *others)
 
 
-def _product(a: Array, b: Array) -> Array:
-    """a b, rows of a shared between the threads that share the steps."""
-    rows = threads.share(len(a), WORK // max(1, b.size))
-    with one_thread() as said:
-        if not said or rows >= len(a):
-            return numpy.matmul(a, b)
-        out = numpy.empty((len(a), b.shape[1]), a.dtype)
-        threads.at_once(lambda i, j: numpy.matmul(a[i:j], b, out[i:j]), len(a), rows)
-        return out
-
-
 def _parameters(
     kind: str, np: Any, wanted: Any, saved: Saved, ax_: Array, ah_: Array, h: Array
 ) -> dict[str, Array]:
-    """As ``recurrence.common.parameters``."""
-    product = None if _compiled_after(kind, saved) is None else _product
-    return parameters(np, wanted, saved, ax_, ah_, h, product)
+    """As ``recurrence.common.parameters``; its products are collected, and made all at once."""
+    if _compiled_after(kind, saved) is None:
+        return parameters(np, wanted, saved, ax_, ah_, h)
+    products = []
+
+    def later(a: Array, b: Array) -> Array:
+        products.append((a, b, numpy.empty((len(a), b.shape[1]), a.dtype)))
+        return products[-1][2]
+
+    gradients = parameters(np, wanted, saved, ax_, ah_, h, later)
+    _multiply(products)
+    return gradients
+
+
+def _multiply(products: list[tuple[Array, Array, Array]]) -> None:
+    """Of each (a, b, out): out = a b, rows of a shared between the threads that share the steps."""
+    work = sum(a.size * b.shape[1] for a, b, _ in products)
+
+    def rows(k: int, _: int) -> None:
+        for a, b, out in products:
+            i, j = len(a) * k // parts, len(a) * (k + 1) // parts
+            numpy.matmul(a[i:j], b, out[i:j])
+
+    with one_thread() as said:
+        parts = -(-work // threads.share(work, WORK)) if said and work else 1
+        threads.at_once(rows, parts, 1)
 
 
 def _both(

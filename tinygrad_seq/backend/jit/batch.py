@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import threads
 from ..recurrence.common import Array
-from .thin import LANES, TILES, pack, tiling
+from .packing import pack_gates
+from .thin import LANES, TILES, tiling
 
 WORK = 12_000_000
 """Fewer multiplications in all steps are not worth a thread: a third of a millisecond."""
@@ -31,12 +32,9 @@ class Layout(NamedTuple):
     vectors: int
     length: int
 
-    def pack(self, A: Array) -> Array:
-        """Blocks ``(gates, H, K)`` packed: ``(gates, panels, K, width)``, or side by side as one,
-        ``(1, ...)``."""
-        if self.apart:
-            return np.stack([pack(block.T, self.vectors) for block in A])
-        return pack(A.reshape(-1, A.shape[2]).T, self.vectors)[None]
+    def pack(self, A: Array, gates: int, halved: int = 0, turn: int = 0) -> Array:
+        """The weights of gates ``(gates*H, K)``, turned and halved as by ``blocks_of``."""
+        return pack_gates(plain(A), gates, halved, turn, self.vectors, self.apart)
 
     def tile(self, *biases: Array) -> Array:
         """Vectors ``(H,)``, each repeated for the rows taken at a time: ``(biases, length)``."""

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..recurrence.common import Array, Saved
+from ..recurrence.common import Array, Saved, blocks_of
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
-from .thin import pack, product, tiling
+from .packing import pack
+from .thin import AHEAD, product, project, tiling
 
 
 @compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A3})")
@@ -39,7 +40,9 @@ def _steps(
     """
     T, N, H, keep = x.shape[0], last - first, hs.shape[2], v.shape[0] > 1
     parts, length = W.shape[0], bias.shape[1]
-    wx = np.empty((parts, N, W.shape[1] * W.shape[3]), np.float32)
+    ahead = max(1, min(T, AHEAD // N))
+    room = np.empty((ahead, N, x.shape[2]), np.float32)
+    wx = np.empty((parts, ahead * N, W.shape[1] * W.shape[3]), np.float32)
     uh = np.empty((U.shape[0], N, U.shape[1] * U.shape[3]), np.float32)
     q, uq = np.empty((N, H), np.float32), np.empty((N, U_n.shape[1] * U_n.shape[3]), np.float32)
     flat_wx, flat_uh, flat_q, flat_uq = (
@@ -48,15 +51,18 @@ def _steps(
         q.reshape(-1),
         uq.reshape(-1),
     )
-    gate, count = N * H if parts == 3 else H, length // H
+    gate_x, gate_h = (ahead * N * H, N * H) if parts == 3 else (H, H)
+    count = length // H
     row_x, row_h, row_q = count * wx.shape[2], count * uh.shape[2], count * uq.shape[1]
     br, bz, bn = bias[0], bias[1], bias[2]
     for s in range(T):
         t = T - 1 - s if reverse else s
         before, after = (t + 1, t) if reverse else (t, t + 1)
         at = t if keep else 0
-        for part in range(parts):
-            product(x[t, first:last], W[part], wx[part], rows, vectors, False)
+        done = s % ahead * N
+        if done == 0:
+            project(x, t, reverse, first, last, W, room, wx, rows, vectors)
+        ready = flat_wx[done * wx.shape[2] :]
         for part in range(U.shape[0]):
             product(hs[before, first:last], U[part], uh[part], rows, vectors, False)
         for k in range(N * H // length):
@@ -69,8 +75,9 @@ def _steps(
                 qt[:] = 0
                 continue
             e, f = k * row_x, k * row_h
-            xr, hr = flat_wx[e : e + length], flat_uh[f : f + length]
-            xz, hz = flat_wx[e + gate : e + gate + length], flat_uh[f + gate : f + gate + length]
+            xr, hr = ready[e : e + length], flat_uh[f : f + length]
+            e, f = e + gate_x, f + gate_h
+            xz, hz = ready[e : e + length], flat_uh[f : f + length]
             for j in range(length):
                 r[j] = HALF + HALF * tanh(xr[j] + hr[j] + br[j])
             for j in range(length):
@@ -87,8 +94,8 @@ def _steps(
                     h1[j] = h[j]
                 continue
             z, n = v[at, 1, low:high], v[at, 2, low:high]
-            e, f = k * row_x + 2 * gate, k * row_q
-            xn, qn = flat_wx[e : e + length], flat_uq[f : f + length]
+            e, f = k * row_x + 2 * gate_x, k * row_q
+            xn, qn = ready[e : e + length], flat_uq[f : f + length]
             for j in range(length):
                 n[j] = tanh(xn[j] + qn[j] + bn[j])
             for j in range(length):
@@ -184,9 +191,10 @@ def steps(
     N, H = v.shape[2:]
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 3, H, mask)
-    b = form.tile(*(np.zeros((3, H), v.dtype) if bias is None else bias))
+    bias = np.zeros(3 * H, v.dtype) if bias is None else bias
     rest = (
-        reverse, plain(x), form.pack(W), form.pack(U[:2]), form.pack(U[2:]), b,
+        reverse, plain(x), form.pack(W, 3, halved=2), form.pack(U[: 2 * H], 2, halved=2),
+        form.pack(U[2 * H :], 1), form.tile(*blocks_of(np, bias, 2, 3)),
         form.rows, form.vectors, *masking(mask), hs, *map(flat, (hs, v)),
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)
@@ -194,13 +202,14 @@ def steps(
 
 def steps_backward(gy: Array | None, saved: Saved, h_: Array, a_: Array) -> None:
     """As ``recurrence.gru.gru_steps_backward``, in float32."""
-    v, U, mask = saved.gates, saved.U, needed(saved.mask)
+    v, U, mask = saved.gates, plain(saved.U), needed(saved.mask)
     N, H = v.shape[2:]
     share = share_of(len(v), N, U.size)
     rows, vectors = tiling(share, H)
+    u, u_n = (pack(part, vectors) for part in (U[: 2 * H], U[2 * H :]))
     rest = (
         saved.reverse, together(N, share, H, mask), *upstream(gy),
-        pack(U[: 2 * H], vectors), pack(U[2 * H :], vectors), rows, vectors, *masking(mask),
-        *map(flat, (v, saved.hs, h_)), a_,
+        u, u_n, rows, vectors,
+        *masking(mask), *map(flat, (v, saved.hs, h_)), a_,
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps_backward(first, last, *rest), N, share)

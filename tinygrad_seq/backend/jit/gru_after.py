@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..recurrence.common import Array, Saved
+from ..recurrence.common import Array, Saved, blocks_of
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
-from .thin import pack, product, tiling
+from .packing import pack
+from .thin import AHEAD, product, project, tiling
 
 
 @compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A3}, {A2})")
@@ -39,17 +40,22 @@ def _steps(
     """
     T, N, H, keep = x.shape[0], last - first, hs.shape[2], v.shape[0] > 1
     parts, length = U.shape[0], bias.shape[1]
-    wx = np.empty((parts, N, U.shape[1] * U.shape[3]), np.float32)
-    uh = np.empty_like(wx)
+    ahead, width = max(1, min(T, AHEAD // N)), U.shape[1] * U.shape[3]
+    room = np.empty((ahead, N, x.shape[2]), np.float32)
+    wx = np.empty((parts, ahead * N, width), np.float32)
+    uh = np.empty((parts, N, width), np.float32)
     flat_wx, flat_uh = wx.reshape(-1), uh.reshape(-1)
-    gate, row = N * H if parts == 3 else H, length // H * wx.shape[2]
+    gate_x, gate_h = (ahead * N * H, N * H) if parts == 3 else (H, H)
+    row = length // H * width
     br, bz, bn, bm = bias[0], bias[1], bias[2], bias[3]
     for s in range(T):
         t = T - 1 - s if reverse else s
         before, after = (t + 1, t) if reverse else (t, t + 1)
         at = t if keep else 0
+        done = s % ahead * N
+        if done == 0:
+            project(x, t, reverse, first, last, W, room, wx, rows, vectors)
         for part in range(parts):
-            product(x[t, first:last], W[part], wx[part], rows, vectors, False)
             product(hs[before, first:last], U[part], uh[part], rows, vectors, False)
         for k in range(N * H // length):
             low = first * H + k * length
@@ -62,12 +68,12 @@ def _steps(
                 mt[:] = 0
                 continue
             r, z, n = v[at, 0, low:high], v[at, 1, low:high], v[at, 2, low:high]
-            e = k * row
-            xr, hr = flat_wx[e : e + length], flat_uh[e : e + length]
-            e += gate
-            xz, hz = flat_wx[e : e + length], flat_uh[e : e + length]
-            e += gate
-            xn, hn = flat_wx[e : e + length], flat_uh[e : e + length]
+            e, f = done * width + k * row, k * row
+            xr, hr = flat_wx[e : e + length], flat_uh[f : f + length]
+            e, f = e + gate_x, f + gate_h
+            xz, hz = flat_wx[e : e + length], flat_uh[f : f + length]
+            e, f = e + gate_x, f + gate_h
+            xn, hn = flat_wx[e : e + length], flat_uh[f : f + length]
             for j in range(length):
                 r[j] = HALF + HALF * tanh(xr[j] + hr[j] + br[j])
             for j in range(length):
@@ -151,8 +157,8 @@ def steps(
     x: Array,
     W: Array,
     U: Array,
-    bias: Array | None,
-    late: Array | None,
+    b: Array | None,
+    c: Array | None,
     mask: Array | None,
     reverse: bool,
     hs: Array,
@@ -163,9 +169,11 @@ def steps(
     N, H = v.shape[2:]
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 3, H, mask)
-    b, c = (np.zeros((3, H), v.dtype) if one is None else one for one in (bias, late))
+    b, c = (np.zeros(3 * H, v.dtype) if one is None else one for one in (b, c))
+    (br, bz, bn), (cr, cz, cn) = (blocks_of(np, one, 2, 3) for one in (b, c))
+    w, u = (form.pack(A, 3, halved=2) for A in (W, U))
     rest = (
-        reverse, plain(x), form.pack(W), form.pack(U), form.tile(*b[:2] + c[:2], b[2], c[2]),
+        reverse, plain(x), w, u, form.tile(br + cr, bz + cz, bn, cn),
         form.rows, form.vectors, *masking(mask), hs, *map(flat, (hs, v, m)),
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..recurrence.common import Array, Saved
+from ..recurrence.common import Array, Saved, blocks_of
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
 from .loops import A1, A2, A3, A4, HALF, MASK, ONE, compiled, tanh
-from .thin import pack, product, tiling
+from .packing import pack
+from .thin import AHEAD, product, project, tiling
 
 
 @compiled(f"void(i8, i8, b1, {A3}, {A4}, {A4}, {A2}, i8, i8, {MASK}, {A3}, {A2}, {A2}, {A3})")
@@ -54,17 +55,22 @@ def _steps(
     """
     T, N, H, keep = x.shape[0], last - first, hs.shape[2], v.shape[0] > 1
     parts, length = U.shape[0], bias.shape[1]
-    sums = np.empty((parts, N, U.shape[1] * U.shape[3]), np.float32)
+    ahead, width = max(1, min(T, AHEAD // N)), U.shape[1] * U.shape[3]
+    room = np.empty((ahead, N, x.shape[2]), np.float32)
+    sums = np.empty((parts, ahead * N, width), np.float32)
     u = sums.reshape(-1)
-    gate, row = (N * H, length) if parts == 4 else (H, sums.shape[2])  # from one to the next, in u
+    gate, row = ahead * N * H if parts == 4 else H, length // H * width  # to the next, in u
     bo, bi, bf, bg = bias[0], bias[1], bias[2], bias[3]
     for s in range(T):
         t = T - 1 - s if reverse else s
         before, after = (t + 1, t) if reverse else (t, t + 1)
         at = t if keep else 0
+        done = s % ahead * N
+        if done == 0:
+            project(x, t, reverse, first, last, W, room, sums, rows, vectors)
         for part in range(parts):
-            product(x[t, first:last], W[part], sums[part], rows, vectors, False)
-            product(hs[before, first:last], U[part], sums[part], rows, vectors, True)
+            here = sums[part, done : done + N]
+            product(hs[before, first:last], U[part], here, rows, vectors, True)
         for n in range(N * H // length):
             low = first * H + n * length
             high = low + length
@@ -81,7 +87,7 @@ def _steps(
                 v[at, 2, low:high],
                 v[at, 3, low:high],
             )
-            e = n * row
+            e = done * width + n * row
             uo, ui = u[e : e + length], u[e + gate : e + gate + length]
             uf, ug = (
                 u[e + 2 * gate : e + 2 * gate + length],
@@ -192,10 +198,11 @@ def steps(
     N, H = v.shape[2:]
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 4, H, mask)
-    b = form.tile(*(np.zeros((4, H), v.dtype) if bias is None else bias))
+    bias = np.zeros(4 * H, v.dtype) if bias is None else bias
+    w, u = (form.pack(A, 4, halved=3, turn=1) for A in (W, U))
     rest = (
-        reverse, plain(x), form.pack(W), form.pack(U), b, form.rows, form.vectors, *masking(mask),
-        hs, *map(flat, (hs, cs, v)),
+        reverse, plain(x), w, u, form.tile(*blocks_of(np, bias, 3, 4, turn=1)),
+        form.rows, form.vectors, *masking(mask), hs, *map(flat, (hs, cs, v)),
     )  # fmt: skip
     threads.at_once(lambda first, last: _steps(first, last, *rest), N, share)
 
@@ -204,7 +211,7 @@ def steps_backward(
     gy: Array | None, saved: Saved, h_: Array, c_: Array, a_: Array, outer: None
 ) -> None:
     """As ``recurrence.lstm.lstm_steps_backward``, in float32 and without projection."""
-    v, U, mask = saved.gates, saved.U, needed(saved.mask)
+    v, U, mask = saved.gates, plain(saved.U), needed(saved.mask)
     N, H = v.shape[2:]
     share = share_of(len(v), N, U.size)
     rows, vectors = tiling(share, H)

@@ -9,11 +9,12 @@ import numpy as np
 from .. import threads
 from ..recurrence.common import Array, Saved
 from .batch import flat, layout, masking, needed, plain, share_of, together, upstream
-from .loops import A1, A2, A3, MASK, ONE, ZERO, compiled, tanh
-from .thin import pack, product, tiling
+from .loops import A1, A2, A3, A4, MASK, ONE, ZERO, compiled, tanh
+from .packing import pack
+from .thin import AHEAD, product, project, tiling
 
 
-@compiled(f"void(i8, i8, b1, b1, {A3}, {A3}, {A3}, {A1}, i8, i8, {MASK}, {A3}, {A2})")
+@compiled(f"void(i8, i8, b1, b1, {A3}, {A4}, {A3}, {A1}, i8, i8, {MASK}, {A3}, {A2})")
 def _steps(
     first: int,
     last: int,
@@ -34,21 +35,25 @@ def _steps(
 
     Args:
         relu: Instead of tanh.
-        W, U: Packed ``(panels, D or H, width)``.
+        W, U: Packed ``(1, panels, D, width)`` and ``(panels, H, width)``.
     """
     T, N, H, length = x.shape[0], last - first, hs.shape[2], bias.shape[0]
-    sums = np.empty((N, U.shape[0] * U.shape[2]), np.float32)
-    u = sums.reshape(-1)
-    row = length // H * sums.shape[1]
+    ahead, width = max(1, min(T, AHEAD // N)), U.shape[0] * U.shape[2]
+    room = np.empty((ahead, N, x.shape[2]), np.float32)
+    sums = np.empty((1, ahead * N, width), np.float32)
+    u, row = sums.reshape(-1), length // H * width
     for s in range(T):
         t = T - 1 - s if reverse else s
         before, after = (t + 1, t) if reverse else (t, t + 1)
-        product(x[t, first:last], W, sums, rows, vectors, False)
-        product(hs[before, first:last], U, sums, rows, vectors, True)
+        done = s % ahead * N
+        if done == 0:
+            project(x, t, reverse, first, last, W, room, sums, rows, vectors)
+        product(hs[before, first:last], U, sums[0, done : done + N], rows, vectors, True)
         for k in range(N * H // length):
             low = first * H + k * length
             h, h1 = flat_hs[before, low : low + length], flat_hs[after, low : low + length]
-            a = u[k * row : k * row + length]
+            e = done * width + k * row
+            a = u[e : e + length]
             if masked and not mask[t, first + k]:
                 for j in range(length):
                     h1[j] = h[j]
@@ -130,7 +135,7 @@ def steps(
     mask, share = needed(mask), share_of(len(x), N, U.size)
     form = layout(N, share, 1, H, mask)
     (b,) = form.tile(np.zeros(H, hs.dtype) if bias is None else bias)
-    w, u = form.pack(W[None])[0], form.pack(U[None])[0]
+    w, (u,) = (form.pack(A, 1) for A in (W, U))
     rest = (
         reverse, relu, plain(x), w, u, b, form.rows, form.vectors, *masking(mask), hs, flat(hs)
     )  # fmt: skip
@@ -139,7 +144,7 @@ def steps(
 
 def steps_backward(gy: Array | None, saved: Saved, h_: Array, a_: Array, relu: bool) -> None:
     """As ``recurrence.rnn.rnn_steps_backward``, in float32."""
-    U, mask = saved.U, needed(saved.mask)
+    U, mask = plain(saved.U), needed(saved.mask)
     T, N, H = a_.shape
     share = share_of(T, N, U.size)
     rows, vectors = tiling(share, H)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -30,6 +29,9 @@ LANES = next((n for n, name in ((16, "+avx512f"), (8, "+avx")) if name in _FEATU
 TILES = {2: 8, 4: 6, 8: 3} if LANES == 16 else {1: 8, 2: 6, 4: 3}
 """Registers across a panel: rows of a tile at most. The sums, a row of the panel and a factor stay
 in registers, of which there are 32 with AVX-512 and 16 before."""
+
+AHEAD = 32
+"""The inputs of steps are projected so many rows at a time, which reads W once for all of them."""
 
 LATENCY = 8
 """Multiply-adds that a processor begins before it has the sum of the first."""
@@ -50,12 +52,12 @@ def _tile(typing: Any, rows: Any, vectors: Any, a: Any, row: Any, b: Any, panel:
         )
         rows, vectors, row, panel, add = (args[k] for k in (0, 1, 3, 5, 7))
         done = builder.append_basic_block("done")
-        size = builder.add(builder.mul(vectors, _number(16)), rows)
+        size = builder.add(builder.mul(vectors, number(16)), rows)
         choice = builder.switch(size, done)
         for across, most in TILES.items():
             for down in range(1, most + 1):
                 block = builder.append_basic_block(f"tile_{down}_{across}")
-                choice.add_case(_number(16 * across + down), block)
+                choice.add_case(number(16 * across + down), block)
                 builder.position_at_end(block)
                 _one_tile(builder, a, b, out, row, panel, add, down, across)
                 builder.branch(done)
@@ -65,7 +67,7 @@ def _tile(typing: Any, rows: Any, vectors: Any, a: Any, row: Any, b: Any, panel:
     return signature, generate
 
 
-def _number(n: int) -> Any:
+def number(n: int) -> Any:
     return ir.Constant(ir.IntType(64), n)
 
 
@@ -81,7 +83,7 @@ def _one_tile(
     register = ir.VectorType(ir.FloatType(), LANES)
     stride, depth = (cgutils.unpack_tuple(builder, m.shape)[1] for m in (a, b))
     width = cgutils.unpack_tuple(builder, out.shape)[1]
-    columns = _number(across * LANES)
+    columns = number(across * LANES)
     zero, undefined = ir.Constant(register, [0.0] * LANES), ir.Constant(register, ir.Undefined)
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     multiply_add = cgutils.get_or_insert_function(
@@ -90,9 +92,9 @@ def _one_tile(
 
     def registers(pointer: Any) -> list[Any]:
         start = builder.bitcast(pointer, register.as_pointer())
-        return [builder.gep(start, [_number(j)]) for j in range(across)]
+        return [builder.gep(start, [number(j)]) for j in range(across)]
 
-    lines = [builder.add(row, _number(r)) for r in range(down)]
+    lines = [builder.add(row, number(r)) for r in range(down)]
     left = [builder.gep(a.data, [builder.mul(line, stride)]) for line in lines]
     right = builder.gep(b.data, [builder.mul(panel, builder.mul(depth, columns))])
     first = builder.mul(panel, columns)
@@ -106,7 +108,7 @@ def _one_tile(
     started = [builder.select(add, builder.load(p, align=4), zero) for p in places]
 
     before, loop, after = builder.block, *map(builder.append_basic_block, ("k", "end"))
-    builder.cbranch(builder.icmp_signed(">", depth, _number(0)), loop, after)
+    builder.cbranch(builder.icmp_signed(">", depth, number(0)), loop, after)
     builder.position_at_end(loop)
     k = builder.phi(ir.IntType(64))
     sums = [builder.phi(register) for _ in places]
@@ -119,8 +121,8 @@ def _one_tile(
         value = builder.shuffle_vector(value, undefined, everywhere)
         for factor, total in zip(factors, sums[r * across : (r + 1) * across], strict=True):
             updated.append(builder.call(multiply_add, [value, factor, total]))
-    following = builder.add(k, _number(1))
-    k.add_incoming(_number(0), before)
+    following = builder.add(k, number(1))
+    k.add_incoming(number(0), before)
     k.add_incoming(following, loop)
     for total, old, new in zip(sums, started, updated, strict=True):
         total.add_incoming(old, before)
@@ -142,7 +144,7 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
 
     Args:
         a: ``(N, K)``, or with more columns, which are not read.
-        b: ``(panels, K, vectors * LANES)``, from :func:`pack`.
+        b: ``(panels, K, vectors * LANES)``, from :mod:`.packing`.
         out: ``(N, panels * vectors * LANES)``; columns past those of b get zeros.
         rows, vectors: From :func:`tiling`; the N rows are cut evenly into tiles of at most so many.
     """
@@ -154,6 +156,30 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
             down = -(-(count - row) // left)
             _tile(down, vectors, a, row, b, panel, out, add)
             row += down
+
+
+@njit(nogil=True, cache=True)
+def project(x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: Any, wx: Any,
+            rows: int, vectors: int) -> None:  # fmt: skip
+    """W x of the step t and of as many that are read after it as there is room for.
+
+    Args:
+        x: ``(T, N, D)``, of which the sequences from first up to last are taken.
+        W: Packed ``(parts, panels, D, width)``.
+        room: Room for those ``(steps, last - first, D)``.
+        wx: Written ``(parts, steps * (last - first), panels * width)``.
+        rows, vectors: As in :func:`product`.
+    """
+    steps, N, D = room.shape
+    count = min(steps, t + 1 if reverse else x.shape[0] - t)
+    for k in range(count):
+        lines = x[t - k if reverse else t + k]
+        for n in range(N):
+            for j in range(D):
+                room[k, n, j] = lines[first + n, j]
+    taken = room.reshape(steps * N, D)[: count * N]
+    for part in range(W.shape[0]):
+        product(taken, W[part], wx[part], rows, vectors, False)
 
 
 def tiling(count: int, columns: int) -> tuple[int, int]:
@@ -169,15 +195,3 @@ def tiling(count: int, columns: int) -> tuple[int, int]:
 
     vectors = min(sorted(TILES), key=work)
     return TILES[vectors], vectors
-
-
-def pack(b: Any, vectors: int) -> Any:
-    """b ``(K, columns)`` in panels ``(panels, K, vectors * LANES)``, padded with zeros."""
-    depth, columns = b.shape
-    width = vectors * LANES
-    panels, whole = -(-columns // width), columns // width
-    out = np.zeros((panels, depth, width), b.dtype)
-    out[:whole] = b[:, : whole * width].reshape(depth, whole, width).swapaxes(0, 1)
-    if whole < panels:
-        out[whole, :, : columns - whole * width] = b[:, whole * width :]
-    return out

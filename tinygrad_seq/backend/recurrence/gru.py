@@ -109,10 +109,11 @@ def gru_steps(
     """All steps of a forward.
 
     Args:
-        W, U, bias: Blocks for r, z, n, halved for σ: ``(3, H, D)``, ``(3, H, H)``, ``(3, H)``.
+        W, U, bias: As the layer has them.
         hs, v: Written, see :class:`Saved`; v may have room for one step.
     """
-    columns, keep = as_columns(np, U), len(v) > 1
+    W, bias = blocks_of(np, W, 2, 3), None if bias is None else blocks_of(np, bias, 2, 3)
+    columns, keep = as_columns(np, blocks_of(np, U, 2, 3)), len(v) > 1
     uh, q = np.empty_like(v[0]), np.empty_like(hs[0])
     for order, block in projected(np, x, W, bias, reverse):
         low = min(order)[0]
@@ -169,11 +170,9 @@ def gru_forward(
     """The GRU as published: (y, h_n), saved."""
     T, N, _ = x.shape
     H = U.shape[1]
-    W3, U3 = blocks_of(np, W, 2, 3), blocks_of(np, U, 2, 3)
-    bias = None if b is None else blocks_of(np, b, 2, 3)
     hs = room_for(np, x, h0, H, reverse)
     v = np.empty((T if keep else 1, 3, N, H), x.dtype)
-    steps(np, x, W3, U3, bias, mask, reverse, hs, v)
+    steps(np, x, W, U, b, mask, reverse, hs, v)
     saved = Saved(x, W, U, mask, reverse, hs, v) if keep else None
     return outputs(np, hs, mask, reverse), saved
 

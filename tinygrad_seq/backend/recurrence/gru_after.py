@@ -85,8 +85,8 @@ def gru_after_steps(
     x: Array,
     W: Array,
     U: Array,
-    bias: Array | None,
-    late: Array | None,
+    b: Array | None,
+    c: Array | None,
     mask: Array | None,
     reverse: bool,
     hs: Array,
@@ -96,10 +96,11 @@ def gru_after_steps(
     """All steps of a forward.
 
     Args:
-        W, U, bias, late: Blocks for r, z, n, halved for σ: ``(3, H, D)``, ``(3, H, H)``, b and c
-            ``(3, H)``.
+        W, U, b, c: As the layer has them.
         hs, v, m: Written, see :class:`Saved`; v and m may have room for one step.
     """
+    W, U = blocks_of(np, W, 2, 3), blocks_of(np, U, 2, 3)
+    bias, late = (None if one is None else blocks_of(np, one, 2, 3) for one in (b, c))
     columns, keep = as_columns(np, U), len(v) > 1
     uh = np.empty_like(v[0])
     for order, block in projected(np, x, W, bias, reverse):
@@ -157,11 +158,9 @@ def gru_after_forward(
     """The GRU of PyTorch and cuDNN: (y, h_n), saved."""
     T, N, _ = x.shape
     H = U.shape[1]
-    W3, U3 = blocks_of(np, W, 2, 3), blocks_of(np, U, 2, 3)
-    bias, late = (None if one is None else blocks_of(np, one, 2, 3) for one in (b, c))
     hs = room_for(np, x, h0, H, reverse)
     v, m = (np.empty((T if keep else 1, *s, N, H), x.dtype) for s in ((3,), ()))
-    steps(np, x, W3, U3, bias, late, mask, reverse, hs, v, m)
+    steps(np, x, W, U, b, c, mask, reverse, hs, v, m)
     saved = Saved(x, W, U, mask, reverse, hs, v, hidden=m) if keep else None
     return outputs(np, hs, mask, reverse), saved
 

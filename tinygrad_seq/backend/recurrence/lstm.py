@@ -104,10 +104,11 @@ def lstm_steps(
     """All steps of a forward.
 
     Args:
-        W, U, bias: Blocks for o, i, f, g, halved for σ: ``(4, H, D)``, ``(4, H, H or P)``,
-            ``(4, H)``.
+        W, U, bias: As the layer has them; bias is b + c.
         hs, cs, v, hidden: Written, see :class:`Saved`; v and hidden may have room for one step.
     """
+    W, U = blocks_of(np, W, 3, 4, turn=1), blocks_of(np, U, 3, 4, turn=1)
+    bias = None if bias is None else blocks_of(np, bias, 3, 4, turn=1)
     columns, keep = as_columns(np, U), len(v) > 1
     uh = np.empty_like(v[0])
     for order, block in projected(np, x, W, bias, reverse):
@@ -182,13 +183,10 @@ def lstm_forward(
     """LSTM, with h' = R (o ⊙ tanh c') if R is given: (y, h_n, c_n), saved."""
     T, N, _ = x.shape
     H = W.shape[0] // 4
-    bias = added(b, c)
-    W4, U4 = blocks_of(np, W, 3, 4, turn=1), blocks_of(np, U, 3, 4, turn=1)
-    bias = None if bias is None else blocks_of(np, bias, 3, 4, turn=1)
     hs, cs = room_for(np, x, h0, U.shape[1], reverse), room_for(np, x, c0, H, reverse)
     v = np.empty((T if keep else 1, 4, N, H), x.dtype)
     hidden = None if R is None else np.empty((T if keep else 1, N, H), x.dtype)
-    steps(np, x, W4, U4, bias, R, mask, reverse, hs, cs, v, hidden)
+    steps(np, x, W, U, added(b, c), R, mask, reverse, hs, cs, v, hidden)
     y, h_n = outputs(np, hs, mask, reverse)
     c_n = cs[0 if reverse else -1].copy()
     saved = Saved(x, W, U, mask, reverse, hs, v, cs, hidden, R) if keep else None
