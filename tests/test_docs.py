@@ -109,3 +109,13 @@ def test_readme_has_no_gaps():
     assert "@@" not in text
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (ROOT / link).exists(), link
+
+
+def test_what_never_runs_on_a_device_is_told():
+    """Of each module of tests that asks for no device, or of its folder, docs/gpu.md says why."""
+    page = (ROOT / "docs" / "gpu.md").read_text()
+    told = re.findall(r"`(\w+/(?:test_\w+\.py)?)`", "".join(re.findall(r"^\| `.*? \|", page, re.M)))
+    for path in sorted((ROOT / "tests").glob("*/test_*.py")):
+        name, text = f"{path.parent.name}/{path.name}", path.read_text()
+        on_devices = any(word in text for word in ('"backend"', "from device import"))
+        assert on_devices != (name in told or f"{path.parent.name}/" in told), name

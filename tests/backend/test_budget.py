@@ -9,6 +9,7 @@ from device import counts, fake
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim, seq
 from tinygrad_seq.backend import use_backend
+from tinygrad_seq.distributions import Categorical, Normal
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +137,31 @@ def test_a_training_step_with_attention_does_not_wait(attention):
     for _ in range(2):
         _, cost = counted(step)
         assert cost["waits"] == cost["downloads"] == 0
+
+
+def test_writing_reads_the_scores_once_for_each_token():
+    model = seq.EncoderDecoder(7, 11, 6, 8, nn.DotAttention())
+    state = model.encode(np.ones((4, 3), int), [4, 2, 3])
+    writers = (
+        lambda: list(seq.generate(model.step, [0, 1, 2], state, length=5, choose=seq.sample())),
+        lambda: seq.beam_search(model.step, [0, 1, 2], state, width=4, length=5, end=10),
+    )
+    for write in writers:
+        _, cost = counted(write)
+        assert cost["waits"] == cost["downloads"] == 5
+
+
+def test_a_distribution_reads_a_boolean_for_each_thing_it_asks():
+    """Not its parameters; a sample is copied to the device, and nothing comes back."""
+    mean, width = ts.zeros(50, requires_grad=True), ts.ones(50, requires_grad=True)
+    normal, cost = counted(lambda: Normal(mean, width))
+    assert cost["waits"] == 2
+    _, cost = counted(lambda: (normal.rsample(3).sum() + normal.entropy().sum()).backward())
+    assert (cost["waits"], cost["downloads"], cost["uploads"]) == (0, 0, 1)
+    classes, cost = counted(lambda: Categorical(logits=ts.zeros(3, 4)))
+    assert cost["waits"] == 2
+    _, cost = counted(lambda: (classes.sample(5), classes.log_prob([0, 1, 2]), classes.entropy()))
+    assert cost["waits"] == cost["downloads"] == 0
 
 
 def test_a_hidden_chain_is_read_only_to_check_its_tables():

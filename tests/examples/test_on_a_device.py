@@ -11,7 +11,7 @@ import tinygrad_seq as ts
 pytest.importorskip("tqdm")
 pytest.importorskip("matplotlib")
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-SHORT = {"01_unfolding", "05_char_lm", "07_vanishing_gradients", "14_reparameterisation"}
+SHORT = {"01_unfolding", "05_char_lm", "14_reparameterisation"}
 ALL = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 LONG = pytest.mark.skipif(not ALL, reason="long: with HYPOTHESIS_PROFILE=thorough it runs")
 SCRIPTS = [

@@ -216,6 +216,7 @@ MERGES = {
 }
 
 
+@pytest.mark.host("long; backend/test_devices joins two directions")
 @pytest.mark.parametrize("merge", MERGES)
 def test_two_directions_are_merged(merge):
     layer = both(

@@ -86,6 +86,7 @@ def test_it_is_its_equations(build, batch, attention):
     np.testing.assert_allclose(host(model(source, target))[:, 0], expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.host("long; cells, layers and attention have theirs checked by themselves")
 @pytest.mark.parametrize("attention", ["none", "additive"])
 def test_every_weight_has_its_gradient(build, batch, attention):
     model, (source, target, lengths) = build(attention), batch
