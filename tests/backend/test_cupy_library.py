@@ -13,6 +13,7 @@ from ops.cases import cases_of
 from ops.table import FUNCTIONS, bound
 
 import tinygrad_seq as ts
+from tinygrad_seq import nn
 from tinygrad_seq.autograd import grad
 from tinygrad_seq.backend import use_backend
 
@@ -84,3 +85,24 @@ def test_a_recorded_backward_takes_constants(name, case):
         assert (x is None) == (y is None)
         if x is not None:
             np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+def test_targets_are_integers_of_any_size(dtype, weight):
+    """A kernel takes an array of the very type that it names."""
+    scores = np.random.default_rng(0).normal(size=(4, 3))
+
+    def run(targets):
+        x = ts.Tensor(scores, requires_grad=True)
+        loss = nn.cross_entropy(x, targets, weight=weight)
+        loss.backward()
+        return loss.item(), x.grad.numpy()
+
+    targets = np.array([1, 2, 0, 1], dtype)
+    with use_backend("numpy"):
+        loss, gradient = run(targets)
+    for given_ in (targets, ts.Tensor(targets)):
+        found = run(given_)
+        assert found[0] == pytest.approx(loss, rel=1e-12)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-11, atol=1e-14)

@@ -257,7 +257,7 @@ class CuPy(Backend):
         def cross_entropy(np: Any, x: Array, targets: Array, keep: bool) -> tuple[Array, Any]:
             if not x.size:
                 return np.zeros(targets.shape, x.dtype), (x, None, None, None)
-            x = _contiguous(x)
+            x, targets = _contiguous(x), targets.astype(numpy.int64, copy=False)
             top = np.max(x, axis=-1, keepdims=True)
             log_sum = kernel("log_sum")(x, top, axis=1)
             loss = kernel("pick")(log_sum, top[:, 0], targets, x, x.shape[1])
