@@ -188,9 +188,8 @@ def _walk(
                 if type(value) is Stacked:
                     sums.stack(source, value)
                     continue
-                value = fit(value, source, node, sums)
                 if watched:
-                    _watch(node, value)
+                    _watch(node, fit(value, source, node, sums))
                 sums.add(source, value, node, g)
             if not retain:
                 node.saved = None

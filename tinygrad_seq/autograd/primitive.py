@@ -244,7 +244,8 @@ class Primitive:
         if len(args) > count:
             if self.variadic and any(isinstance(a, Variable) or is_array(a) for a in args[1:]):
                 raise TypeError(f"{self.name} takes its arrays as a list: {self.name}([a, b, ...])")
-            bound.update(zip(self.parameters, args[count:], strict=False))
+            for name, value in zip(self.parameters, args[count:], strict=False):
+                bound[name] = value
         form = (len(args), *params)
         if form not in self._forms:
             by_place = list(self.parameters)[: max(len(args) - count, 0)]
@@ -257,7 +258,7 @@ class Primitive:
                 self._refuse(args, params)
             self._forms.add(form)
         for name, value in bound.items():
-            if isinstance(value, (Variable, tuple, list)):
+            if type(value) not in PLAIN:
                 bound[name] = as_static(name, value)
         return tuple(args[0]) if self.variadic else args[:count], bound
 

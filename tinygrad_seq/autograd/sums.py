@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy
+
 from ..backend import is_array, xp
 from .graph import Node, Source, Variable
 from .stacked import Stacked
@@ -30,6 +32,13 @@ class Sums:
 
     def add(self, source: Source, value: Any, node: Node | None = None, g: Any = None) -> None:
         """Add a contribution, which a rule of ``node`` made from ``g``, if not somebody else."""
+        if (
+            self.live
+            or type(value) is not numpy.ndarray
+            or value.shape != source.shape
+            or value.dtype is not source.dtype
+        ):
+            value = fit(value, source, node, self)
         total = self.values.get(source)
         if total is None:
             self.values[source] = value
@@ -57,7 +66,7 @@ class Sums:
             self._form(*self._waiting.popitem())
 
     def _form(self, source: Source, rows: Stacked) -> None:
-        self.add(source, fit(rows.formed(), source, rows.node, self), rows.node)
+        self.add(source, rows.formed(), rows.node)
 
     def add_part(self, node: Node, value: Any) -> None:
         """The gradient of one output of several: collect it for the whole operation."""
@@ -127,17 +136,13 @@ def fit(value: Any, source: Source, node: Node, sums: Sums) -> Any:
     else:
         value = value if is_array(value) else xp(value).asarray(value)
         value = sums.wrap(value) if sums.live else value
-    shape = source.shape
-    if value.shape != shape:
-        extra = value.ndim - len(shape)
-        stretched = tuple(
-            k for k, n in enumerate(value.shape) if k < extra or (n != 1 and shape[k - extra] == 1)
-        )
-        if extra < 0 or any(
-            n not in (1, m) for n, m in zip(shape, value.shape[extra:], strict=True)
-        ):
+    shape, given = source.shape, value.shape
+    if given != shape:
+        extra = len(given) - len(shape)
+        stretched = tuple([k for k, n in enumerate(given) if k < extra or shape[k - extra] != n])
+        if extra < 0 or any(shape[k - extra] != 1 for k in stretched[extra:]):
             raise RuntimeError(
-                f"a rule of {node.op.name} gave a gradient of shape {value.shape} for an argument "
+                f"a rule of {node.op.name} gave a gradient of shape {given} for an argument "
                 f"of shape {shape}"
             )
         value = value.sum(axis=stretched, keepdims=True).reshape(shape)

@@ -125,10 +125,8 @@ def split(x: Array, /, indices_or_sections: Any, axis: int = 0) -> tuple[Array, 
         if sections < 1 or length % sections:
             raise ValueError(f"axis {axis}, of length {length}, has no {sections} equal sections")
         cuts = [k * (length // sections) for k in range(sections + 1)]
-    if axis == x.ndim - 1:
-        return tuple([x[..., a:b] for a, b in pairwise(cuts)])
-    before = (slice(None),) * axis
-    return tuple([x[(*before, slice(a, b))] for a, b in pairwise(cuts)])
+    after = (slice(None),) * (x.ndim - 1 - axis)
+    return tuple([x[(..., slice(a, b), *after)] for a, b in pairwise(cuts)])
 
 
 split.defvjp(x=lambda g, axis: concatenate(g, axis=axis))
