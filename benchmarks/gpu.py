@@ -142,6 +142,8 @@ def machine() -> str:
     import cupy
     import torch
 
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"PyTorch {torch.__version__} sees no GPU: install its build for CUDA")
     card = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     cuda = cupy.cuda.runtime.runtimeGetVersion()
     versions = f"CUDA {cuda}, CuPy {cupy.__version__}, NumPy {np.__version__}"

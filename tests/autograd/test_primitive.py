@@ -73,6 +73,9 @@ def test_a_rule_of_any_number_of_arguments_that_gives_all_at_once():
     a, b, c = leaf([1.0, 2.0]), np.ones(2), leaf(3.0)
     weighted([a, b, c], weight=5.0).sum().backward()
     assert (a.grad.tolist(), c.grad.item(), calls) == ([1.0, 1.0], 50.0, [3])
+    weighted.defvjp(xs=lambda g: (g, g))
+    with pytest.raises(RuntimeError, match="rule of weighted gave 2 gradients for 3 arrays"):
+        weighted([a, b, c]).sum().backward()
     weighted.defvjp(xs=lambda g: g)  # the same for each
     a.grad = c.grad = None
     weighted([a, b, c]).sum().backward()

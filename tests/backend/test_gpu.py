@@ -111,7 +111,8 @@ def test_memory_is_shared_with_pytorch():
     assert torch.as_tensor(ours, device="cuda").data_ptr() == ours.data.data.ptr
 
 
-def test_memory_is_shared_with_jax():
+def test_memory_is_shared_with_jax(monkeypatch):
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # it would take most of the card
     jax = pytest.importorskip("jax")
     if jax.default_backend() != "gpu":
         pytest.skip("this JAX has no CUDA")

@@ -78,8 +78,8 @@ class Operation(Protocol):
 
 
 @functools.lru_cache(maxsize=1024)
-def one(shape: Any) -> Any:
-    """The same tuple for equal shapes: fewer objects for Python's collector to visit."""
+def interned(shape: Any) -> Any:
+    """One tuple for all equal shapes: fewer objects for Python's collector to visit."""
     return shape
 
 

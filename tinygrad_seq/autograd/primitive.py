@@ -28,7 +28,7 @@ from typing import Any
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
-from .graph import Node, Plan, Rule, Source, Use, Variable, applied, one
+from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording, tracing, watching
 from .operands import (
     FLOAT64,
@@ -170,13 +170,14 @@ class Primitive:
             params = self.parameters
         values, edges = [], []
         variable: Variable | None = None
+        recorded = recording.get()
         wanted, bit = 0, 1  # a bit is set for each argument that needs a gradient
         for arg in args:
             edge: Source | None = None
             if isinstance(arg, Variable):
                 variable = arg
                 values.append(arg._data)
-                if arg._requires_grad:
+                if recorded and arg._requires_grad:
                     wanted |= bit
                     edge = arg.node or arg
             else:
@@ -199,14 +200,14 @@ class Primitive:
         if out.dtype is FLOAT64 and not self._says_dtype:
             out = settle(out, values)
         node = None
-        if wanted and self.rules and out.dtype.kind in "fc" and recording.get():
+        if wanted and self.rules and out.dtype.kind in "fc":
             if out.dtype.kind == "c":
                 raise TypeError(f"{self.name} of a tensor and complex numbers: tensors are real")
             plan = self._plans.get((wanted, len(args))) or self._plan(wanted, len(args))
-            saved = []
+            saved = []  # by a loop: a comprehension is a call of its own before Python 3.12
             for read in plan.reads:
                 saved.append(read(values, params, out))
-            node = Node(self, tuple(edges), tuple(saved), plan, one(out.shape), out.dtype)
+            node = Node(self, tuple(edges), tuple(saved), plan, interned(out.shape), out.dtype)
         if watching.get():
             self._watch(out, values, node)
         return variable._wrap(out, node)
@@ -223,10 +224,11 @@ class Primitive:
         """As the end of ``__call__``, for a forward with several results."""
         out = tuple([settle(o, values) for o in out])
         node = None
-        if wanted and self.rules and recording.get():
+        if wanted and self.rules:
             plan = self._plans.get((wanted, len(values))) or self._plan(wanted, len(values))
             saved = tuple([read(values, params, out) for read in plan.reads])
-            shape, dtype = one(tuple([o.shape for o in out])), tuple([o.dtype for o in out])
+            shape = interned(tuple([o.shape for o in out]))
+            dtype = tuple([o.dtype for o in out])
             node = Node(self, tuple(edges), saved, plan, shape, dtype)
         if watching.get():
             self._watch(out, values, node)
@@ -337,6 +339,10 @@ class Primitive:
         if plan.joint is not None:
             given = plan.joint.apply(g, saved)
             joint = given if type(given) is tuple else (given,) * len(edges)
+            if len(joint) != len(edges):
+                raise RuntimeError(
+                    f"the rule of {self.name} gave {len(joint)} gradients for {len(edges)} arrays"
+                )
         for i, use in enumerate(plan.uses):
             edge = edges[i]
             if use is None or edge is None or (wanted is not None and not wanted(edge)):

@@ -31,8 +31,8 @@ class Sums:
         self._waiting: dict[Source, Stacked] = {}
 
     def add(self, source: Source, value: Any, node: Node | None = None, g: Any = None) -> None:
-        """Add a contribution, which a rule of ``node`` made from ``g``, if not somebody else."""
-        if (
+        """Add a contribution: what a rule of ``node`` made from ``g``, or a seed, without one."""
+        if node is not None and (
             self.live
             or type(value) is not numpy.ndarray
             or value.shape != source.shape

@@ -193,12 +193,12 @@ KERNELS: dict[str, Source] = {
     "pick": Source(
         "T log_sum, T top, int64 t, raw T x, int64 C",
         "T loss",
-        "loss = t < 0 ? (T)0 : top - x[i * C + t] + log_sum;",
+        "loss = t < 0 ? (T)0 : (T)(top - x[i * C + t] + log_sum);",
     ),
     "unpick": Source(
         "T x, T g, T top, T log_sum, int64 t, int64 j",
         "T y",
-        "y = t < 0 ? (T)0 : g * (exp(x - top - log_sum) - (j == t ? (T)1 : (T)0));",
+        "y = t < 0 ? (T)0 : (T)(g * (exp(x - top - log_sum) - (j == t ? (T)1 : (T)0)));",
     ),
     # Of ``rows``, which may repeat, where each comes next; sums in that order; the last of each
     "chain": Source(
@@ -231,7 +231,7 @@ KERNELS: dict[str, Source] = {
     # Elementwise
     "erf": Source("T x", "T y", "y = erf(x);"),
     "sigmoid": Source("T x", "T y", f"y = {_SQUASH('x')};"),
-    "quotient": Source("T a, T b", "T y", "y = a == 0 && b == 0 ? (T)0 : a / b;"),
+    "quotient": Source("T a, T b", "T y", "y = a == 0 && b == 0 ? (T)0 : (T)(a / b);"),
     # Philox 4x32-10 (Salmon et al. 2011), the first word of block i under the key ``seed``
     "uniform": Source(
         "int64 seed",
@@ -262,7 +262,7 @@ KERNELS: dict[str, Source] = {
     "sgd_momentum": Source(
         "T p, T g, T b, T lr, T mu, T keep, bool nesterov",
         "T p1, T b1",
-        "const T s = b * mu + keep * g; b1 = s; p1 = p - lr * (nesterov ? g + mu * s : s);",
+        "const T s = b * mu + keep * g; b1 = s; p1 = p - lr * (nesterov ? (T)(g + mu * s) : s);",
     ),
     "adam": Source(
         "T p, T g, T m, T v, float64 beta1, float64 beta2, T rate, T scale, T eps",

@@ -172,12 +172,7 @@ def _both(
 KERNELS: dict[str, Kernel] = {
     **_both("lstm", "lstm", lstm_steps, lstm_steps_backward),
     **_both("gru", "gru", gru_steps, gru_steps_backward),
-    **_both(
-        "gru_after",
-        "gru_after",
-        gru_after_steps,
-        gru_after_steps_backward,
-    ),
+    **_both("gru_after", "gru_after", gru_after_steps, gru_after_steps_backward),
     **_both("rnn_tanh", "rnn", tanh_steps, tanh_steps_backward, relu=False),
     **_both("rnn_relu", "rnn", relu_steps, relu_steps_backward, relu=True),
 }

@@ -42,7 +42,7 @@ class Layout(NamedTuple):
 
 
 def layout(N: int, share: int, gates: int, H: int, mask: Array | None) -> Layout:
-    """Gates apart where that needs no padding, which a few wide rows do not pay for."""
+    """Gates apart, where that needs no padding; side by side for few rows, whose tiles are wide."""
     rows, vectors = tiling(share, H)
     if H % (vectors * LANES) == 0 and share > min(TILES.values()):
         return Layout(True, rows, vectors, together(N, share, H, mask))

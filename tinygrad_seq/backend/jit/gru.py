@@ -45,12 +45,8 @@ def _steps(
     wx = np.empty((parts, ahead * N, W.shape[1] * W.shape[3]), np.float32)
     uh = np.empty((U.shape[0], N, U.shape[1] * U.shape[3]), np.float32)
     q, uq = np.empty((N, H), np.float32), np.empty((N, U_n.shape[1] * U_n.shape[3]), np.float32)
-    flat_wx, flat_uh, flat_q, flat_uq = (
-        wx.reshape(-1),
-        uh.reshape(-1),
-        q.reshape(-1),
-        uq.reshape(-1),
-    )
+    flat_wx, flat_uh = wx.reshape(-1), uh.reshape(-1)
+    flat_q, flat_uq = q.reshape(-1), uq.reshape(-1)
     gate_x, gate_h = (ahead * N * H, N * H) if parts == 3 else (H, H)
     count = length // H
     row_x, row_h, row_q = count * wx.shape[2], count * uh.shape[2], count * uq.shape[1]
