@@ -569,10 +569,11 @@ class Tensor(Variable):
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """The memory on the GPU, for CuPy, PyTorch, Numba; a host tensor has none.
 
-        Nor has one that requires grad, so that CuPy leaves ``array * t`` to ``__array_ufunc__``.
+        Nor has one that requires grad, so that CuPy leaves ``array * t`` to ``__array_ufunc__``:
+        export ``t.detach()``.
         """
         if self._requires_grad:
-            raise AttributeError("this tensor requires grad: export t.detach() to other libraries")
+            raise AttributeError
         interface: dict[str, Any] = self._data.__cuda_array_interface__
         return interface
 

@@ -147,14 +147,15 @@ class ndarray:
 def _operator(name: str, own: Any, self: ndarray, other: Any) -> Any:
     """``self`` on the left of ``other``, by NEP 13: NumPy's ufunc asks CuPy's array first.
 
-    CuPy then takes the memory of what has ``__cuda_array_interface__``, and answers with an array:
-    for a tensor this would be a graph lost, which is refused here.
+    CuPy then takes the memory of what has ``__cuda_array_interface__``, and answers with an array.
+    A tensor that requires grad has none: a graph would be lost.
     """
     known = ndarray | np.ndarray | np.generic
     if isinstance(other, known) or not hasattr(other, "__array_ufunc__"):
         return own(self, other)
     if hasattr(other, "__cuda_array_interface__"):
-        raise AssertionError(f"array {name} {type(other).__name__}: CuPy answers with an array")
+        memory = types.SimpleNamespace(__array_interface__=other.__cuda_array_interface__, of=other)
+        return own(self, _from_host(np.asarray(memory)))
     return other.__array_ufunc__(getattr(np, name), "__call__", self, other)
 
 
