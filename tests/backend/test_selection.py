@@ -154,8 +154,7 @@ def test_memory_is_shared_with_other_libraries(device):
     assert there.__cuda_array_interface__["shape"] == (3,)
     assert not hasattr(ts.zeros(3), "__cuda_array_interface__")
     weight = ts.ones(2).to("cupy").requires_grad_()
-    with pytest.raises(RuntimeError, match="detach"):
-        weight.__cuda_array_interface__  # noqa: B018  # read for its error
+    assert not hasattr(weight, "__cuda_array_interface__")  # its graph would be lost
     with use_backend("cupy"):  # what was handed over stays on the host
         assert ts.from_dlpack(np.ones(2)).backend == "numpy"
 
