@@ -106,3 +106,12 @@ def test_targets_are_integers_of_any_size(dtype, weight):
         found = run(given_)
         assert found[0] == pytest.approx(loss, rel=1e-12)
         np.testing.assert_allclose(found[1], gradient, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("where", ["numpy", "cupy"])
+@pytest.mark.parametrize("dtype", ["?", "u1", "i8"])
+def test_sigmoid_of_what_is_no_float(where, dtype):
+    """Where -x would wrap, or is refused."""
+    with use_backend(where):
+        y = ts.sigmoid(ts.Tensor(np.array([0, 1], dtype)))
+    np.testing.assert_allclose(y.numpy(), [0.5, 1 / (1 + np.exp(-1))], rtol=1e-6)

@@ -55,7 +55,7 @@ def load() -> Backend:
     except RuntimeError as error:
         raise RuntimeError(
             f"the backend 'cupy' needs an NVIDIA GPU and its driver; none was found ({error}). "
-            f"With a GPU, install {_INSTALL}"
+            f"With one: {_INSTALL}"
         ) from error
     if not count:
         raise RuntimeError("the backend 'cupy' needs an NVIDIA GPU; CUDA sees none")
