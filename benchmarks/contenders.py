@@ -255,6 +255,11 @@ NEEDS = {
 }
 
 
+# Seconds of steps before a turn is timed: after a rest the system leaves new work on one processor
+# for some 50 ms (two threads then take as long as one), and caches are cold.
+WARM = 0.1
+
+
 def missing(name):
     """Whether the library of a contender is not installed."""
     return importlib.util.find_spec(NEEDS.get(name, name)) is None
@@ -271,6 +276,9 @@ def main(name, kind, row, what):
         np.savez(f"{row}.{name}.npz", *results)
     print("ready", flush=True)
     for _ in sys.stdin:
+        rested = time.perf_counter()
+        while time.perf_counter() - rested < WARM:
+            step()
         start = time.perf_counter()
         for _ in range(count):
             step()

@@ -170,7 +170,8 @@ def draw(report, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    found = [r for r in report["rows"] if r["threads"] == 1 and "torch" in r["ratios"]]
+    fewest = min(r["threads"] for r in report["rows"])
+    found = [r for r in report["rows"] if r["threads"] == fewest and "torch" in r["ratios"]]
     kinds = list(dict.fromkeys(r["kind"] for r in found))
     figure, axes = plt.subplots(
         1,
@@ -198,7 +199,7 @@ def draw(report, path):
                             color="white",
                         )
         axis.axvline(1, color="black", linewidth=1)
-        axis.set(title=kind, xlabel="time ÷ torch.nn, 1 thread", xlim=(0, LIMIT))
+        axis.set(title=kind, xlabel=f"time ÷ torch.nn, threads: {fewest}", xlim=(0, LIMIT))
         axis.set_yticks(range(len(rows)), [str(tuple(r["row"])) for r in rows])
     axes[0][0].invert_yaxis()
     handles, labels = axes[0][0].get_legend_handles_labels()

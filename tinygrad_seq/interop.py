@@ -73,7 +73,9 @@ def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
     """What ``Tensor.__array_function__`` does: the op of the function's name."""
     if function in _ON_VALUES:
         args, kwargs = _arrays(args), _arrays(kwargs)
-        return getattr(xp(*args, *kwargs.values()), function.__name__)(*args, **kwargs)
+        np = xp(*args, *kwargs.values())
+        args = [np.asarray(a) if isinstance(a, list) else a for a in args]  # CuPy takes no lists
+        return getattr(np, function.__name__)(*args, **kwargs)
     op = _TABLE.get(function)
     if op is None and not _requires_grad((args, kwargs)):
         return function(*_on_host(args), **_on_host(kwargs))  # the values are enough

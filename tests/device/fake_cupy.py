@@ -252,7 +252,10 @@ def _arrays(values: Any) -> tuple[ndarray, ...]:
 
 
 def _index(index: Any, shape: tuple[int, ...]) -> Any:
-    """An index as NumPy takes it; integers in arrays wrap where they are out of range."""
+    """An index as NumPy takes it; integers in arrays wrap where they are out of range.
+
+    A float is cut short.
+    """
     parts = index if isinstance(index, tuple) else (index,)
     taken = sum(
         p._host.ndim if isinstance(p, ndarray) and p._host.dtype.kind == "b" else 1
@@ -275,6 +278,9 @@ def _index(index: Any, shape: tuple[int, ...]) -> Any:
             host.append(part)
         elif part is None or isinstance(part, bool):
             host.append(part)
+        elif isinstance(part, float):
+            axis += 1
+            host.append(int(part))
         elif isinstance(part, slice | int | np.integer):
             bounds = (part.start, part.stop, part.step) if isinstance(part, slice) else ()
             if any(isinstance(b, ndarray) for b in bounds):
@@ -329,6 +335,8 @@ def ufunc(name: str) -> Any:
 
 def _call(what: str, function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     _check(what, names, args, kwargs)
+    if what == "array_equal" and not all(hasattr(a, "shape") for a in args[:2]):
+        raise AttributeError("'list' object has no attribute 'shape'")
     counts.waits += what in ("argsort", "sort", "unique")  # Thrust, which sorts for CuPy, waits
     sources = _arrays((*args, *kwargs.values()))
     outs = kwargs.get("out")

@@ -175,7 +175,7 @@ class CuPy(Backend):
     def index(self, index: Any, shape: tuple[int, ...]) -> Any:
         """Host arrays in an index, checked against the shape while still on the host, copied."""
         parts = index if isinstance(index, tuple) else (index,)
-        host = (numpy.ndarray, numpy.generic, list)
+        host = (numpy.ndarray, numpy.generic, list, float)  # CuPy would cut a float short
         if not any(isinstance(part, host) for part in parts):
             return index
         parts = tuple(self._listed(part) if isinstance(part, list) else part for part in parts)
