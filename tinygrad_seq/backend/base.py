@@ -87,7 +87,7 @@ class Backend:
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""
         np = self.np
-        x = x if x.dtype.kind == "f" else x.astype(np.float64)  # -x of an unsigned x is none
+        x = x if x.dtype.kind in "fc" else x.astype(np.float64)  # -x of an unsigned x is none
         with np.errstate(over="ignore"):  # e⁻ˣ = ∞ gives the right limit, 0
             y = np.exp(np.negative(x))
         y += 1
