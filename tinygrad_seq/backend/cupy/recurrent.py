@@ -19,6 +19,8 @@ from ..recurrence.common import (
     outputs,
     parameters,
     reading_order,
+    room_for,
+    start,
 )
 
 Kernel = Callable[[str], Any]
@@ -28,7 +30,7 @@ class _Pass:
     """What every loop needs: the kernels, the sizes, and the steps in the order of reading."""
 
     def __init__(self, kernel: Kernel, np: Any, mask: Array | None, reverse: bool) -> None:
-        self.kernel, self.np, self.mask, self.reverse = kernel, np, mask, reverse
+        self.kernel, self.mask, self.reverse = kernel, mask, reverse
         self.none = np.zeros(1, bool)  # stands for the mask, where there is none
 
     def forward(self, T: int) -> list[tuple[int, int, int]]:
@@ -49,16 +51,6 @@ class _Pass:
         seen = gy is not None
         upstream = (h_, kept, gy[t] if seen else h_, seen)
         self.gates(name, t, H, (*upstream, *ins), (*outs, kept))
-
-    def states(self, x: Array, first: Array | None, size: int) -> Array:
-        """Room for the states, with the first in its place."""
-        states = self.np.empty((x.shape[0] + 1, x.shape[1], size), x.dtype)
-        states[-1 if self.reverse else 0] = 0 if first is None else first
-        return states
-
-    def start(self, g: Array | None, like: Array) -> Array:
-        """The gradient of a last state, to be written to."""
-        return self.np.zeros_like(like) if g is None else g.astype(like.dtype, copy=True)
 
 
 def _projected(np: Any, x: Array, W: Array, bias: Array | None) -> Array:
@@ -93,7 +85,7 @@ def _rnn(kernel: Kernel, kind: str) -> tuple[Callable[..., Any], Callable[..., A
         T, N, H = x.shape[0], x.shape[1], U.shape[0]
         run = _Pass(kernel, np, mask, reverse)
         wx, uh = _projected(np, x, W, added(b, c)), np.empty((N, H), x.dtype)
-        hs = run.states(x, h0, H)
+        hs = room_for(np, x, h0, H, reverse)
         for t, before, after in run.forward(T):
             np.dot(hs[before], U.T, out=uh)
             run.gates(kind, t, H, (wx[t], uh, hs[before]), (hs[after],))
@@ -106,7 +98,7 @@ def _rnn(kernel: Kernel, kind: str) -> tuple[Callable[..., Any], Callable[..., A
         hs, U = saved.hs, saved.U
         T, (N, H) = hs.shape[0] - 1, hs.shape[1:]
         run, gy = _Pass(kernel, np, saved.mask, saved.reverse), _upstream(np, gy)
-        a, h_, kept = np.empty((T, N, H), hs.dtype), run.start(gh_n, hs[0]), np.zeros_like(hs[0])
+        a, h_, kept = np.empty((T, N, H), hs.dtype), start(np, gh_n, hs[0]), np.zeros_like(hs[0])
         for t, _, after in run.backward(T):
             run.pull(f"{kind}_backward", t, H, h_, kept, gy, (hs[after],), (a[t],))
             np.dot(a[t], U, out=h_)
@@ -136,7 +128,7 @@ def _lstm(kernel: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         T, N, H = x.shape[0], x.shape[1], U.shape[0] // 4
         run = _Pass(kernel, np, mask, reverse)
         v, uh = _projected(np, x, W, added(b, c)), np.empty((N, 4 * H), x.dtype)
-        hs, cs = run.states(x, h0, U.shape[1]), run.states(x, c0, H)
+        hs, cs = room_for(np, x, h0, U.shape[1], reverse), room_for(np, x, c0, H, reverse)
         hidden = None if R is None else np.zeros((T, N, H), x.dtype)
         for t, before, after in run.forward(T):
             np.dot(hs[before], U.T, out=uh)
@@ -162,7 +154,7 @@ def _lstm(kernel: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         T, N, H = v.shape[0], v.shape[1], U.shape[0] // 4
         run, gy = _Pass(kernel, np, saved.mask, saved.reverse), _upstream(np, gy)
         a = np.empty((T, N, 4 * H), hs.dtype)
-        h_, c_ = run.start(gh_n, hs[0]), run.start(gc_n, cs[0])
+        h_, c_ = start(np, gh_n, hs[0]), start(np, gc_n, cs[0])
         kept = np.zeros_like(hs[0])
         outer: Array = None
         if R is not None:  # beside what comes through R nothing ever reaches o ⊙ tanh c'
@@ -207,7 +199,7 @@ def _gru_after(kernel: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         run = _Pass(kernel, np, mask, reverse)
         v, uh = _projected(np, x, W, b), np.empty((N, 3 * H), x.dtype)
         late = np.zeros(3 * H, x.dtype) if c is None else np.ascontiguousarray(c)
-        hs, m = run.states(x, h0, H), np.empty((T, N, H), x.dtype)
+        hs, m = room_for(np, x, h0, H, reverse), np.empty((T, N, H), x.dtype)
         for t, before, after in run.forward(T):
             np.dot(hs[before], U.T, out=uh)
             ins = (v[t], uh, late, hs[before])
@@ -222,7 +214,7 @@ def _gru_after(kernel: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         T, (N, H) = v.shape[0], hs.shape[1:]
         run, gy = _Pass(kernel, np, saved.mask, saved.reverse), _upstream(np, gy)
         a, u = (np.empty((T, N, 3 * H), hs.dtype) for _ in range(2))
-        h_, kept = run.start(gh_n, hs[0]), np.zeros_like(hs[0])
+        h_, kept = start(np, gh_n, hs[0]), np.zeros_like(hs[0])
         for t, before, _ in run.backward(T):
             ins = (v[t], m[t], hs[before])
             run.pull("gru_after_backward", t, H, h_, kept, gy, ins, (a[t], u[t]))
@@ -252,7 +244,7 @@ def _gru(kernel: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         run, v = _Pass(kernel, np, mask, reverse), _projected(np, x, W, b)
         uh, uq = np.empty((N, 2 * H), x.dtype), np.empty((N, H), x.dtype)
         q = np.empty((T, N, H), x.dtype)
-        hs = run.states(x, h0, H)
+        hs = room_for(np, x, h0, H, reverse)
         for t, before, after in run.forward(T):
             h = hs[before]
             np.dot(h, U[: 2 * H].T, out=uh)
@@ -269,7 +261,7 @@ def _gru(kernel: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         T, N, H = q.shape
         run, gy = _Pass(kernel, np, saved.mask, saved.reverse), _upstream(np, gy)
         a, a_n, q_ = (np.empty(s, hs.dtype) for s in ((T, N, 2 * H), (T, N, H), (N, H)))
-        h_, kept = run.start(gh_n, hs[0]), np.zeros_like(hs[0])
+        h_, kept = start(np, gh_n, hs[0]), np.zeros_like(hs[0])
         for t, before, _ in run.backward(T):
             h = hs[before]
             run.pull("gru_output_backward", t, H, h_, kept, gy, (v[t], h), (a_n[t], a[t]))
