@@ -6,6 +6,7 @@ from .attention import AdditiveAttention, Attention, BilinearAttention, DotAtten
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, RNNCell
 from .container import ModuleList, Sequential
+from .ctc import CTCLoss, ctc_loss
 from .dropout import Dropout
 from .embedding import Embedding
 from .layers import GRU, LSTM, RNN
@@ -14,17 +15,29 @@ from .linear import Linear
 from .losses import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
-    MSELoss,
     NLLLoss,
     bce_with_logits,
     cross_entropy,
-    mse_loss,
     nll_loss,
 )
 from .module import LoadReport, Module, Parameter
 from .norm import LayerNorm
 from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
 from .recurrent import Bidirectional, Recurrent, unrolled
+from .regression import (
+    GaussianNLLLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+    gaussian_nll_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+    quantile_loss,
+)
 from .stacked import Stacked
 from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
 from .wrappers import VariationalDropout, Zoneout
@@ -38,6 +51,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "Bidirectional",
     "BilinearAttention",
+    "CTCLoss",
     "Cell",
     "CoupledLSTMCell",
     "CrossEntropyLoss",
@@ -45,7 +59,10 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GRUCell",
+    "GaussianNLLLoss",
+    "HuberLoss",
     "InitialState",
+    "L1Loss",
     "LSTMCell",
     "LayerNorm",
     "LayerNormGRUCell",
@@ -60,6 +77,8 @@ __all__ = [
     "NLLLoss",
     "Parameter",
     "PeepholeLSTMCell",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "RNNCell",
     "ReLU",
     "Recurrent",
@@ -71,8 +90,14 @@ __all__ = [
     "Zoneout",
     "bce_with_logits",
     "cross_entropy",
+    "ctc_loss",
+    "gaussian_nll_loss",
+    "huber_loss",
     "init",
+    "l1_loss",
     "mse_loss",
     "nll_loss",
+    "poisson_nll_loss",
+    "quantile_loss",
     "unrolled",
 ]
