@@ -84,6 +84,5 @@ class Epochs(Generic[B]):
                 f"the state stands at batch {state['position']} of epoch {state['epoch']}; "
                 f"an epoch has {len(self)} batches"
             )
-        self.epoch, self.position = state["epoch"], state["position"]
-        self.seed = state.get("seed")
-        self._resumed = True
+        new = {name: state.get(name) for name in ("epoch", "position", "seed")}
+        vars(self).update(new, _resumed=True)  # all of it, or none
