@@ -56,22 +56,31 @@ def without_unused(p: Program) -> Program:
 def state_copied(p: Program) -> Program:
     """Each part of the state, and of its gradient, comes from an instruction of its own.
 
-    A step may hand on its input, or one part in place of two; a copy then stands for it.
+    A step may hand on its input, or one part in place of two; a copy then stands for it. A part
+    that the step does not read gets the gradient zero.
     """
     b, made, found, code = Builder(p), p.made(), reads(p), list(p.code)
     taken: set[Value] = set()
 
     def own(v: Any) -> Any:
-        if v is None or (v in made and v not in taken and found[v] & {"s", "g"}):
+        if v is None or (v not in taken and found.get(v, frozenset()) & {"s", "g"} and v in made):
             taken.add(v)
             return v
         w = b.fresh(*p.types[v])
         code.append(Instr(SAME, (v,), (), (w,)))
         return w
 
+    def zero(v: Value) -> Value:
+        w = b.fresh(*p.types[v])
+        code.append(Instr(FULL, (), (("value", 0.0),), (w,)))
+        return w
+
     after = tuple([own(v) for v in p.after])
     taken.clear()
-    gstates = tuple([own(v) for v in p.gstates])
+    pairs = zip(p.gstates, p.gafter, p.states, strict=True) if p.gstates else ()
+    gstates = tuple(
+        [own(zero(s) if g is None and up is not None else g) for g, up, s in pairs]
+    )
     return p._replace(code=tuple(code), types=b.types, after=after, gstates=gstates)
 
 

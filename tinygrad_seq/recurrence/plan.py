@@ -113,6 +113,7 @@ class Plan(NamedTuple):
         once, before, after: Instructions outside of the loops.
         forward, backward: The loops.
         planes: The planes of each value that a loop meets, in the order of its columns.
+        columns: The first and the last column, plus one, of each of these planes.
         inputs: What the planes are that no loop makes.
         saved: Planes of the forward that the backward reads.
         rows: Values of the loops that lie in one piece ``(N, W)``: left sides of products, operands
@@ -128,6 +129,7 @@ class Plan(NamedTuple):
     forward: list[Stage]
     backward: list[Stage]
     planes: dict[Value, list[Any]]
+    columns: dict[Value, list[tuple[int, int]]]
     inputs: dict[Plane, Input]
     saved: list[Plane]
     rows: dict[Value, Row]
@@ -176,7 +178,8 @@ def planned(p: Program) -> Plan:
     again, saved = _remembered(p, where, cutter, forward, backward, rows)
     return Plan(
         p, lead, places["once"], places["before"], places["after"], _staged(forward),
-        _staged([*again, *backward]), cutter.planes, cutter.inputs, saved, rows, where,
+        _staged([*again, *backward]), cutter.planes,
+        {v: cutter.segments(v) for v in cutter.planes}, cutter.inputs, saved, rows, where,
     )  # fmt: skip
 
 

@@ -151,15 +151,13 @@ class NumpyPrinter:
         planes = self.plan.planes[v]
         block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
         whole = whole and len(planes) == 1
-        for q in planes:
-            width = q.width if isinstance(q, Plane) else 0
+        for q, (a, b) in zip(planes, self.plan.columns[v], strict=True):
             if isinstance(q, Plane):
-                home = Home(block, low, low + width, whole)
+                home = Home(block, low + a, low + b, whole)
                 if q in self.home:
                     self.more.append((q, home))
                 else:
                     self.home[q] = home
-            low += width
 
     def _given(self, saved: dict[Plane, Home]) -> None:
         p, plan = self.p, self.plan
@@ -538,7 +536,7 @@ class NumpyPrinter:
         p, row = self.p, self.plan.rows.get(v)
         if row is not None and (row.way == self.way or row.kept):
             block = Block(f"r{int(row.host)}", [], row.kept and (self.kept or row.way != self.way))
-            high = row.low + sum([getattr(q, "width", 0) for q in self.plan.planes[v]])
+            high = row.low + self.plan.columns[v][-1][1]
             whole = v == row.host
             pick: Any = () if whole else (..., slice(row.low, high))
             name = block.name if whole else f"{block.name}_{row.low}_{high}"
@@ -585,19 +583,16 @@ class NumpyPrinter:
             old = p.gafter[k]
             if g is None or old is None:
                 continue
-            low = 0
-            for q in self.plan.planes[g]:
-                width = getattr(q, "width", 0) or self.p.shape(g)[-1]
-                whole = len(self.plan.planes[g]) == 1
+            whole = len(self.plan.planes[g]) == 1
+            for q, (low, high) in zip(self.plan.planes[g], self.plan.columns[g], strict=True):
                 block = Block(f"g{k}", [], False, columns=True)
                 if whole and self._moved(q, f"g{k}"):
                     continue
-                name = f"g{k}" if whole else f"g{k}_{low}_{low + width}"
+                name = f"g{k}" if whole else f"g{k}_{low}_{high}"
                 self.names.add(f"g{k}")
-                pick: Any = () if whole else (..., slice(low, low + width))
+                pick: Any = () if whole else (..., slice(low, high))
                 target = self._argument(name, block, pick)
                 self._add(f"copyto({target}, {self.ref(q)})")
-                low += width
 
     def _moved(self, q: Any, name: str) -> bool:
         """Write a gradient straight to its place, if nothing reads the place from then on."""

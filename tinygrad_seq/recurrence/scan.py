@@ -105,8 +105,12 @@ class Scan:
         if plan.where[p.y] == "forward" and p.y not in p.after:
             run.y = np.empty((run.T, *p.shape(p.y)), p.types[p.y].dtype)
         self.loop_forward(run, keep)
+        for k, v in enumerate(p.states):
+            env.put(v, run.before(run.states[k]), ALL)
+            env.put(p.after[k], run.after(run.states[k]), ALL)
         if run.y is not None:
             y = run.y
+            env.put(p.y, y, ALL)
         elif p.y in p.after:
             y = run.after(run.states[p.after.index(p.y)])
         else:
@@ -146,11 +150,6 @@ class Scan:
             env.put(p.gy, gy, ALL)
         if plan.backward[0].maps or plan.backward[0].dots:
             self.loop_backward(run, gy, gs)
-        for k, v in enumerate(p.states):
-            env.put(v, run.before(run.states[k]), ALL)
-            env.put(p.after[k], run.after(run.states[k]), ALL)
-        if run.y is not None:
-            env.put(p.y, run.y, ALL)
         self._rows_known(run)
         found: dict[str, Any] = {}
         for k, g in enumerate(p.gstates):
@@ -245,23 +244,14 @@ class Scan:
                 make = np.zeros if numbers else np.empty
                 arrays[f"r{int(v)}"] = make((run.T, *shape) if kept else shape, dtype)
                 if any(numbers):
-                    self._fill(arrays[f"r{int(v)}"], plan.planes[v])
+                    for q, (low, high) in zip(plan.planes[v], plan.columns[v], strict=True):
+                        if not isinstance(q, Plane):
+                            arrays[f"r{int(v)}"][..., low:high] = q
                 if kept:
                     run.saved[f"r{int(v)}"] = arrays[f"r{int(v)}"]
         for name, (o, planes) in loop.weights.items():
             arrays[name] = self._weight(run, o.instr.ins[1], [*o.outs], planes, loop.halved)
         return arrays
-
-    def _fill(self, rows: Any, planes: list[Any]) -> None:
-        """The numbers among the planes of rows."""
-        low, size = 0, rows.shape[-1]
-        sizes = [q.width for q in planes if isinstance(q, Plane)]
-        for q in planes:
-            rest = (size - sum(sizes)) // (len(planes) - len(sizes))
-            width = q.width if isinstance(q, Plane) else rest
-            if not isinstance(q, Plane):
-                rows[..., low : low + width] = q
-            low += width
 
     def _room(self, np: Any, block: Block, time: tuple[int, ...]) -> Any:
         first = block.planes[0]
@@ -283,15 +273,14 @@ class Scan:
             return W * half if outs[0] in halved else np.ascontiguousarray(W)
         low, found = 0, {}
         for q in outs:
-            found[q] = W[:, low : low + q.width]
+            part = W[:, low : low + q.width]
+            found[q] = part * half if q in halved else part
             low += q.width
         if not planes:
-            return np.ascontiguousarray(W)
+            return np.concatenate([found[q] for q in outs], 1)
         blocks = np.empty((len(planes), W.shape[0], planes[0].width), W.dtype)
         for k, q in enumerate(planes):
             blocks[k] = found[q]
-            if q in halved:
-                blocks[k] *= half
         return blocks
 
     def _call(
