@@ -1,0 +1,107 @@
+"""A derived loop as one fused operation of the autograd engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from ..autograd.fused import Fused
+from ..autograd.graph import Node, Variable
+from ..backend import jit
+from ..tensor import Tensor
+from .plan import Plan, planned
+from .record import Recording, differentiated
+from .scan import Scan
+from .trees import flat, like
+
+FLOAT32 = numpy.dtype(numpy.float32)
+
+ROWS = 8
+"""Fewer steps times sequences are left to NumPy: packing the weights would not pay."""
+
+
+class Derived:
+    """What was derived from a step.
+
+    Attributes:
+        plan: What is done once, before, in and after the loop.
+        trusted: For each kind of loop, and with padding or without, whether it was found right:
+            True, or why not.
+        reasons: Why a kind of loop is not used.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self.plan: Plan = planned(differentiated(recording))
+        self.trusted: dict[tuple[str, bool], Any] = {}
+        self.reasons: dict[str, str] = {}
+        self._scans: dict[str, Scan] = {}
+        self._ops: dict[tuple[str, int], Fused] = {}
+
+    def kinds(self, x: Any) -> list[str]:
+        """The kinds of loop that there are for this input, the fastest first."""
+        p = self.plan.program
+        floats = {p.types[v].dtype for v in (*p.states, p.y)}
+        few = len(x) * (x.shape[1] if x.ndim > 1 else 1) < ROWS
+        if type(x) is numpy.ndarray and not few and floats == {FLOAT32} and jit.usable():
+            return ["numba", "numpy"]
+        return ["numpy"]
+
+    def scan(self, kind: str) -> Scan:
+        """The loop of a kind.
+
+        Raises:
+            Uncompiled: there is no loop of that kind for this step.
+        """
+        if kind not in self._scans:
+            if kind == "numba":
+                from .compiled import Compiled  # imports numba
+
+                self._scans[kind] = Compiled(self.plan)
+            else:
+                self._scans[kind] = Scan(self.plan)
+        return self._scans[kind]
+
+    def __call__(
+        self,
+        name: str,
+        scan: Scan,
+        recording: Recording,
+        xs: Any,
+        state: Any,
+        specification: Callable[[], tuple[Tensor, Any]],
+        mask: Any = None,
+        reverse: bool = False,
+    ) -> tuple[Tensor, Any]:
+        """Read a sequence: (y, the last state).
+
+        Args:
+            name: What the graph calls the operation.
+            scan: The loop.
+            recording: A step of this program, for what it reads besides.
+            xs, state: Inputs of all steps, and the first state.
+            specification: The same, step by step.
+            mask: Which steps are read ``(T, N)``, or None for all.
+            reverse: Whether from the last step to the first.
+        """
+        free = map(as_tensor, recording.arrays, recording.sources)
+        args: Sequence[Any] = [*flat(xs), *flat(state), *free]
+
+        def parts() -> tuple[Tensor, ...]:
+            y, last = specification()
+            return (y, *flat(last))
+
+        op = self._ops.get((name, id(scan)))
+        if op is None:
+            op = Fused(name, scan.arguments, scan.forward, scan.backward)
+            self._ops[name, id(scan)] = op
+        y, *last = op(args, parts, mask=mask, reverse=reverse)
+        return y, like(state, last)
+
+
+def as_tensor(array: Any, source: Any) -> Variable:
+    """A tensor of the array whose gradient goes to ``source``."""
+    if isinstance(source, Variable):
+        return source
+    return Tensor._wrap(array, source if isinstance(source, Node) else None)

@@ -1,0 +1,297 @@
+"""Rewriting a program into one that computes the same and shows more of what can leave the loop.
+
+Each pass takes a program and gives a program. What a value reads is said by letters: ``x`` the
+input, ``s`` the state, ``g`` a gradient from above; one that reads free values alone has none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import accumulate, pairwise
+from typing import Any
+
+from .. import ops
+from .program import FULL, SAME, Builder, Instr, Program, Value, substituted
+
+ADD, MULTIPLY, MATMUL = ops.add, ops.multiply, ops.matmul
+TRANSPOSE, SPLIT, CONCATENATE, GETITEM = ops.transpose, ops.split, ops.concatenate, ops.getitem
+
+
+def simplified(p: Program) -> Program:
+    """All passes, in an order that lets one use what another shows."""
+    p = split_products(without_repeats(p))
+    p = regrouped(without_repeats(p))
+    p = turned_products(without_repeats(p))
+    return state_copied(without_repeats(p))
+
+
+def reads(p: Program) -> dict[Value, frozenset[str]]:
+    """What each value reads, directly or not."""
+    found = dict.fromkeys(p.free, frozenset[str]())
+    found |= dict.fromkeys(p.xs, frozenset("x"))
+    found |= dict.fromkeys(p.states, frozenset("s"))
+    found |= {v: frozenset("g") for v in (p.gy, *p.gafter) if v is not None}
+    for i in p.code:
+        own = frozenset[str]().union(*[found[v] for v in i.reads()])
+        for o in i.outs:
+            found[o] = own
+    return found
+
+
+def uses(p: Program) -> Counter[Value]:
+    """How often each value is read; a result of the program counts as one use."""
+    return Counter([v for i in p.code for v in i.reads()] + p.results())
+
+
+def without_unused(p: Program) -> Program:
+    """Without the instructions that nothing reads."""
+    live, kept = set(p.results()), []
+    for i in reversed(p.code):
+        if not live.isdisjoint(i.outs):
+            kept.append(i)
+            live.update(i.reads())
+    return p._replace(code=tuple(kept[::-1]))
+
+
+def state_copied(p: Program) -> Program:
+    """Each part of the state, and of its gradient, comes from an instruction of its own.
+
+    A step may hand on its input, or one part in place of two; a copy then stands for it. A part
+    that the step does not read gets the gradient zero.
+    """
+    b, made, found, code = Builder(p), p.made(), reads(p), list(p.code)
+    taken: set[Value] = set()
+
+    def own(v: Any) -> Any:
+        if v is None or (v in made and v not in taken and found[v] & {"s", "g"}):
+            taken.add(v)
+            return v
+        w = b.fresh(*b.types[v])
+        code.append(Instr(SAME, (v,), (), (w,)))
+        return w
+
+    def zero(v: Value) -> Value:
+        w = b.fresh(*p.types[v])
+        code.append(Instr(FULL, (), (("value", 0.0),), (w,)))
+        return w
+
+    after = tuple([own(v) for v in p.after])
+    taken.clear()
+    pairs = zip(p.gstates, p.gafter, p.states, strict=True) if p.gstates else ()
+    gstates = tuple(
+        [own(zero(s) if g is None and up is not None else g) for g, up, s in pairs]
+    )
+    return p._replace(code=tuple(code), types=b.types, after=after, gstates=gstates)
+
+
+def without_repeats(p: Program) -> Program:
+    """What changes nothing is left out, and what is computed twice is computed once."""
+    alias: dict[Value, Value] = {}
+    seen: dict[Any, Instr] = {}
+    made: dict[Value, Instr] = {}
+    kept = []
+    for instr in p.code:
+        i = _subtraction(substituted(instr, lambda v: alias.get(v, v)), made)
+        to = _identity(p, i, made)
+        if to is not None:
+            alias[i.outs[0]] = to
+            continue
+        ins = sorted(i.ins, key=repr) if i.op in (ADD, MULTIPLY) else i.ins
+        key = (i.op, tuple([repr(v) for v in ins]), repr(i.params))
+        if i.op is FULL:
+            key += (p.types[i.outs[0]],)
+        before = seen.setdefault(key, i)
+        if before is not i:
+            alias.update(zip(i.outs, before.outs, strict=True))
+            continue
+        made.update(dict.fromkeys(i.outs, i))
+        kept.append(i)
+    return without_unused(p.renamed(alias, kept))
+
+
+def _subtraction(i: Instr, made: dict[Value, Instr]) -> Instr:
+    """a + (-b) as a - b."""
+    if i.op is ADD:
+        for a, b in (i.ins, i.ins[::-1]):
+            by = made.get(b) if type(b) is Value else None
+            if by is not None and by.op is ops.negative:
+                return i._replace(op=ops.subtract, ins=(a, by.ins[0]))
+    return i
+
+
+def _identity(p: Program, i: Instr, made: dict[Value, Instr]) -> Value | None:
+    """The value that the instruction gives again, if it computes nothing new."""
+    out = i.outs[0]
+
+    def same(v: Any) -> bool:
+        return type(v) is Value and p.types[v] == p.types[out]
+
+    def number(v: Any, n: float) -> bool:
+        if type(v) is Value:
+            by = made.get(v)
+            return by is not None and by.op is FULL and by.param("value") == n
+        return bool(v == n)
+
+    if i.op in (ADD, MULTIPLY):
+        neutral = 0 if i.op is ADD else 1
+        for a, b in (i.ins, i.ins[::-1]):
+            if number(a, neutral) and same(b):
+                return b  # type: ignore[no-any-return]
+    if i.op in (ops.reshape, ops.broadcast_to, ops.astype, SAME) and same(i.ins[0]):
+        return i.ins[0]  # type: ignore[no-any-return]
+    if i.op is TRANSPOSE and len(p.shape(out)) == 2:
+        by = made.get(i.ins[0])
+        if by is not None and by.op is TRANSPOSE:
+            return by.ins[0]  # type: ignore[no-any-return]
+    return None
+
+
+def split_products(p: Program) -> Program:
+    """[x, h] W = x W₁ + h W₂, and the parts of ā Wᵀ as products of their own.
+
+    So that what reads x alone leaves the loop, and its gradient too.
+    """
+    found, made, b, code = reads(p), p.made(), Builder(p), []
+    forward = ancestors(p, (p.y, *p.after))
+
+    def part(W: Value, axis: int, low: int, high: int) -> Value:
+        shape = list(p.shape(W))
+        shape[axis] = high - low
+        w = b.fresh(tuple(shape), p.types[W].dtype)
+        index = (slice(low, high), slice(None)) if axis == 0 else (slice(None), slice(low, high))
+        code.append(Instr(GETITEM, (W,), (("index", index),), (w,)))
+        return w
+
+    def is_weight(v: Any) -> bool:
+        return type(v) is Value and not found[v] and len(p.shape(v)) == 2
+
+    for i in p.code:
+        by = made.get(i.ins[0]) if i.ins and type(i.ins[0]) is Value else None
+        if (
+            i.op is MATMUL
+            and by is not None
+            and by.op is CONCATENATE
+            and i.outs[0] in forward
+            and is_weight(i.ins[1])
+            and _on_last(by, len(p.shape(by.outs[0])))
+            and len({"s" in found[v] for v in by.ins if type(v) is Value}) > 1
+            and all(type(v) is Value for v in by.ins)
+        ):
+            out, total, low = i.outs[0], None, 0
+            for k, v in enumerate(by.ins):
+                high = low + p.shape(v)[-1]
+                w, y = part(i.ins[1], 0, low, high), b.fresh(*p.types[out])
+                code.append(Instr(MATMUL, (v, w), (), (y,)))
+                if total is not None:
+                    z = out if k == len(by.ins) - 1 else b.fresh(*p.types[out])
+                    code.append(Instr(ADD, (total, y), (), (z,)))
+                    y = z
+                total, low = y, high
+        elif (
+            i.op is SPLIT
+            and by is not None
+            and by.op is MATMUL
+            and i.outs[0] not in forward
+            and is_weight(by.ins[1])
+            and len(p.shape(i.ins[0])) == 2
+            and _on_last(i, 2)
+        ):
+            for (low, high), o in zip(pairwise(cuts_of(p, i)), i.outs, strict=True):
+                w = part(by.ins[1], 1, low, high)
+                code.append(Instr(MATMUL, (by.ins[0], w), (), (o,)))
+        else:
+            code.append(i)
+    return without_unused(p._replace(code=tuple(code), types=b.types))
+
+
+def regrouped(p: Program) -> Program:
+    """Of a sum of several terms first those that do not read the state: (xW + hU) + b as
+    (xW + b) + hU."""
+    found, made, count, b, code = reads(p), p.made(), uses(p), Builder(p), []
+    inner: set[Value] = set()
+    own = set(p.results())
+
+    def terms(v: Any) -> list[Any]:
+        """The terms of a sum that is used nowhere else."""
+        i = made.get(v) if type(v) is Value else None
+        if i is None or i.op is not ADD or count[v] > 1 or p.types[v] != root or v in own:
+            return [v]
+        inner.add(v)
+        return [t for a in i.ins for t in terms(a)]
+
+    def rank(v: Any) -> int:
+        letters = found[v] if type(v) is Value else frozenset()
+        return 2 if letters & {"s", "g"} else 1 if "x" in letters else 0
+
+    sums: dict[Value, list[Any]] = {}
+    for i in reversed(p.code):
+        if i.op is ADD and i.outs[0] not in inner and "g" not in found[i.outs[0]]:
+            root = p.types[i.outs[0]]
+            sums[i.outs[0]] = [t for a in i.ins for t in terms(a)]
+    for i in p.code:
+        out = i.outs[0]
+        if out in inner:
+            continue
+        if len(sums.get(out, ())) > 2:
+            code += _rebuilt(p, b, sorted(sums[out], key=rank), out)
+        else:
+            code.append(i)
+    return without_unused(p._replace(code=tuple(code), types=b.types))
+
+
+def _rebuilt(p: Program, b: Builder, terms: list[Any], out: Value) -> list[Instr]:
+    """out = terms[0] + terms[1] + ..."""
+    code, total = [], terms[0]
+    for k, t in enumerate(terms[1:], 2):
+        if k == len(terms):
+            z = out
+        else:
+            shapes = [b.types[v].shape if type(v) is Value else () for v in (total, t)]
+            z = b.fresh(_broadcast(*shapes), p.types[out].dtype)
+        code.append(Instr(ADD, (total, t), (), (z,)))
+        total = z
+    return code
+
+
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    n = max(len(a), len(b))
+    a, b = (1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b
+    return tuple([max(i, j) if min(i, j) == 1 else i for i, j in zip(a, b, strict=True)])
+
+
+def turned_products(p: Program) -> Program:
+    """(aᵀ b)ᵀ as bᵀ a: a gradient comes out in the layout of its weight."""
+    made, count, b, code = p.made(), uses(p), Builder(p), []
+    for i in p.code:
+        by = made.get(i.ins[0]) if i.op is TRANSPOSE and len(p.shape(i.outs[0])) == 2 else None
+        if by is not None and by.op is MATMUL and count[by.outs[0]] == 1:
+            left = made.get(by.ins[0])
+            if left is not None and left.op is TRANSPOSE and len(p.shape(left.outs[0])) == 2:
+                right = by.ins[1]
+                t = b.fresh(p.shape(right)[::-1], p.types[right].dtype)
+                code.append(Instr(TRANSPOSE, (right,), (("axes", None),), (t,)))
+                code.append(Instr(MATMUL, (t, left.ins[0]), (), i.outs))
+                continue
+        code.append(i)
+    return without_unused(p._replace(code=tuple(code), types=b.types))
+
+
+def cuts_of(p: Program, i: Instr) -> list[int]:
+    """Where a ``split`` cuts the last axis, with both ends."""
+    return list(accumulate([p.shape(o)[-1] for o in i.outs], initial=0))
+
+
+def _on_last(i: Instr, ndim: int) -> bool:
+    return bool(i.param("axis") % ndim == ndim - 1)
+
+
+def ancestors(p: Program, roots: Any) -> set[Value]:
+    """The values that these are computed from, and themselves."""
+    made, seen, stack = p.made(), set[Value](), [v for v in roots if v is not None]
+    while stack:
+        v = stack.pop()
+        if v not in seen:
+            seen.add(v)
+            stack += made[v].reads() if v in made else ()
+    return seen
+

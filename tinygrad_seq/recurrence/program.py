@@ -1,0 +1,183 @@
+"""A step as a straight program: instructions on numbered values, without loops or branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Value(int):
+    """A value of a program, by its number."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"%{int(self)}"
+
+
+class Operation:
+    """An operation that only programs have; it looks like a primitive of the op table."""
+
+    def __init__(self, name: str, forward: Callable[..., Any], elementwise: bool = False) -> None:
+        self.name = name
+        self.forward = forward
+        self.elementwise = elementwise
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+SAME = Operation("same", lambda x: x, elementwise=True)
+"""A value under another number: where a state is handed on as it came."""
+
+FULL = Operation("full", lambda *, value, like: like(value))
+"""An array of equal numbers; printers put the number in its place."""
+
+
+class Instr(NamedTuple):
+    """outs = op(*ins, **params).
+
+    Attributes:
+        op: A primitive, or an :class:`Operation`.
+        ins: Values and Python numbers.
+        params: Static parameters by name, sorted; arrays in them (an index) are values too.
+        outs: One value, or several.
+    """
+
+    op: Any
+    ins: tuple[Any, ...]
+    params: tuple[tuple[str, Any], ...]
+    outs: tuple[Value, ...]
+
+    def param(self, name: str) -> Any:
+        """One static parameter."""
+        return dict(self.params)[name]
+
+    def reads(self) -> Iterator[Value]:
+        """The values that this takes."""
+        yield from values_in(self.ins)
+        if self.params:
+            yield from values_in([p for _, p in self.params])
+
+
+class Type(NamedTuple):
+    """Shape and dtype of a value."""
+
+    shape: Shape
+    dtype: Any
+
+
+class Program(NamedTuple):
+    """One step ``(x, s) -> (y, s')`` and its derivative.
+
+    Attributes:
+        code: The instructions, each after those it reads; the first ``forward`` are the step.
+        types: Of every value.
+        xs: The parts of the input of a step.
+        states: The parts of the state before.
+        free: What the step reads besides: parameters, constants.
+        y: The output.
+        after: The parts of the state after.
+        gy: The gradient of y.
+        gafter: The gradients of the state after, None for a part that is not differentiable.
+        gxs, gstates, gfree: The gradients that the derivative gives, None where there is none.
+    """
+
+    code: tuple[Instr, ...]
+    types: dict[Value, Type]
+    xs: tuple[Value, ...]
+    states: tuple[Value, ...]
+    free: tuple[Value, ...]
+    y: Value
+    after: tuple[Value, ...]
+    gy: Value | None = None
+    gafter: tuple[Value | None, ...] = ()
+    gxs: tuple[Value | None, ...] = ()
+    gstates: tuple[Value | None, ...] = ()
+    gfree: tuple[Value | None, ...] = ()
+
+    def shape(self, v: Value) -> Shape:
+        """The shape of a value."""
+        return self.types[v].shape
+
+    def results(self) -> list[Value]:
+        """All that the step and its derivative give."""
+        given = (self.y, *self.after, *self.gxs, *self.gstates, *self.gfree)
+        return [v for v in given if v is not None]
+
+    def made(self) -> dict[Value, Instr]:
+        """The instruction that makes each value."""
+        return {o: i for i in self.code for o in i.outs}
+
+    def renamed(self, alias: dict[Value, Value], code: Iterable[Instr]) -> Program:
+        """The program with this code, in which values are called as ``alias`` says."""
+
+        def at(v: Any) -> Any:
+            while v in alias:
+                v = alias[v]
+            return v
+
+        def all_at(values: Iterable[Any]) -> Any:
+            return tuple([at(v) for v in values])
+
+        return self._replace(
+            code=tuple([substituted(i, at) for i in code]),
+            y=at(self.y),
+            after=all_at(self.after),
+            gxs=all_at(self.gxs),
+            gstates=all_at(self.gstates),
+            gfree=all_at(self.gfree),
+        )
+
+
+class Builder:
+    """New values and instructions for a program that is being rewritten."""
+
+    def __init__(self, program: Program) -> None:
+        self.types = dict(program.types)
+        self.next = max(self.types) + 1
+
+    def fresh(self, shape: Shape, dtype: Any) -> Value:
+        """A new value."""
+        v = Value(self.next)
+        self.next += 1
+        self.types[v] = Type(shape, dtype)
+        return v
+
+
+def values_in(parts: Iterable[Any]) -> Iterator[Value]:
+    """The values in (nested) tuples and lists."""
+    for part in parts:
+        if type(part) is Value:
+            yield part
+        elif isinstance(part, (tuple, list)):
+            yield from values_in(part)
+
+
+def replaced(part: Any, at: Callable[[Value], Any]) -> Any:
+    """A parameter with ``at(v)`` in place of each value v."""
+    if type(part) is Value:
+        return at(part)
+    if isinstance(part, tuple):
+        return tuple([replaced(p, at) for p in part])
+    if isinstance(part, list):
+        return [replaced(p, at) for p in part]
+    return part
+
+
+def substituted(instr: Instr, at: Callable[[Value], Any]) -> Instr:
+    """An instruction that reads ``at(v)`` in place of each value v."""
+    ins = tuple([at(v) if type(v) is Value else v for v in instr.ins])
+    params = instr.params
+    if params:
+        params = tuple([(name, replaced(p, at)) for name, p in params])
+    return instr._replace(ins=ins, params=params)
+
+
+def called(instr: Instr, env: dict[Value, Any]) -> Any:
+    """What the instruction gives for these values."""
+    args = [env[v] if type(v) is Value else v for v in instr.ins]
+    params = {name: replaced(p, env.__getitem__) for name, p in instr.params}
+    return instr.op.forward(*args, **params)

@@ -1,0 +1,270 @@
+"""One step of a cell, recorded: what it computes as a program, and the derivative by the rules.
+
+A trace is told of every primitive that the step calls, with the arrays themselves: a value is known
+by the identity of its array. The derivative is not written by anybody: the engine walks back
+through the recorded step with ``create_graph``, so that the rules are run on tensors, and the same
+trace is told of what they compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..autograd import enable_grad
+from ..autograd.engine import pull
+from ..autograd.fused import Fused
+from ..autograd.graph import Node, Source, Variable, source_of
+from ..autograd.operands import settle
+from ..autograd.scope import Trace
+from ..backend import is_array, xp
+from ..tensor import Tensor
+from .program import FULL, Instr, Program, Type, Value
+from .trees import flat, like
+
+Step = Callable[[Any, Any], Any]
+
+
+class Underivable(Exception):
+    """No loop can be derived from the step; the message says why."""
+
+
+class Recording(NamedTuple):
+    """One step that was run.
+
+    Attributes:
+        program: What it computed; without a derivative.
+        arrays: The arrays of ``program.free``.
+        sources: Where the gradient of each of them goes, or None.
+        y, after: What the step gave.
+        trace: Who was told.
+        leaves: The tensors that stood for the parts of x and of the state.
+    """
+
+    program: Program
+    arrays: tuple[Any, ...]
+    sources: tuple[Source | None, ...]
+    y: Tensor
+    after: Any
+    trace: Recorder
+    leaves: tuple[Tensor, ...]
+
+    def signature(self) -> Any:
+        """What makes two steps one program: operations, shapes, dtypes, and what needs gradients.
+
+        It is compared and hashed, and holds no value of an array.
+        """
+        p = self.program
+        types = tuple([(t.shape, t.dtype.str) for t in map(p.types.__getitem__, p.free)])
+        code = tuple([(i.op, repr(i.ins), repr(i.params), i.outs) for i in p.code])
+        wanted = tuple([s is not None for s in self.sources])
+        inputs = tuple([(p.types[v].shape, p.types[v].dtype.str) for v in (*p.xs, *p.states)])
+        return code, inputs, p.free, types, wanted, p.y, p.after, len(p.xs)
+
+
+class Recorder(Trace):
+    """Told of every primitive, it writes the instruction down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[int, Value] = {}  # by the identity of arrays, which are kept alive here
+        self.arrays: list[Any] = []
+        self.types: dict[Value, Type] = {}
+        self.code: list[Instr] = []
+        self.free: list[Value] = []
+        self.sources: dict[Value, Source] = {}
+        self.read: str | None = None
+        self.deriving = False
+        self._args: tuple[Any, ...] = ()
+
+    def new(self, array: Any) -> Value:
+        """The number of an array not met before."""
+        v = Value(len(self.arrays))
+        self.arrays.append(array)
+        self.values[id(array)] = v
+        self.types[v] = Type(array.shape, array.dtype)
+        return v
+
+    def at(self, value: Any) -> Any:
+        """The value that an operand is; a number is itself."""
+        if not is_array(value):
+            return value
+        v = self.values.get(id(value))
+        if v is not None:
+            return v
+        v = self.new(value)
+        if self.deriving:  # zeros for the part of a result that went unused, and the like
+            self._equal(v, value)
+        else:
+            self.free.append(v)
+        return v
+
+    def _equal(self, v: Value, array: Any) -> None:
+        first = array.flat[0] if array.size else 0
+        if not (array == first).all():
+            raise Underivable(
+                f"its derivative reads an array of shape {array.shape} that a rule made from no "
+                "value of the step"
+            )
+        params = (("value", first.item() if array.size else 0.0),)
+        self.code.append(Instr(FULL, (), params, (v,)))
+
+    def _param(self, value: Any) -> Any:
+        """A static parameter, with the values of the step that stand in it."""
+        if isinstance(value, tuple):
+            return tuple([self._param(part) for part in value])
+        if isinstance(value, list):
+            return [self._param(part) for part in value]
+        return self.at(value)
+
+    def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
+        """Run a primitive and write it down."""
+        if isinstance(op, Fused):
+            raise Underivable(f"it calls {op.name}, which is a fused operation itself")
+        result = compute(*args, **params)
+        several = type(result) is tuple
+        says_dtype = getattr(op, "_says_dtype", False)
+        outs = []
+        for out in result if several else (result,):
+            out = xp(*args).asarray(out) if says_dtype else settle(out, args)
+            # a view of its own, where the primitive gave an array that has a number already
+            outs.append(out.view() if id(out) in self.values else out)
+        ins = tuple([self.at(a) for a in args])
+        static = tuple(sorted([(name, self._param(p)) for name, p in params.items()]))
+        self.code.append(Instr(op, ins, static, tuple([self.new(o) for o in outs])))
+        self._args = args
+        return tuple(outs) if several else outs[0]
+
+    def recorded(self, node: Node) -> None:
+        """Note where the gradients of the operands go."""
+        if node.slot is None and len(self._args) == len(node.edges):
+            for array, edge in zip(self._args, node.edges, strict=True):
+                if edge is not None:
+                    self.sources[self.values[id(array)]] = edge
+
+    def looked(self, tensor: Variable, how: str) -> None:
+        """Note that the step read numbers, which it might decide by."""
+        v = self.values.get(id(tensor._data))
+        if v is not None and v not in self.free:
+            self.read = how
+
+
+def record(step: Step, xs: Any, state: Any) -> Recording:
+    """Run ``step(xs, state)`` and write down what it computes.
+
+    Args:
+        step: The cell.
+        xs: Input of one step: a tensor, or a tuple of them.
+        state: State before it: a tensor, tuples of them, or None.
+
+    Raises:
+        Underivable: what it did is no program of the values it was given.
+    """
+    trace = Recorder()
+    # fresh views: an array that the step knows from elsewhere is not taken for its input
+    leaves = []
+    for part in (*flat(xs), *flat(state)):
+        if not isinstance(part, Tensor):
+            raise Underivable(f"its state holds a {type(part).__name__}, which is no tensor")
+        leaf = Tensor._wrap(part._data.view())
+        leaf._requires_grad = leaf.dtype.kind == "f"
+        leaves.append(leaf)
+    count = len(flat(xs))
+    numbers = [trace.new(leaf._data) for leaf in leaves]
+    with trace, enable_grad():
+        result = step(like(xs, leaves[:count]), like(state, leaves[count:]))
+    y, after = _checked(result, state)
+    if trace.read is not None:
+        raise Underivable(f"it reads the numbers of a tensor by {trace.read}, and may decide by it")
+    parts = flat(after)
+    for before, part in zip(leaves[count:], parts, strict=True):
+        if (before.shape, before.dtype) != (part.shape, part.dtype):
+            raise Underivable(
+                f"a part of its state goes from {before.dtype}{list(before.shape)} to "
+                f"{part.dtype}{list(part.shape)}"
+            )
+    program = Program(
+        code=tuple(trace.code),
+        types=trace.types,
+        xs=tuple(numbers[:count]),
+        states=tuple(numbers[count:]),
+        free=(),
+        y=trace.at(y._data),
+        after=tuple([trace.at(part._data) for part in parts]),
+    )
+    free = tuple(trace.free)  # what is given on as it was found is one of them
+    arrays = tuple([trace.arrays[v] for v in free])
+    sources = tuple([trace.sources.get(v) for v in free])
+    return Recording(program._replace(free=free), arrays, sources, y, after, trace, tuple(leaves))
+
+
+def _checked(result: Any, state: Any) -> tuple[Tensor, Any]:
+    """(y, state after) of a step, if it gave tensors in the form that it took."""
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
+        raise Underivable("it does not return the pair (y, state)")
+    y, after = result
+    if len(flat(after)) != len(flat(state)) or not all(isinstance(p, Tensor) for p in flat(after)):
+        raise Underivable("its state changes its form from step to step")
+    return y, after
+
+
+def differentiated(recording: Recording) -> Program:
+    """The program with the derivative of the step: gradients of x, the state, and what is free."""
+    p, trace, leaves = recording.program, recording.trace, recording.leaves
+    trace.deriving = True
+    outputs = [t for t in (recording.y, *flat(recording.after)) if t._requires_grad]
+    seeds: dict[int, Tensor] = {}
+    for t in outputs:  # an output that is a part of the state has a gradient of its own
+        np = xp(t._data)
+        seeds[len(seeds)] = Tensor._wrap(np.ones_like(t._data))
+    given = [trace.new(s._data) for s in seeds.values()]
+    targets: list[Source | None] = [
+        source_of(leaf) if leaf._requires_grad else None for leaf in leaves
+    ]
+    targets += recording.sources
+    wanted = [t for t in targets if t is not None]
+    found: dict[Source, Any] = {}
+    if outputs and wanted:
+        with trace:
+            found = pull(outputs, list(seeds.values()), wanted, create_graph=True)
+    numbers = [None if t is None or t not in found else trace.at(found[t]._data) for t in targets]
+    upstream = iter(given)
+    gy, *gafter = (
+        next(upstream) if t._requires_grad else None
+        for t in (recording.y, *flat(recording.after))
+    )
+    n, m = len(p.xs), len(p.xs) + len(p.states)
+    return p._replace(
+        code=tuple(trace.code),
+        types=dict(trace.types),
+        gy=gy,
+        gafter=tuple(gafter),
+        gxs=tuple(numbers[:n]),
+        gstates=tuple(numbers[n:m]),
+        gfree=tuple(numbers[m:]),
+    )
+
+
+def difference(first: Recording, second: Recording) -> str | None:
+    """Why two recorded steps are not one program; None if they are."""
+    p, q = first.program, second.program
+    if first.signature() != second.signature():
+        names = [[i.op.name for i in r.code] for r in (p, q)]
+        if names[0] != names[1]:
+            return "its second step does not compute what its first step did"
+        return "its second step does the same with other constants, or on other values"
+    for a, b in zip(first.arrays, second.arrays, strict=True):
+        if a is not b and not _equal(a, b):
+            return f"it reads an array of shape {a.shape} that is another one at every step"
+    if any(s is not t for s, t in zip(first.sources, second.sources, strict=True)):
+        return "its second step reads other parameters than its first step"
+    return None
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def sliced(xs: Sequence[Any], t: int) -> list[Any]:
+    """The inputs of step t."""
+    return [Tensor._wrap(x._data[t]) for x in xs]
