@@ -1,16 +1,13 @@
 """Floor 4: modules, layers, recurrent cells, initialisers and losses."""
 
+from ..recurrence import unrolled
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
 from .attention import AdditiveAttention, Attention, BilinearAttention, DotAttention
-from .cell import Cell
-from .cells import GRUCell, LSTMCell, RNNCell
 from .container import ModuleList, Sequential
 from .ctc import CTCLoss, ctc_loss
 from .dropout import Dropout
 from .embedding import Embedding
-from .layers import GRU, LSTM, RNN
-from .learned import InitialState
 from .linear import Linear
 from .losses import (
     BCEWithLogitsLoss,
@@ -22,8 +19,27 @@ from .losses import (
 )
 from .module import LoadReport, Module, Parameter
 from .norm import LayerNorm
-from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
-from .recurrent import Bidirectional, Recurrent, unrolled
+from .recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Cell,
+    CoupledLSTMCell,
+    GRUCell,
+    InitialState,
+    LayerNormGRUCell,
+    LayerNormLSTMCell,
+    LayerNormRNNCell,
+    LeakyCell,
+    LSTMCell,
+    PeepholeLSTMCell,
+    Recurrent,
+    RNNCell,
+    Stacked,
+    VariationalDropout,
+    Zoneout,
+)
 from .regression import (
     GaussianNLLLoss,
     HuberLoss,
@@ -38,9 +54,6 @@ from .regression import (
     poisson_nll_loss,
     quantile_loss,
 )
-from .stacked import Stacked
-from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
-from .wrappers import VariationalDropout, Zoneout
 
 __all__ = [
     "GRU",

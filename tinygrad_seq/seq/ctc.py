@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.checks import indices, positive
-from ..nn.recurrent import valid_steps
+from ..nn.checks import indices, positive, valid_steps
 from .beam import Hypothesis
 from .generation import Array, on_host
 
