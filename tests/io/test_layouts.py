@@ -565,8 +565,8 @@ def test_the_second_layer_that_does_not_fit_leaves_the_first_alone(rng):
 class Leaky(nn.LSTMCell):
     """A cell with equations of its own."""
 
-    def recurrence(self):
-        return super().recurrence()
+    def step(self, x, state):
+        return super().step(x, state)
 
 
 class Learned(nn.LSTM):
