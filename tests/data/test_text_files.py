@@ -114,3 +114,19 @@ def test_letters_are_the_characters_of_the_time_machine() -> None:
     text = letters("The Time Traveller (for so it will be\r\nconvenient) — 1895; Éloi!")
     assert text == "the time traveller for so it will be convenient loi "
     assert len(CharTokenizer.from_text(letters("The quick brown fox, jumps over a lazy dog"))) == 27
+
+
+def test_other_encodings_are_read_in_pieces_too(tmp_path: Path) -> None:
+    text = "naïve café\r\nœuvre"
+    for encoding, size in (("cp1252", 1), ("utf-16", 3), ("utf-8", 2)):
+        path = tmp_path / f"{encoding}.txt"
+        path.write_bytes(text.encode(encoding))
+        assert "".join(text_chunks(path, size, encoding=encoding)) == text
+        assert read_text(path, encoding=encoding) == text
+        tokenizer = CharTokenizer.from_text(text)
+        ids = encode_file(path, tokenizer, tmp_path / "ids.npy", encoding=encoding)
+        assert tokenizer.decode(np.array(ids)) == text
+    with pytest.raises(ValueError, match=r'no UTF-8 text: byte 2 .* encoding="latin-1"'):
+        read_text(tmp_path / "cp1252.txt")
+    with pytest.raises(LookupError, match="unknown encoding"):
+        read_text(tmp_path / "cp1252.txt", encoding="latin-99")

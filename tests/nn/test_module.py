@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from collections import OrderedDict
 
 import numpy as np
@@ -323,3 +324,15 @@ def test_an_ordered_dict_loads_like_a_dict():
     model = nn.Linear(1, 1)
     model.load_state_dict(OrderedDict(bias=np.zeros(1), weight=np.ones((1, 1))))
     assert model([[3.0]]).item() == 3
+
+
+def test_loading_refuses_numbers_beyond_the_dtype():
+    layer = nn.Linear(2, 1)
+    before = layer.state_dict()
+    for value in (1e300, -1e39):
+        message = f"weight holds {re.escape(str(value))}.*beyond float32"
+        with pytest.raises(ValueError, match=message):
+            layer.load_state_dict({"weight": np.array([[0.5, value]]), "bias": np.zeros(1)})
+        np.testing.assert_equal(layer.state_dict(), before)
+    layer.load_state_dict({"weight": np.array([[np.inf, np.nan]]), "bias": np.zeros(1)})
+    np.testing.assert_array_equal(host(layer.weight), [[np.inf, np.nan]])

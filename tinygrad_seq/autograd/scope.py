@@ -14,12 +14,19 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..backend.forks import in_forked_child
 from .graph import Node
 from .mode import tracing
 
 # What the traces entered in this context will put back; one trace may be entered in several.
 _entered: ContextVar[tuple[Token[Any], ...]] = ContextVar("_entered", default=())
 _naming = threading.RLock()  # threads under one trace share its names
+
+
+@in_forked_child
+def _renew() -> None:
+    global _naming
+    _naming = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)

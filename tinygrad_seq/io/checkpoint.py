@@ -62,6 +62,8 @@ class Checkpoint:
     def restore(self, path: str | os.PathLike[str]) -> dict[str, Any]:
         """Bring every part into the state saved in ``path``, or on an error leave all as they are.
 
+        An interrupt (Ctrl-C) is such an error.
+
         Returns:
             The notes.
 
@@ -80,15 +82,18 @@ class Checkpoint:
             )
         # All of them first: parts may share something, as a schedule sets its optimizer's rates.
         before = {name: part.state_dict() for name, part in self.parts.items()}
-        for name, part in self.parts.items():
-            try:
+        name = ""
+        try:
+            for name, part in self.parts.items():
                 part.load_state_dict(saved[name])
-            except Exception as error:
-                for done, state in before.items():
-                    self.parts[done].load_state_dict(state)
-                raise CheckpointError(
-                    f"{path} does not fit the part {name!r}: {error}. Nothing was changed"
-                ) from error
+        except BaseException as error:
+            for done, state in before.items():
+                self.parts[done].load_state_dict(state)
+            if not isinstance(error, Exception):
+                raise  # an interrupt
+            raise CheckpointError(
+                f"{path} does not fit the part {name!r}: {error}. Nothing was changed"
+            ) from error
         notes: dict[str, Any] = content["notes"]
         return notes
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import repeat
+from operator import setitem
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from ..autograd import mark_written
 from ..autograd.mode import tracing
 from ..autograd.scope import inside, joined
 from ..backend import backend_named, there, xp
+from ..backend.dtypes import fitted
 from ..html import tree_html
 from ..tensor import Tensor
 from .checks import floating_dtype
@@ -231,9 +236,9 @@ class Module:
         return {name: np.array(_host(p), order="C") for name, p in self._all_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Write values into the parameters by name: all of them, or nothing and one error.
+        """Write values into the parameters by name: all of them, or none (at an interrupt too).
 
-        Values are cast to the dtype of the parameter.
+        Values are cast to the dtype of the parameter; one that is beyond it is an error.
 
         Args:
             state: Name -> array or tensor, as :meth:`state_dict` gives it; tensors of other
@@ -276,13 +281,21 @@ class Module:
                 problems.append(f"{name} has shape {value.shape}, expected {parameter.shape}")
             elif first != name and not np.array_equal(value, values[first], equal_nan=True):
                 problems.append(f"{name} and {first} are one parameter, but their values differ")
+            else:
+                try:
+                    value = fitted(value, parameter.dtype, name)
+                except ValueError as error:
+                    problems.append(str(error))
             values[name] = value
         if problems:
             raise ValueError(
                 f"{owner}.load_state_dict changed nothing, because:\n  " + "\n  ".join(problems)
             )
-        for name, value in values.items():
-            parameters[name].detach().copy_(value)
+        buffers = [parameters[name]._data for name in values]
+        news = [there(value, b) for value, b in zip(values.values(), buffers, strict=True)]
+        for buffer in buffers:  # first: where an interrupt comes next, nothing is written
+            mark_written(buffer)
+        deque(map(setitem, buffers, repeat(...), news), 0)  # in C: an interrupt comes after it
         return LoadReport(missing, unexpected)
 
     def _refusals(self, state: Mapping[str, Any]) -> list[str]:

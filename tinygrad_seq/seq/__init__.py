@@ -4,6 +4,7 @@ from . import hmm
 from .beam import Hypothesis, beam_search, select
 from .bptt import bptt
 from .context import ContextState, at_each_step
+from .ctc import ctc_beam_search, ctc_greedy
 from .encoder_decoder import EncoderDecoder
 from .feedback import FeedbackCell, teacher_forcing
 from .generation import (
@@ -35,6 +36,8 @@ __all__ = [
     "beam_search",
     "bptt",
     "coin",
+    "ctc_beam_search",
+    "ctc_greedy",
     "end_symbol",
     "generate",
     "greedy",

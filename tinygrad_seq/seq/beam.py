@@ -12,7 +12,7 @@ import numpy as np
 from .. import ops
 from ..autograd import no_grad
 from ..nn.checks import positive
-from ..nn.unrollable import each
+from ..recurrence import each
 from .generation import NOTHING, Array, Step, largest, possible, scored, starting
 
 

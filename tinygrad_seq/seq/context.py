@@ -16,7 +16,7 @@ from typing import Any
 from .. import ops
 from ..nn import Linear, Module, ModuleList
 from ..nn.checks import as_tensor, positive, same_dtype
-from ..nn.unrollable import each
+from ..recurrence import each
 from ..tensor import Tensor
 
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..nn import GRU, Attention, Embedding, Linear, Module
-from ..nn.checks import integers, positive
-from ..nn.layers import RecurrentLayer
-from ..nn.recurrent import valid_steps
+from ..nn.checks import integers, positive, valid_steps
+from ..nn.recurrent.layers import RecurrentLayer
 from ..tensor import Tensor
 from .context import ContextState
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from ... import ops
 from ...nn.activation import Activation, nonlinearity_of
-from ...nn.cell import Cell
-from ...nn.cells import GRUCell, LSTMCell, RNNCell
 from ...nn.module import Module
-from ...nn.variants import CoupledLSTMCell, PeepholeLSTMCell
+from ...nn.recurrent.cell import Cell
+from ...nn.recurrent.cells import GRUCell, LSTMCell, RNNCell
+from ...nn.recurrent.variants import CoupledLSTMCell, PeepholeLSTMCell
 from .units import Unit, Weights, fit, inverse, levels_of, refuse_for, reorder, shape_of, write
 
 # ONNX's block k is our block GATES[k].

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...nn.cell import Cell
 from ...nn.container import ModuleList
-from ...nn.layers import RecurrentLayer
 from ...nn.module import Module
-from ...nn.recurrent import Bidirectional, Recurrent
+from ...nn.recurrent.cell import Cell
+from ...nn.recurrent.layers import RecurrentLayer
+from ...nn.recurrent.recurrent import Bidirectional, Recurrent
 
 Array: TypeAlias = NDArray[Any]
 Weights: TypeAlias = dict[str, Array]
@@ -90,9 +90,7 @@ def _cells(layer: Any) -> Iterator[list[tuple[Any, bool]]]:
 def _kind(cell: Any, kinds: Iterable[type[Cell]]) -> type[Cell] | None:
     """Which of some kinds a cell is: a subclass only if its equations are its parent's."""
     for kind in kinds:
-        same = all(
-            getattr(type(cell), n, None) is getattr(kind, n) for n in ("fused", "recurrence")
-        )
+        same = all(getattr(type(cell), n, None) is getattr(kind, n) for n in ("step", "forward"))
         if isinstance(cell, kind) and same:
             return kind
     return None

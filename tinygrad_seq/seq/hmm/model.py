@@ -14,8 +14,7 @@ from ...autograd import enable_grad, no_grad
 from ...backend import backend_of, generator, xp
 from ...distributions import Categorical
 from ...nn import Module, Parameter
-from ...nn.checks import beside, booleans, floating_dtype, indices, integers, positive
-from ...nn.recurrent import valid_steps
+from ...nn.checks import beside, booleans, floating_dtype, indices, integers, positive, valid_steps
 from ...tensor import Tensor
 from .chain import Chain
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import ops
-from ..tensor import Tensor
-from .activation import Activation, nonlinearity_of, nonlinearity_options
-from .cell import Cell
-from .norm import LayerNorm
-from .unrollable import Recall, Step, as_it_is
+from ... import ops
+from ...tensor import Tensor
+from ..activation import Activation, nonlinearity_of, nonlinearity_options
+from ..norm import LayerNorm
+from .cell import Cell, Recall, as_it_is
 
 
 class LayerNormRNNCell(Cell):
@@ -50,16 +49,10 @@ class LayerNormRNNCell(Cell):
         self.nonlinearity = nonlinearity
         self.norm = LayerNorm(hidden_size, dtype=self.dtype)
 
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: h ``(N, H)`` -> (h', h')."""
-        u = self.weight_hh.T
-        phi = nonlinearity_of(self.nonlinearity)
-
-        def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            h = phi(self.norm(wx + recall(h) @ u))
-            return h, h
-
-        return step
+    def step(self, x: Tensor, h: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """h ``(N, H)`` -> (h', h')."""
+        h = nonlinearity_of(self.nonlinearity)(self.norm(self._sums(x, recall(h))))
+        return h, h
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
@@ -97,26 +90,16 @@ class LayerNormGRUCell(Cell):
         self.norm_ih_n = LayerNorm(hidden_size, dtype=self.dtype)
         self.norm_hh_n = LayerNorm(hidden_size, dtype=self.dtype)
 
-    def project(self, x: Any) -> Tensor:
-        """LN(W_rz x) and LN(W_n x), side by side."""
-        rz, n = ops.split(super().project(x), [2 * self.hidden_size], axis=-1)
-        both: Tensor = ops.concatenate([self.norm_ih_rz(rz), self.norm_ih_n(n)], axis=-1)
-        return both
-
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: h ``(N, H)`` -> (h', h')."""
+    def step(self, x: Tensor, h: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """h ``(N, H)`` -> (h', h')."""
         rz = [2 * self.hidden_size]
-        u = self.weight_hh.T
-
-        def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            x_rz, x_n = ops.split(wx, rz, axis=-1)
-            h_rz, h_n = ops.split(recall(h) @ u, rz, axis=-1)
-            r, z = ops.split(ops.sigmoid(x_rz + self.norm_hh_rz(h_rz)), 2, axis=-1)
-            n = ops.tanh(x_n + r * self.norm_hh_n(h_n))
-            h = n + z * (h - n)  # z h + (1 - z) n
-            return h, h
-
-        return step
+        x_rz, x_n = ops.split(x @ self.weight_ih.T, rz, axis=-1)
+        h_rz, h_n = ops.split(recall(h) @ self.weight_hh.T, rz, axis=-1)
+        a_rz = self.norm_ih_rz(x_rz) + self.norm_hh_rz(h_rz)
+        r, z = ops.split(ops.sigmoid(a_rz), 2, axis=-1)
+        n = ops.tanh(self.norm_ih_n(x_n) + r * self.norm_hh_n(h_n))
+        h = n + z * (h - n)  # z h + (1 - z) n
+        return h, h
 
 
 class LayerNormLSTMCell(Cell):
@@ -150,19 +133,11 @@ class LayerNormLSTMCell(Cell):
         self.norm_hh = LayerNorm(4 * hidden_size, dtype=self.dtype)
         self.norm_c = LayerNorm(hidden_size, dtype=self.dtype)
 
-    def project(self, x: Any) -> Tensor:
-        """LN(W x)."""
-        return self.norm_ih(super().project(x))  # type: ignore[no-any-return]
-
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: (h, c) -> (h', (h', c'))."""
-        u = self.weight_hh.T
-
-        def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            h, c = state
-            i, f, g, o = ops.split(wx + self.norm_hh(recall(h) @ u), 4, axis=-1)
-            c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-            h = ops.sigmoid(o) * ops.tanh(self.norm_c(c))
-            return h, (h, c)
-
-        return step
+    def step(self, x: Tensor, state: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """(h, c) -> (h', (h', c'))."""
+        h, c = state
+        sums = self.norm_ih(x @ self.weight_ih.T) + self.norm_hh(recall(h) @ self.weight_hh.T)
+        i, f, g, o = ops.split(sums, 4, axis=-1)
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        h = ops.sigmoid(o) * ops.tanh(self.norm_c(c))
+        return h, (h, c)

@@ -10,14 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import ops
-from ..tensor import Tensor
-from .activation import SIGMOID_TANH_TANH, Activation, activation_options, activations_of
-from .cell import Cell
+from ... import ops
+from ...tensor import Tensor
+from ..activation import SIGMOID_TANH_TANH, Activation, activation_options, activations_of
+from ..checks import beside, flag
+from ..module import Parameter
+from .cell import Cell, Recall, as_it_is
 from .cells import RNNCell
-from .checks import beside
-from .module import Parameter
-from .unrollable import Recall, Step, as_it_is
 
 
 class PeepholeLSTMCell(Cell):
@@ -57,25 +56,20 @@ class PeepholeLSTMCell(Cell):
         dtype: Any = None,
         activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:
-        super().__init__(input_size, hidden_size, 4, 2 if bias else 0, dtype)
+        biases = 2 * flag(type(self).__name__, "bias", bias)
+        super().__init__(input_size, hidden_size, 4, biases, dtype)
         self.activations = activations_of(type(self).__name__, activations, "f g h")
-        self.weight_peephole = self._draw((3 * hidden_size,), self.dtype)
+        self.weight_peephole = self._draw("weight_peephole", (3 * hidden_size,), self.dtype)
 
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: (h, c) -> (h', (h', c'))."""
-        u = self.weight_hh.T
-        p_i, p_f, p_o = ops.split(self.weight_peephole, 3)
+    def step(self, x: Tensor, state: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """(h, c) -> (h', (h', c'))."""
+        h, c = state
         gate, candidate, output = self.activations
-
-        def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            h, c = state
-            i, f, g, o = ops.split(wx + recall(h) @ u, 4, axis=-1)
-            i, f = gate(i + p_i * c), gate(f + p_f * c)
-            c = f * c + i * candidate(g)
-            h = gate(o + p_o * c) * output(c)
-            return h, (h, c)
-
-        return step
+        p_i, p_f, p_o = ops.split(self.weight_peephole, 3)
+        i, f, g, o = ops.split(self._sums(x, recall(h)), 4, axis=-1)
+        c = gate(f + p_f * c) * c + gate(i + p_i * c) * candidate(g)
+        h = gate(o + p_o * c) * output(c)
+        return h, (h, c)
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
@@ -123,25 +117,26 @@ class CoupledLSTMCell(Cell):
         peepholes: bool = False,
         activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:
-        super().__init__(input_size, hidden_size, 3, 2 if bias else 0, dtype)
+        biases = 2 * flag(type(self).__name__, "bias", bias)
+        super().__init__(input_size, hidden_size, 3, biases, dtype)
         self.activations = activations_of(type(self).__name__, activations, "f g h")
-        self.weight_peephole = self._draw((2 * hidden_size,), self.dtype) if peepholes else None
+        self.weight_peephole = (
+            self._draw("weight_peephole", (2 * hidden_size,), self.dtype)
+            if flag("CoupledLSTMCell", "peepholes", peepholes)
+            else None
+        )
 
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: (h, c) -> (h', (h', c'))."""
-        u, p = self.weight_hh.T, self.weight_peephole
-        p_f, p_o = (0.0, 0.0) if p is None else ops.split(p, 2)
+    def step(self, x: Tensor, state: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """(h, c) -> (h', (h', c'))."""
+        h, c = state
         gate, candidate, output = self.activations
-
-        def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            h, c = state
-            f, g, o = ops.split(wx + recall(h) @ u, 3, axis=-1)
-            f, g = gate(f + p_f * c), candidate(g)
-            c = g + f * (c - g)  # f c + (1 - f) g
-            h = gate(o + p_o * c) * output(c)
-            return h, (h, c)
-
-        return step
+        p = self.weight_peephole
+        p_f, p_o = (0.0, 0.0) if p is None else ops.split(p, 2)
+        f, g, o = ops.split(self._sums(x, recall(h)), 3, axis=-1)
+        f, g = gate(f + p_f * c), candidate(g)
+        c = g + f * (c - g)  # f c + (1 - f) g
+        h = gate(o + p_o * c) * output(c)
+        return h, (h, c)
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
@@ -190,6 +185,7 @@ class LeakyCell(RNNCell):
                 f"LeakyCell expects one alpha, or one for each of {hidden_size} units; "
                 f"got shape {values.shape}"
             )
+        learned = flag("LeakyCell", "learned", learned)
         inside = (values > 0) & (values < 1) if learned else (values >= 0) & (values <= 1)
         if not inside.all():
             form = "strictly between 0 and 1, to be learned" if learned else "from 0 to 1"
@@ -199,6 +195,7 @@ class LeakyCell(RNNCell):
         if learned:
             start = np.broadcast_to(np.log(values / (1 - values)), hidden_size)  # σ^-1(α)
             self.weight_alpha = Parameter(start.astype(self.dtype))
+            self._shapes["weight_alpha"] = (hidden_size,)
 
     @property
     def alpha(self) -> Tensor:
@@ -208,16 +205,11 @@ class LeakyCell(RNNCell):
         alpha: Tensor = ops.sigmoid(self.weight_alpha)
         return alpha
 
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: h ``(N, H)`` -> (h', h')."""
-        simple, alpha = super().recurrence(recall), self.alpha
-
-        def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            new, _ = simple(wx, h)
-            h = new + alpha * (h - new)  # α h + (1 - α) new
-            return h, h
-
-        return step
+    def step(self, x: Tensor, h: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """h ``(N, H)`` -> (h', h')."""
+        new, _ = super().step(x, h, recall)
+        h = new + self.alpha * (h - new)  # α h + (1 - α) new
+        return h, h
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""

@@ -1,4 +1,4 @@
-"""Unrolling: a cell applied along time, in either direction or both.
+"""Recurrent and Bidirectional: a cell applied along time, in either direction or both.
 
 Shapes: T steps, N sequences, I inputs. Sequences of different lengths are padded to T and come
 with ``lengths``; steps to leave out, wherever they are, come as a ``mask``.
@@ -7,41 +7,22 @@ with ``lengths``; steps to leave out, wherever they are, come as a ``mask``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-
-from .. import ops
-from ..autograd.mode import Mode
-from ..autograd.scope import at_step
-from ..tensor import Tensor
-from .checks import as_sequence, beside, booleans, integers
-from .module import Module
-from .unrollable import Step, each, inside_cell, recurrence_of, unrollable
-
-Mask: TypeAlias = np.ndarray[Any, Any]
-"""Which steps are read, booleans ``(T, N)``, or ``(T,)`` for one sequence."""
-
-step_by_step: ContextVar[bool] = ContextVar("step_by_step", default=False)
-
-
-class unrolled(Mode):
-    """Compute and record recurrent layers operation by operation, step by step.
-
-    Without it RNN, GRU and LSTM cells read a sequence as one fused operation: faster, and one node
-    in the graph. The results are the same; use it to look at the graph of every step.
-    ``with nn.unrolled(): ...`` or ``@nn.unrolled()``.
-    """
-
-    variable, value = step_by_step, True
+from ... import ops
+from ...recurrence import as_rows, each, scan
+from ...tensor import Tensor
+from ..checks import Mask, as_sequence, as_tensor, beside, flag, valid_steps
+from ..module import Module
+from .cell import begun, initial_state_of, require_cell
+from .wrappers import cell_within
 
 
 class Recurrent(Module):
-    """Unroll a cell along a sequence.  y_t, s_t = cell(x_t, s_{t-1})
+    """Apply a cell along a sequence.  y_t, s_t = cell(x_t, s_{t-1})
 
-    The library's RNN, GRU and LSTM cells are computed by one fused operation that equals the cell
-    unrolled; see :class:`unrolled`.
+    The loop over time is one fused operation, derived from one step of the cell, where that can be
+    derived; it equals the cell unrolled, see :class:`unrolled`.
 
     Args:
         cell: Any callable ``(x_t, state) -> (y_t, state)`` whose state is a Tensor or a tuple of
@@ -62,13 +43,13 @@ class Recurrent(Module):
     """
 
     def __init__(self, cell: Any, reverse: bool = False) -> None:
-        unrollable("Recurrent", cell)  # or say so now
+        require_cell("Recurrent", cell)
         self.cell = cell
-        self.reverse = reverse
+        self.reverse = flag("Recurrent", "reverse", reverse)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
         """The cell's own first state, for a batch ``(N,)`` or one sequence ``()``."""
-        return unrollable("Recurrent", self.cell).initial_state(batch_shape)
+        return initial_state_of(self.cell, batch_shape)
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
@@ -114,59 +95,22 @@ class Recurrent(Module):
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
         valid = valid_steps(lengths, mask, x.shape)
         if valid is not None:
-            x = ops.where(_as_rows(beside(valid, x), x), x, 0)
-        cell = unrollable("Recurrent", self.cell)
-        x = cell.check_sequence(x)
-        batch = x.shape[1:-1]
-        state = cell.initial_state(batch) if state is None else cell.check_state(state, batch)
-        # A single step (a token at a time) is not worth the copies of the weights that many share.
-        if cell.fused is None or step_by_step.get() or len(x) == 1:
-            return self._step_by_step(cell, x, state, valid)
-        return self._at_once(cell, x, state, valid)
+            x = ops.where(as_rows(beside(valid, x), x), x, 0)
+        if state is None:
+            state = self.initial_state(x.shape[1:-1])
+        library = cell_within(self.cell)
+        if library is None:  # it checks its arguments itself
+            return self._read(x, each(_tensor_if_array, state), valid)
+        x, state = library.check(x, state, sequence=True)
+        if x.ndim == 3:
+            return self._read(x, state, valid)
+        one = each(lambda part: ops.expand_dims(part, 0), state)
+        y, last = self._read(ops.expand_dims(x, 1), one, None if valid is None else valid[:, None])
+        return ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
 
-    def _at_once(self, cell: Any, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
-        """The whole sequence as one operation, whose specification is the cell unrolled."""
-        single = x.ndim == 2
-        if single:
-            x, state = ops.expand_dims(x, 1), each(lambda part: ops.expand_dims(part, 0), state)
-            valid = None if valid is None else valid[:, None]
-
-        def specification() -> tuple[Tensor, ...]:
-            y, last = self._step_by_step(cell, x, state, valid)
-            return y, *(last if isinstance(last, tuple) else (last,))
-
-        mask = None if valid is None else beside(valid, x)
-        with inside_cell(cell):
-            y, *parts = cell.fused(x, state, specification, mask=mask, reverse=self.reverse)
-        last = tuple(parts) if len(parts) > 1 else parts[0]
-        if single:
-            y, last = ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
-        return y, last
-
-    def _step_by_step(
-        self, cell: Any, x: Tensor, state: Any, valid: Mask | None
-    ) -> tuple[Tensor, Any]:
-        """The cell unrolled, one product for what all steps read of the input."""
-        with inside_cell(cell):
-            x = cell.project(x)
-        return self._unroll(recurrence_of(cell), ops.unstack(x), state, valid)
-
-    def _unroll(
-        self, step: Step, inputs: tuple[Tensor, ...], state: Any, valid: Mask | None
-    ) -> tuple[Tensor, Any]:
-        """y_t, s_t = step(x_t, s_{t-1}) for every t."""
-        outputs = []
-        for t in reversed(range(len(inputs))) if self.reverse else range(len(inputs)):
-            with at_step(t):
-                y, after = pair("a cell", step(inputs[t], state))
-                if valid is not None and not valid[t].all():
-                    after = _freeze(valid[t], after, state)
-            outputs.append(y)
-            state = after
-        y = ops.stack(outputs[::-1] if self.reverse else outputs)
-        if valid is not None:
-            y = ops.where(_as_rows(beside(valid, y), y), y, 0)
-        return y, state
+    def _read(self, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
+        step, xs = begun(self.cell, x, state)
+        return scan(step, xs, state, valid, self.reverse)
 
     def extra_repr(self) -> str:
         """The direction, and a cell that is no module."""
@@ -268,76 +212,5 @@ def states_for(owner: str, state: Any, count: int, form: str) -> Sequence[Any]:
     return state
 
 
-def valid_steps(
-    lengths: Any, mask: Any, shape: tuple[int, ...], owner: str = "a recurrent layer"
-) -> Mask | None:
-    """Which steps of x, ``(T, N, ...)`` or ``(T, I)``, are read; None if all are.
-
-    Raises:
-        TypeError: the lengths are not integers, or the mask is not booleans.
-        ValueError: both are given, or the lengths are not one for each sequence, or not in 1..T, or
-            the mask has not one for each step.
-    """
-    if mask is not None:
-        if lengths is not None:
-            raise ValueError("give lengths or a mask, not both: a mask says which steps are read")
-        valid = mask_of(mask, shape, owner)
-        return None if valid.all() else valid
-    if lengths is None:
-        return None
-    array = integers(owner, "lengths", lengths)
-    steps = shape[0]
-    if len(shape) < 3:
-        raise ValueError(f"lengths need a batch, x of shape (T, N, ...); got x of shape {shape}")
-    if array.shape != shape[1:2]:
-        raise ValueError(
-            f"lengths must be one for each of {shape[1]} sequences, of shape ({shape[1]},); "
-            f"got shape {array.shape}"
-        )
-    wrong = np.flatnonzero((array < 1) | (array > steps))
-    if wrong.size:
-        n = int(wrong[0])
-        raise ValueError(f"lengths must be from 1 to {steps} steps; sequence {n} has {array[n]}")
-    return None if (array == steps).all() else np.arange(steps)[:, None] < array
-
-
-def mask_of(mask: Any, shape: tuple[int, ...], owner: str = "a recurrent layer") -> Mask:
-    """The mask of an x of this shape, as a NumPy array."""
-    array = booleans(owner, "mask", mask)
-    expected = shape[: min(2, len(shape) - 1)]
-    if array.shape != expected:
-        raise ValueError(
-            f"mask must say of each step whether it is read, of shape {expected} "
-            f"for x of shape {shape}; got shape {array.shape}"
-        )
-    return array
-
-
-def _as_rows(mask: Any, x: Tensor) -> Any:
-    """A mask with as many axes as ``x``, to broadcast over the last ones."""
-    return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
-
-
-def pair(owner: str, result: Any) -> tuple[Tensor, Any]:
-    """What a cell or a layer returned, if it is (y, state)."""
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(
-            f"{owner} must return the pair (y, state); got a {type(result).__name__}"
-            + (f" of {len(result)}" if isinstance(result, tuple) else "")
-        )
-    if not isinstance(result[0], Tensor):
-        raise TypeError(
-            f"{owner} must return y as a Tensor, or gradients would be lost; got a "
-            f"{type(result[0]).__name__}"
-        )
-    return result
-
-
-def _freeze(valid: Mask, after: Any, before: Any) -> Any:
-    """The new state for the sequences that are at a valid step, the old one for the others."""
-    if before is None:
-        raise ValueError(
-            "leaving out the first step that is read needs a state to keep until each sequence "
-            "starts: give state=, or the cell an initial_state(batch_shape)"
-        )
-    return each(lambda a, b: ops.where(_as_rows(beside(valid, a), a), a, b), after, before)
+def _tensor_if_array(part: Any) -> Any:
+    return as_tensor(part) if hasattr(part, "dtype") else part

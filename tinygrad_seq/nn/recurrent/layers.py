@@ -12,15 +12,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .. import ops
-from ..tensor import Tensor
-from .activation import Activation
+from ... import ops
+from ...tensor import Tensor
+from ..activation import Activation
+from ..checks import State, features, flag, fraction, mask_of, positive, state_of
+from ..container import ModuleList
+from ..module import Module, Parameter
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, RNNCell
-from .checks import State, features, fraction, positive, state_of
-from .container import ModuleList
-from .module import Module, Parameter
-from .recurrent import Bidirectional, Recurrent, mask_of
+from .recurrent import Bidirectional, Recurrent
 from .stacked import in_turn
 
 _WEIGHTS = ("weight_ih_", "weight_hh_", "weight_hr_", "bias_ih_", "bias_hh_")
@@ -54,9 +54,9 @@ class RecurrentLayer(Module):
         self.input_size = positive(owner, "input_size", input_size)
         self.hidden_size = positive(owner, "hidden_size", hidden_size)
         self.num_layers = positive(owner, "num_layers", num_layers)
-        self.batch_first = batch_first
+        self.batch_first = flag(owner, "batch_first", batch_first)
         self.dropout = fraction(owner, "dropout", dropout)
-        self.bidirectional = bidirectional
+        self.bidirectional = flag(owner, "bidirectional", bidirectional)
         if dropout and num_layers == 1:
             warnings.warn(
                 f"{owner}(dropout={dropout}) has no effect with num_layers=1: "
@@ -226,8 +226,7 @@ class RNN(RecurrentLayer):
         input_size: I.
         hidden_size: H.
         num_layers: L; layer k+1 reads the output of layer k.
-        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors of your own, with which
-            the cells are unrolled, not fused.
+        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors.
         bias: Whether b and c are there.
         batch_first: Whether x and y are ``(N, T, ...)``.
         dropout: Probability of dropout on the output of each layer but the last, in training; a

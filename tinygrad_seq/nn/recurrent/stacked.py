@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..tensor import Tensor
-from .checks import as_tensor, fraction
-from .container import ModuleList
-from .dropout import dropout
-from .module import Module
-from .recurrent import pair, states_for
-from .unrollable import Unrollable
+from ...recurrence import pair
+from ...tensor import Tensor
+from ..checks import as_tensor, fraction
+from ..container import ModuleList
+from ..dropout import dropout
+from ..module import Module
+from .cell import Cell
+from .recurrent import states_for
+from .wrappers import Wrapper
 
 
 class Stacked(ModuleList):
@@ -39,7 +41,7 @@ class Stacked(ModuleList):
 
     def __init__(self, *layers: Module, dropout: float = 0.0) -> None:
         for layer in layers:
-            if isinstance(layer, Unrollable):
+            if isinstance(layer, Cell | Wrapper):
                 name = type(layer).__name__
                 raise TypeError(f"Stacked expects layers, as nn.Recurrent({name}(...)); got {name}")
         super().__init__(layers)

@@ -2,8 +2,7 @@
 
 Symbols, shapes and what all cells share are those of :mod:`.cell`.
 
-Other functions than σ and tanh are given as ``activations``. A cell of them is what is written
-below, unrolled; only the usual ones have a fused operation. A bound on the sums is such a function:
+Other functions than σ and tanh are given as ``activations``. A bound on the sums is one:
 
     >>> import tinygrad_seq as ts
     >>> from tinygrad_seq import nn
@@ -17,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from .. import ops
-from ..ops import recurrent
-from ..tensor import Tensor
-from .activation import (
+from ... import ops
+from ...tensor import Tensor
+from ..activation import (
     SIGMOID_TANH,
     SIGMOID_TANH_TANH,
     Activation,
@@ -29,8 +27,9 @@ from .activation import (
     nonlinearity_of,
     nonlinearity_options,
 )
-from .cell import Cell, Specification
-from .unrollable import Recall, Step, as_it_is
+from ..checks import flag
+from ..linear import affine
+from .cell import Cell, Recall, as_it_is
 
 
 class RNNCell(Cell):
@@ -42,8 +41,7 @@ class RNNCell(Cell):
         input_size: I.
         hidden_size: H.
         bias: Whether b and c are there.
-        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors of your own, with which
-            the cell is unrolled, not fused.
+        nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors.
         dtype: Of the parameters; the default float if None.
 
     Attributes:
@@ -65,30 +63,14 @@ class RNNCell(Cell):
         dtype: Any = None,
     ) -> None:
         nonlinearity_of(nonlinearity)  # or say so now
-        super().__init__(input_size, hidden_size, 1, 2 if bias else 0, dtype)
+        biases = 2 * flag(type(self).__name__, "bias", bias)
+        super().__init__(input_size, hidden_size, 1, biases, dtype)
         self.nonlinearity = nonlinearity
 
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: h ``(N, H)`` -> (h', h')."""
-        u = self.weight_hh.T
-        phi = nonlinearity_of(self.nonlinearity)
-
-        def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            h = phi(wx + recall(h) @ u)
-            return h, h
-
-        return step
-
-    def fused(
-        self, x: Tensor, state: Any, specification: Specification, **where: Any
-    ) -> tuple[Tensor, ...]:
-        """The whole sequence as one operation."""
-        phi = nonlinearity_of(self.nonlinearity)
-        if phi is not ops.tanh and phi is not ops.relu:
-            return specification()
-        layer = recurrent.rnn_tanh if phi is ops.tanh else recurrent.rnn_relu
-        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        return layer([x, state, *weights], specification, **where)
+    def step(self, x: Tensor, h: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """h ``(N, H)`` -> (h', h')."""
+        h = nonlinearity_of(self.nonlinearity)(self._sums(x, recall(h)))
+        return h, h
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""
@@ -120,7 +102,7 @@ class GRUCell(Cell):
         bias: Whether there are biases.
         dtype: Of the parameters; the default float if None.
         reset_after: Which of the two forms.
-        activations: (f, g), functions of tensors; others than (σ, tanh) are unrolled, not fused.
+        activations: (f, g), functions of tensors.
 
     Attributes:
         weight_ih, weight_hh: Blocks r, z, n of W ``(3H, I)`` and U ``(3H, H)``.
@@ -142,62 +124,27 @@ class GRUCell(Cell):
         reset_after: bool = False,
         activations: Sequence[Activation] = SIGMOID_TANH,
     ) -> None:
-        biases = (2 if reset_after else 1) if bias else 0
+        owner = type(self).__name__
+        self.reset_after = flag(owner, "reset_after", reset_after)
+        biases = (1 + self.reset_after) * flag(owner, "bias", bias)
         super().__init__(input_size, hidden_size, 3, biases, dtype)
-        self.reset_after = reset_after
-        self.activations = activations_of(type(self).__name__, activations, "f g")
+        self.activations = activations_of(owner, activations, "f g")
 
-    def _input_bias(self) -> Tensor | None:
-        """b alone: c_n stands inside the product with r."""
-        return self.bias_ih
-
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: h ``(N, H)`` -> (h', h')."""
-        return self._reset_after(recall) if self.reset_after else self._reset_before(recall)
-
-    def _reset_before(self, recall: Recall) -> Step:
-        rz = [2 * self.hidden_size]
-        u_rz, u_n = (u.T for u in ops.split(self.weight_hh, rz, axis=0))
+    def step(self, x: Tensor, h: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """h ``(N, H)`` -> (h', h')."""
         f, g = self.activations
-
-        def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            x_rz, x_n = ops.split(wx, rz, axis=-1)
-            seen = recall(h)
-            r, z = ops.split(f(x_rz + seen @ u_rz), 2, axis=-1)
-            n = g(x_n + (r * seen) @ u_n)
-            h = n + z * (h - n)  # z h + (1 - z) n
-            return h, h
-
-        return step
-
-    def _reset_after(self, recall: Recall) -> Step:
-        rz = [2 * self.hidden_size]
-        u = self.weight_hh.T
-        f, g = self.activations
-
-        def step(wx: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-            uh = recall(h) @ u
-            if self.bias_hh is not None:
-                uh = uh + self.bias_hh
-            x_rz, x_n = ops.split(wx, rz, axis=-1)
-            h_rz, h_n = ops.split(uh, rz, axis=-1)
+        rz, seen = [2 * self.hidden_size], recall(h)
+        x_rz, x_n = ops.split(affine(x, self.weight_ih, self.bias_ih), rz, axis=-1)
+        if self.reset_after:
+            h_rz, h_n = ops.split(affine(seen, self.weight_hh, self.bias_hh), rz, axis=-1)
             r, z = ops.split(f(x_rz + h_rz), 2, axis=-1)
             n = g(x_n + r * h_n)
-            h = n + z * (h - n)  # z h + (1 - z) n
-            return h, h
-
-        return step
-
-    def fused(
-        self, x: Tensor, state: Any, specification: Specification, **where: Any
-    ) -> tuple[Tensor, ...]:
-        """The whole sequence as one operation."""
-        if self.activations != SIGMOID_TANH:
-            return specification()
-        args = [x, state, self.weight_ih, self.weight_hh, self.bias_ih]
-        if self.reset_after:
-            return recurrent.gru_after([*args, self.bias_hh], specification, **where)
-        return recurrent.gru(args, specification, **where)
+        else:
+            u_rz, u_n = ops.split(self.weight_hh, rz)
+            r, z = ops.split(f(x_rz + seen @ u_rz.T), 2, axis=-1)
+            n = g(x_n + (r * seen) @ u_n.T)
+        h = n + z * (h - n)  # z h + (1 - z) n
+        return h, h
 
     def _refuse(self, names: set[str]) -> str | None:
         """Weights of the other form, known by its biases."""
@@ -241,8 +188,7 @@ class LSTMCell(Cell):
         bias: Whether there are biases.
         dtype: Of the parameters; the default float if None.
         proj_size: P; 0 for no projection.
-        activations: (f, g, h), functions of tensors; others than (σ, tanh, tanh) are unrolled, not
-            fused.
+        activations: (f, g, h), functions of tensors.
 
     Attributes:
         weight_ih, weight_hh: Blocks i, f, g, o of W ``(4H, I)`` and U ``(4H, H or P)``.
@@ -271,36 +217,24 @@ class LSTMCell(Cell):
                 f"proj_size must be 0, for none, or smaller than hidden_size={hidden_size}; "
                 f"got {proj_size}"
             )
-        super().__init__(input_size, hidden_size, 4, 2 if bias else 0, dtype, proj_size)
+        biases = 2 * flag(type(self).__name__, "bias", bias)
+        super().__init__(input_size, hidden_size, 4, biases, dtype, proj_size)
         self.proj_size = proj_size
         self.activations = activations_of(type(self).__name__, activations, "f g h")
-        self.weight_hr = self._draw((proj_size, hidden_size), self.dtype) if proj_size else None
+        self.weight_hr = (
+            self._draw("weight_hr", (proj_size, hidden_size), self.dtype) if proj_size else None
+        )
 
-    def recurrence(self, recall: Recall = as_it_is) -> Step:
-        """One step: (h ``(N, H or P)``, c ``(N, H)``) -> (h', (h', c'))."""
-        u = self.weight_hh.T
-        projection = None if self.weight_hr is None else self.weight_hr.T
+    def step(self, x: Tensor, state: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """(h ``(N, H or P)``, c ``(N, H)``) -> (h', (h', c'))."""
+        h, c = state
         gate, candidate, output = self.activations
-
-        def step(wx: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            h, c = state
-            i, f, g, o = ops.split(wx + recall(h) @ u, 4, axis=-1)
-            c = gate(f) * c + gate(i) * candidate(g)
-            h = gate(o) * output(c)
-            if projection is not None:
-                h = h @ projection
-            return h, (h, c)
-
-        return step
-
-    def fused(
-        self, x: Tensor, state: Any, specification: Specification, **where: Any
-    ) -> tuple[Tensor, ...]:
-        """The whole sequence as one operation."""
-        if self.activations != SIGMOID_TANH_TANH:
-            return specification()
-        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr]
-        return recurrent.lstm([x, *state, *weights], specification, **where)
+        i, f, g, o = ops.split(self._sums(x, recall(h)), 4, axis=-1)
+        c = gate(f) * c + gate(i) * candidate(g)
+        h = gate(o) * output(c)
+        if self.weight_hr is not None:
+            h = h @ self.weight_hr.T
+        return h, (h, c)
 
     def options(self) -> list[str]:
         """The settings that differ from the default."""

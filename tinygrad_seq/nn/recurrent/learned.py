@@ -5,10 +5,10 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from .. import ops
-from ..tensor import Tensor
-from .module import Module, Parameter
-from .unrollable import each
+from ... import ops
+from ...recurrence import each
+from ...tensor import Tensor
+from ..module import Module, Parameter
 
 
 class InitialState(Module):
