@@ -7,6 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "tinygrad_seq"
 FLOORS = {
+    "atomic": 0,
     "backend": 0,
     "autograd": 1,
     "ops": 2,

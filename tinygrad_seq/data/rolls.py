@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ..atomic import replacing
 from ..backend import default_dtype
 from .text import Filename
 
@@ -124,6 +125,8 @@ def read_rolls(path: Filename, *, allow_pickle: bool = False) -> dict[str, Piece
 def save_rolls(path: Filename, rolls: Mapping[str, Iterable[Any]]) -> None:
     """Write piano rolls so that :func:`read_rolls` reads them again, without pickle.
 
+    The file is whole or untouched at any moment, as with :func:`tinygrad_seq.save`.
+
     Args:
         path: An ``.npz`` file.
         rolls: Pieces (T, 88), or (T, 128), for any of ``train``, ``valid`` and ``test``.
@@ -144,7 +147,8 @@ def save_rolls(path: Filename, rolls: Mapping[str, Iterable[Any]]) -> None:
             raise ValueError(f"{split} has pieces of {KEYS} keys and of {PITCHES} pitches")
         arrays[split] = np.concatenate(pieces).astype(np.uint8)
         arrays[f"{split}_lengths"] = np.array([len(piece) for piece in pieces])
-    np.savez_compressed(path, **arrays)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..atomic import replacing
 from . import npz, safetensors
-from .atomic import replacing
 from .tree import decode, encode
 
 _FORMATS: dict[str, ModuleType] = {".npz": npz, ".safetensors": safetensors}
@@ -31,8 +31,9 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     arrays of a flat dict keep their keys as names.
 
     The file is complete or untouched at any moment: a new file is written beside it, brought to
-    the disk, and put in its place in one step. A process that is killed may leave a hidden file
-    ``.saving-*.tmp`` in the folder, which can be deleted.
+    the disk, and put in its place in one step, with the mode of the file that was there. A process
+    that is killed may leave a hidden file ``.saving-*.tmp`` beside it; the next save to ``path``
+    removes it, once it is a minute old.
 
     Args:
         path: Where to; ends in ``.npz`` or ``.safetensors``, in a folder that exists.
@@ -42,6 +43,7 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         TypeError: Something in the tree cannot be stored; the message says where.
         ValueError: The suffix is unknown, or the tree is nested too deep or contains itself.
         FileNotFoundError: The folder does not exist.
+        FileExistsError: The path is a device, a pipe or a socket.
         ImportError: The library of the format is not installed.
     """
     if not isinstance(path, (str, os.PathLike)):

@@ -27,11 +27,16 @@ def write(file: BinaryIO, document: str, arrays: Arrays) -> None:
     """Write document and arrays to ``file``."""
     import zipfile  # here, for it slows the start of the library
 
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+    try:
         archive.writestr(_DOCUMENT, document)
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+        archive.close()
+    except BaseException:
+        archive.fp = None  # nothing to close: that would fail, and hide an interrupt
+        raise
 
 
 def read(content: bytes) -> tuple[bytes, Arrays]:
