@@ -11,6 +11,9 @@ from ..atomic import replacing
 from . import npz, safetensors
 from .tree import decode, encode
 
+LONGEST = 400
+"""Characters of a message that may repeat what stands in a file."""
+
 _FORMATS: dict[str, ModuleType] = {".npz": npz, ".safetensors": safetensors}
 
 
@@ -76,17 +79,17 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     path = Path(path)
     form = _format_of(path)
-    content = path.read_bytes()
-    try:
-        document, arrays = form.read(content)
-        return arrays if document is None else decode(document, arrays)
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever the parsers make of damaged bytes
-        raise CheckpointError(
-            f"{path} cannot be loaded ({type(error).__name__}: {error}): it is damaged, cut short, "
-            "or was not written by save(); load an earlier copy"
-        ) from error
+    with path.open("rb") as file:
+        try:
+            document, arrays = form.read(file)
+            return arrays if document is None else decode(document, arrays)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the parsers make of damaged bytes
+            raise CheckpointError(
+                f"{path} cannot be loaded ({type(error).__name__}: {str(error)[:LONGEST]}): it is "
+                "damaged, cut short, or was not written by save(); load an earlier copy"
+            ) from error
 
 
 def _format_of(path: Path) -> ModuleType:
