@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "tinygrad_seq"
 FLOORS = {
     "atomic": 0,
     "backend": 0,
+    "hints": 0,
     "autograd": 1,
     "ops": 2,
     "html": 3,

@@ -1,11 +1,12 @@
 """Floor 4: modules, layers, recurrent cells, initialisers and losses."""
 
+from ..hints import NN, absent
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
 from .attention import AdditiveAttention, Attention, BilinearAttention, DotAttention
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, RNNCell
-from .container import ModuleList, Sequential
+from .container import Identity, ModuleDict, ModuleList, Sequential
 from .ctc import CTCLoss, ctc_loss
 from .dropout import Dropout
 from .embedding import Embedding
@@ -20,7 +21,7 @@ from .losses import (
     cross_entropy,
     nll_loss,
 )
-from .module import LoadReport, Module, Parameter
+from .module import Buffer, LoadReport, Module, Parameter
 from .norm import LayerNorm
 from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
 from .recurrent import Bidirectional, Recurrent, unrolled
@@ -42,6 +43,12 @@ from .stacked import Stacked
 from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
 from .wrappers import VariationalDropout, Zoneout
 
+
+def __getattr__(name: str) -> object:
+    """Only reached for a name that does not exist: say what is written here, if it is known."""
+    raise absent(f"module {__name__!r}", name, NN)
+
+
 __all__ = [
     "GRU",
     "LSTM",
@@ -51,6 +58,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "Bidirectional",
     "BilinearAttention",
+    "Buffer",
     "CTCLoss",
     "Cell",
     "CoupledLSTMCell",
@@ -61,6 +69,7 @@ __all__ = [
     "GRUCell",
     "GaussianNLLLoss",
     "HuberLoss",
+    "Identity",
     "InitialState",
     "L1Loss",
     "LSTMCell",
@@ -73,6 +82,7 @@ __all__ = [
     "LoadReport",
     "MSELoss",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
