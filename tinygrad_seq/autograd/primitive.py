@@ -40,7 +40,7 @@ from .operands import (
     settle,
     together,
 )
-from .scope import told
+from .scope import asked_first, told
 from .stacked import Stacked, few_rows
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -168,6 +168,11 @@ class Primitive:
     # -- forward ----------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **params: Any) -> Any:
+        here = tracing.get()
+        if here is not None:
+            given = here.trace.instead(self, args, params)
+            if given is not NotImplemented:
+                return given
         if params or len(args) != self._arity:
             args, params = self._bind(args, params)
         else:
@@ -195,7 +200,7 @@ class Primitive:
             values = together(self.name, values, args if variable is not None else ())
         if variable is None:
             return self.forward(*values, **params)
-        forward = self.forward if tracing.get() is None else told(self, self.forward)
+        forward = self.forward if here is None else told(self, self.forward)
         out = forward(*values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
@@ -432,6 +437,7 @@ def elementwise(forward: Callable[..., Any]) -> Primitive:
 def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function made of primitives: it needs no rule. Its first argument may be a list."""
 
+    @asked_first
     @functools.wraps(function)
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Variable) and not is_array(x):

@@ -101,10 +101,12 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if tracing.get() is None:
+        here = tracing.get()
+        if here is None:
             return self.forward(*args, **kwargs)
         with inside(self):
-            return self.forward(*args, **kwargs)
+            given = here.trace.instead(self, args, kwargs)
+            return self.forward(*args, **kwargs) if given is NotImplemented else given
 
     if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
 
