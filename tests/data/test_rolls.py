@@ -137,7 +137,11 @@ def test_damaged_files_get_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
     save_rolls(path, {"train": drawn([50])})
     whole = path.read_bytes()
     middle = whole[:200] + b"\x00" * 60 + whole[260:]
-    for content in (b"", b"no archive", whole[:-30], middle):
+    other = bytearray(whole)
+    other[10], other[whole.index(b"PK\x01\x02") + 10] = 99, 99  # a compression there is not
+    far = bytearray(whole)
+    far[-4] ^= 0x80  # where the list of members begins
+    for content in (b"", b"no archive", whole[:-30], middle, bytes(other), bytes(far)):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"rolls\.npz"):
             read_rolls(path)
@@ -193,6 +197,8 @@ def test_lists_of_notes_in_a_file(tmp_path: Path) -> None:
         ('{"train": [[]]}', r"train\[0\]: expected a piano roll"),
         ("[1]", "lists of pieces for train"),
         ("{", "cannot be read as a .json file"),
+        ("[" * 10**5, "cannot be read as a .json file"),
+        ('{"train": [[[1' + "0" * 400 + "]]]}", r"train\[0\]: "),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):

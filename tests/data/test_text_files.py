@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_seq.data.text as text_files
 from tinygrad_seq.data import (
     CharTokenizer,
     Streams,
@@ -62,7 +65,7 @@ def test_a_file_of_ids_is_the_text_encoded(folder: Path, text: str) -> None:
     assert tokenizer.decode(ids) == read_text(path)
     np.testing.assert_array_equal(np.load(folder / "ids.npy"), ids)
     del ids
-    assert not list(folder.glob("*.part"))
+    assert {p.name for p in folder.iterdir()} <= {"text.txt", "ids.npy", "wrong.txt"}
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(2, "u1"), (256, "u1"), (257, "u2"), (65537, "u4")])
@@ -108,6 +111,43 @@ def test_files_that_cannot_be_encoded_leave_nothing_behind(tmp_path: Path) -> No
         encode_file(tmp_path / "absent.txt", tokenizer, into)
     with pytest.raises(ValueError, match="at least 1 byte; got 0"):
         list(text_chunks(path, 0))
+
+
+def test_a_text_that_changes_while_it_is_read_is_encoded_as_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("ab" * 50_000)
+
+    def shrinking(*args: Any, **kwargs: Any) -> Iterator[str]:
+        pieces = text_chunks(path, 10_000)
+        for _ in range(3):
+            yield next(pieces)
+        path.write_text("ab" * 15_000)
+        yield from pieces
+
+    monkeypatch.setattr(text_files, "text_chunks", shrinking)
+    ids = encode_file(path, CharTokenizer.from_text("ab"), tmp_path / "ids.npy")
+    assert ids.tolist() == [0, 1] * (len(ids) // 2)
+    assert 30_000 <= len(ids) < 100_000
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_ids(tmp_path: Path) -> None:
+    path, into = tmp_path / "text.txt", tmp_path / "ids.npy"
+    path.write_text("ab" * 2**18)
+    into.write_bytes(b"old")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            encode_file(path, CharTokenizer.from_text("ab"), into)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert into.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_letters_are_the_characters_of_the_time_machine() -> None:

@@ -17,9 +17,7 @@ import numpy
 from numpy.exceptions import AxisError
 
 from .erf import erf
-from .jit import KERNELS as COMPILED
 from .random import generator
-from .recurrence import KERNELS
 from .scan import SCAN
 from .steps import STEPS
 
@@ -50,8 +48,8 @@ class Backend:
         name: How users name it, ``"numpy"``.
         np: The array namespace, with NumPy's names.
         array_type: The type of its arrays.
-        kernels: Recurrent layers over a whole sequence (``recurrence``), linear recurrences
-            (``scan``), the softmax cross-entropy and the steps of optimizers (``steps``), by name.
+        kernels: Linear recurrences (``scan``), the softmax cross-entropy and the steps of
+            optimizers (``steps``), by name.
         flat: Whether an optimizer lays the parameters of a group into one buffer: where starting a
             computation costs more than the computation.
     """
@@ -59,7 +57,7 @@ class Backend:
     name = "numpy"
     np: Any = numpy
     array_type: Any = numpy.ndarray
-    kernels: Mapping[str, Callable[..., Any]] = KERNELS | STEPS | SCAN
+    kernels: Mapping[str, Callable[..., Any]] = STEPS | SCAN
     flat = False
 
     def to_host(self, array: Array) -> numpy.ndarray:
@@ -155,7 +153,6 @@ class Backend:
 
 
 _numpy = Backend()
-_numpy.kernels = KERNELS | COMPILED | STEPS | SCAN  # these fall through to the others without numba
 _by_type: dict[type, Backend] = {numpy.ndarray: _numpy}
 
 

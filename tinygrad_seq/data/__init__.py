@@ -3,6 +3,7 @@
 Ids, numbers, lengths and batches are NumPy arrays on the host, whatever library computes.
 """
 
+from ..hints import DATA, absent
 from .batches import Batch, Batches
 from .metrics import bits_per_character, perplexity
 from .ngram import NGram
@@ -15,6 +16,12 @@ from .tasks import AddingProblem, CopyMemory, TaskBatch, TemporalOrder
 from .text import encode_file, letters, read_text, text_chunks
 from .vocabulary import CharTokenizer, Vocabulary
 from .windows import RandomWindows, Streams
+
+
+def __getattr__(name: str) -> object:
+    """Only reached for a name that does not exist: say what is written here, if it is known."""
+    raise absent(f"module {__name__!r}", name, DATA)
+
 
 __all__ = [
     "AddingProblem",

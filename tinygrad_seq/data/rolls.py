@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ..atomic import replacing
 from ..backend import default_dtype
 from .text import Filename
 
@@ -85,7 +84,8 @@ def read_rolls(path: Filename, *, allow_pickle: bool = False) -> dict[str, Piece
     (ΣT, 88), with ``*_lengths`` (N,) beside it.
 
     Args:
-        path: The file; ``.mat`` needs SciPy.
+        path: The file; ``.mat`` needs SciPy, in which a damaged one can end the process: read it
+            only if you trust it.
         allow_pickle: Whether to read object arrays in an ``.npz``. Unpickling can run any code:
             allow it for files that you trust.
 
@@ -124,6 +124,8 @@ def read_rolls(path: Filename, *, allow_pickle: bool = False) -> dict[str, Piece
 def save_rolls(path: Filename, rolls: Mapping[str, Iterable[Any]]) -> None:
     """Write piano rolls so that :func:`read_rolls` reads them again, without pickle.
 
+    The file is whole or untouched at any moment, as with :func:`tinygrad_seq.save`.
+
     Args:
         path: An ``.npz`` file.
         rolls: Pieces (T, 88), or (T, 128), for any of ``train``, ``valid`` and ``test``.
@@ -144,13 +146,14 @@ def save_rolls(path: Filename, rolls: Mapping[str, Iterable[Any]]) -> None:
             raise ValueError(f"{split} has pieces of {KEYS} keys and of {PITCHES} pitches")
         arrays[split] = np.concatenate(pieces).astype(np.uint8)
         arrays[f"{split}_lengths"] = np.array([len(piece) for piece in pieces])
-    np.savez_compressed(path, **arrays)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON, or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8; lists in lists
         raise ValueError(f"{path} cannot be read as a .json file: {error}") from None
     if not isinstance(content, dict) or not all(isinstance(p, list) for p in content.values()):
         raise ValueError(f"{path}: expected lists of pieces for train, valid and test")
@@ -161,8 +164,8 @@ def _sounded(piece: Any, where: str) -> NDArray[Any]:
     """The roll of a piece given as notes."""
     try:
         return roll_of_notes(piece)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{where}: {error!s:.400}") from None
 
 
 def _mat(path: Path) -> Mapping[str, Any]:
@@ -174,23 +177,25 @@ def _mat(path: Path) -> Mapping[str, Any]:
         try:
             content: Mapping[str, Any] = loadmat(file)
         except Exception as error:  # what SciPy raises for a damaged file is anything
-            raise ValueError(f"{path} cannot be read as a .mat file: {error}") from error
+            raise ValueError(f"{path} cannot be read as a .mat file: {error!s:.400}") from error
     return {name: value for name, value in content.items() if not name.startswith("__")}
 
 
 def _npz(path: Path, allow_pickle: bool) -> Mapping[str, Any]:
-    if path.exists() and not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .npz file, or a damaged one")
-    try:
-        with np.load(path, allow_pickle=allow_pickle, encoding="latin1") as file:
-            return dict(file)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, UnpicklingError) as error:
-        if "allow_pickle" in str(error):
-            raise ValueError(
-                f"{path} holds pickled arrays, and unpickling can run any code: if you trust the "
-                "file, read it with allow_pickle=True, and write it anew with save_rolls"
-            ) from None
-        raise ValueError(f"{path} cannot be read as an .npz file: {error}") from None
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{path} is no .npz file, or a damaged one")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=allow_pickle, encoding="latin1") as content:
+                return dict(content)
+        except Exception as error:  # what NumPy raises for a damaged file is anything
+            if "allow_pickle" in str(error):
+                raise ValueError(
+                    f"{path} holds pickled arrays, and unpickling can run any code: if you trust "
+                    "the file, read it with allow_pickle=True, and write it anew with save_rolls"
+                ) from None
+            raise ValueError(f"{path} cannot be read as an .npz file: {error!s:.400}") from error
 
 
 def _pieces(where: str, part: Any, lengths: Any) -> list[Any]:

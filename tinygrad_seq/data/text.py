@@ -6,11 +6,11 @@ import codecs
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from ..atomic import replacing
 from .vocabulary import CharTokenizer
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def encode_file(
 ) -> NDArray[Any]:
     """The ids of a text of any size, in a file: neither text nor ids are ever whole in memory.
 
+    The file is whole or untouched at any moment, as with :func:`tinygrad_seq.save`.
+
     Args:
         path: A text. Its tokenizer can be made in the same way, a piece at a time:
             ``CharTokenizer.from_text(text_chunks(path))``.
@@ -94,26 +96,27 @@ def encode_file(
         ValueError: The text is empty, not in that encoding, or has characters without an id.
             Nothing is written.
     """
-    into = Path(into)
-    length = sum(map(len, text_chunks(path, encoding=encoding)))
-    if not length:
-        raise ValueError(f"{path} is empty: there is nothing to encode")
-    unfinished = into.with_name(into.name + ".part")
-    try:
-        ids = np.lib.format.open_memmap(
-            unfinished, mode="w+", dtype=np.min_scalar_type(len(tokenizer) - 1), shape=(length,)
-        )
-        start = 0
+    dtype = np.min_scalar_type(len(tokenizer) - 1)
+    length = 0
+    with replacing(into) as file:
+        _write_header(file, dtype, length)
+        start = file.tell()
         for text in text_chunks(path, encoding=encoding):
             try:
-                ids[start : start + len(text)] = tokenizer.encode(text)
+                ids = tokenizer.encode(text)
             except ValueError as error:
-                raise ValueError(f"{path}, counted from character {start}: {error}") from None
-            start += len(text)
-        ids.flush()
-        del ids
-        unfinished.replace(into)
-    finally:
-        unfinished.unlink(missing_ok=True)
+                raise ValueError(f"{path}, counted from character {length}: {error}") from None
+            file.write(ids.astype(dtype).data)
+            length += len(text)
+        if not length:
+            raise ValueError(f"{path} is empty: there is nothing to encode")
+        file.seek(0)
+        _write_header(file, dtype, length)  # it has room for any length
+        assert file.tell() == start
     written: NDArray[Any] = np.load(into, mmap_mode="r")
     return written
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype[Any], length: int) -> None:
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, header)

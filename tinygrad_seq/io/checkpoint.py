@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..backend import get_rng_state, set_rng_state
-from .files import CheckpointError, load, save
+from .files import LONGEST, CheckpointError, load, save
 
 
 class Stateful(Protocol):
@@ -76,9 +76,10 @@ class Checkpoint:
         if not (isinstance(content, Mapping) and content.keys() == {"parts", "notes"}):
             raise CheckpointError(f"{path} was not written by Checkpoint.save; read it with load()")
         saved = content["parts"]
-        if saved.keys() != self.parts.keys():
+        if not isinstance(saved, Mapping) or saved.keys() != self.parts.keys():
             raise CheckpointError(
-                f"{path} holds the parts {sorted(saved)}; this checkpoint has {sorted(self.parts)}"
+                f"{path} holds the parts {str(list(saved))[:LONGEST]}; this checkpoint has "
+                f"{list(self.parts)}"
             )
         # All of them first: parts may share something, as a schedule sets its optimizer's rates.
         before = {name: part.state_dict() for name, part in self.parts.items()}

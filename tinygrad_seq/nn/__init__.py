@@ -1,10 +1,11 @@
 """Floor 4: modules, layers, recurrent cells, initialisers and losses."""
 
+from ..hints import NN, absent
 from ..recurrence import unrolled
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
 from .attention import AdditiveAttention, Attention, BilinearAttention, DotAttention
-from .container import ModuleList, Sequential
+from .container import Identity, ModuleDict, ModuleList, Sequential
 from .ctc import CTCLoss, ctc_loss
 from .dropout import Dropout
 from .embedding import Embedding
@@ -17,7 +18,7 @@ from .losses import (
     cross_entropy,
     nll_loss,
 )
-from .module import LoadReport, Module, Parameter
+from .module import Buffer, LoadReport, Module, Parameter
 from .norm import LayerNorm
 from .recurrent import (
     GRU,
@@ -55,6 +56,12 @@ from .regression import (
     quantile_loss,
 )
 
+
+def __getattr__(name: str) -> object:
+    """Only reached for a name that does not exist: say what is written here, if it is known."""
+    raise absent(f"module {__name__!r}", name, NN)
+
+
 __all__ = [
     "GRU",
     "LSTM",
@@ -64,6 +71,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "Bidirectional",
     "BilinearAttention",
+    "Buffer",
     "CTCLoss",
     "Cell",
     "CoupledLSTMCell",
@@ -74,6 +82,7 @@ __all__ = [
     "GRUCell",
     "GaussianNLLLoss",
     "HuberLoss",
+    "Identity",
     "InitialState",
     "L1Loss",
     "LSTMCell",
@@ -86,6 +95,7 @@ __all__ = [
     "LoadReport",
     "MSELoss",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",

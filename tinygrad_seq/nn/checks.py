@@ -43,6 +43,15 @@ def flag(owner: str, name: str, value: Any) -> bool:
     return bool(value)
 
 
+def only_none(set_to_none: bool) -> None:
+    """PyTorch's ``zero_grad(set_to_none=...)``: what it does by default is all that there is."""
+    if set_to_none is not True:
+        raise ValueError(
+            "zero_grad() makes gradients None: leave set_to_none out, and read p.grad as zero "
+            "where it is None"
+        )
+
+
 def seed_of(owner: str, seed: Any) -> int:
     """A seed, 0 or more; for None one from the library's generator."""
     if seed is None:

@@ -3,6 +3,7 @@
 Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere runs unchanged.
 """
 
+from ..hints import OPTIM, absent
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
@@ -11,6 +12,12 @@ from .nadam import NAdam, RAdam
 from .rates import ExponentialLR, LambdaLR, MultiStepLR, OneCycleLR, SequentialLR
 from .schedules import CosineAnnealingLR, LinearWarmup, ReduceLROnPlateau, Schedule, StepLR
 from .sgd import SGD
+
+
+def __getattr__(name: str) -> object:
+    """Only reached for a name that does not exist: say what is written here, if it is known."""
+    raise absent(f"module {__name__!r}", name, OPTIM)
+
 
 __all__ = [
     "SGD",

@@ -16,6 +16,7 @@ import numpy
 from ..autograd import mark_written
 from ..backend import Array, backend_of, is_array, there, xp
 from ..backend.dtypes import fitted
+from ..nn.checks import only_none
 from ..tensor import Tensor
 from .flat import Flat, flat_for
 
@@ -93,8 +94,9 @@ class Optimizer:
                     self.update(p.data, p.grad.data, memory, options)
                     mark_written(p.data)
 
-    def zero_grad(self) -> None:
-        """Forget the gradient of every parameter (``.grad`` becomes None)."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient of every parameter (``.grad`` becomes None, never zeros)."""
+        only_none(set_to_none)
         for p in self._parameters():
             p.grad = None
 

@@ -68,6 +68,7 @@ class Place(NamedTuple):
         row: The name of the rows' width.
         low: The name of the first column, or "".
         alone: Whether the rows are the plane, so that several follow one another.
+        span: The name of the number of columns that a number of one row fills, or "".
     """
 
     array: str
@@ -75,6 +76,7 @@ class Place(NamedTuple):
     row: str
     low: str
     alone: bool
+    span: str = ""
 
 
 @dataclass
@@ -189,10 +191,12 @@ class LoopPrinter:
     def _put(self, v: Value, array: str, t: str, into: Any) -> None:
         planes, columns = self.plan.planes[v], self.plan.columns[v]
         self.arg(array)
-        for q, (low, _) in zip(planes, columns, strict=True):
+        for q, (low, high) in zip(planes, columns, strict=True):
             if isinstance(q, Plane):
                 low_name = self.number("o", low) if low else ""
-                place = Place(array, t, self.width(v), low_name, len(planes) == 1)
+                span = self.number("w", high - low) if high - low > q.width else ""
+                alone = len(planes) == 1 and not span
+                place = Place(array, t, self.width(v), low_name, alone, span)
                 into.setdefault(q, []).append(place)
 
     def _places(self) -> None:
@@ -485,6 +489,13 @@ class _Cluster:
         self.cost[q] = 0
         self._store(q, text)
 
+    def _column(self, q: Plane) -> str:
+        """The column at which a plane is read: of a number of a row the only one."""
+        if q.shape[-1:] == (1,) and self._is_scalar(q):
+            self.of.out.scalars = True
+            return "0"
+        return "j"
+
     def _is_scalar(self, q: Plane) -> bool:
         """Whether a plane of one column is a number of a row, in a cell of more columns."""
         return any(p.shape[-1:] != (1,) for p in self._all())
@@ -495,7 +506,12 @@ class _Cluster:
     def _scalar(self, q: Plane) -> None:
         self.inline[q] = f"m{q.id}"
         for place in self.of.stored.get(q, ()):
-            self.loops.append(f"{place.array}[{self.of.start(place)}] = m{q.id}")
+            start = self.of.start(place)
+            if place.span:
+                self.loops.append(f"for j in range({place.span}):")
+                self.loops.append(f"    {place.array}[{start} + j] = m{q.id}")
+            else:
+                self.loops.append(f"{place.array}[{start}] = m{q.id}")
         if q in self.of.stored:
             self.of.read[q] = self.of.stored[q][0]
         elif self.of.last.get(q, -1) > self.stage:
@@ -521,10 +537,11 @@ class _Cluster:
                 self.slices[q] = (f"p{q.id}", f"e{m}[{start}:{start} + count * {w}]")
                 if known.bias is not None:
                     of.out.vectors[of.arg(f"O{q.id}")] = Input(known.bias, low, low + q.width)
-            return f"p{q.id}[j]" if known.bias is None else f"(p{q.id}[j] + O{q.id}[j])"
+            j = self._column(q)
+            return f"p{q.id}[{j}]" if known.bias is None else f"(p{q.id}[{j}] + O{q.id}[{j}])"
         if self._rowless(q):
             of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q]
-            return f"O{q.id}[j]"
+            return f"O{q.id}[{self._column(q)}]"
         if q.shape[-1] == 1 and self._is_scalar(q):
             of.out.scalars = True
             if f"m{q.id}" not in self.slices:

@@ -3,6 +3,7 @@
 from . import hmm
 from .beam import Hypothesis, beam_search, select
 from .bptt import bptt
+from .constraints import at_least, no_repeats
 from .context import ContextState, at_each_step
 from .ctc import ctc_beam_search, ctc_greedy
 from .encoder_decoder import EncoderDecoder
@@ -33,6 +34,7 @@ __all__ = [
     "Truncated",
     "after",
     "at_each_step",
+    "at_least",
     "beam_search",
     "bptt",
     "coin",
@@ -42,6 +44,7 @@ __all__ = [
     "generate",
     "greedy",
     "hmm",
+    "no_repeats",
     "sample",
     "select",
     "teacher_forcing",

@@ -95,7 +95,7 @@ class ContextState(Module):
 
         def part(k: int) -> Any:
             flat = ops.tanh(self.maps[k](context))
-            return ops.moveaxis(ops.reshape(flat, (len(context), *self._shapes[k])), 0, -2)
+            return ops.moveaxis(ops.reshape(flat, (context.shape[0], *self._shapes[k])), 0, -2)
 
         return each(part, self._form)
 

@@ -22,8 +22,7 @@ import numpy
 
 from ..base import Array, Backend, is_array, register
 from ..random import generator
-from ..recurrence import KERNELS
-from . import kernels, recurrent
+from . import kernels
 
 _INSTALL = "pip install 'tinygrad-seq[cuda12]' (or [cuda13], as your driver is)"
 
@@ -107,7 +106,7 @@ class CuPy(Backend):
         self.np = _Names(cupy)
         self.array_type = cupy.ndarray
         self._kernel = kernels.compiler(cupy)
-        self.kernels = KERNELS | recurrent.table(self._kernel) | self._steps()
+        self.kernels = self._steps()
 
     def to_host(self, array: Array) -> numpy.ndarray[Any, Any]:
         """A copy on the host; waits for the device."""

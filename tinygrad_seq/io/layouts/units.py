@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backend.dtypes import fitted
 from ...nn.container import ModuleList
 from ...nn.module import Module
 from ...nn.recurrent.cell import Cell
@@ -137,7 +138,10 @@ def fit(name: str, value: Any, own: Array, problems: list[str]) -> Array:
     elif array.shape != own.shape:
         problems.append(f"{name} has shape {array.shape}, expected {own.shape}")
     else:
-        return array.astype(own.dtype)
+        try:
+            return fitted(array, own.dtype, name)
+        except ValueError as error:
+            problems.append(str(error))
     return array
 
 

@@ -110,12 +110,19 @@ class Recurrent(Module):
 
     def _read(self, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
         step, xs = begun(self.cell, x, state)
-        return scan(step, xs, state, valid, self.reverse)
+        return scan(step, xs, state, valid, self.reverse, _name_of(self.cell))
 
     def extra_repr(self) -> str:
         """The direction, and a cell that is no module."""
         parts = [] if isinstance(self.cell, Module) else [getattr(self.cell, "__name__", "cell")]
         return ", ".join(parts + ["reverse=True"] * self.reverse)
+
+
+def _name_of(cell: Any) -> str:
+    """What the graph calls the loop of a cell: ``lstm`` for an LSTMCell."""
+    within = cell_within(cell) or cell
+    name = getattr(within, "__name__", type(within).__name__)
+    return name.removesuffix("Cell").lower() or "cell"
 
 
 class Bidirectional(Module):
