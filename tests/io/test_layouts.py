@@ -608,7 +608,7 @@ def test_layers_that_the_other_side_has_not(write):
     for layer in (
         nn.Linear(2, 3),
         Leaky(I, H),
-        nn.LeakyCell(I, H, 0.5),
+        nn.LeakyCell(I, H, alpha=0.5),
         nn.Recurrent(lambda x, s: (x, s)),
         "lstm",
     ):
