@@ -153,12 +153,16 @@ class NumpyPrinter:
         planes = self.plan.planes[v]
         block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
         for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
-            if isinstance(q, Plane):
-                home = Home(block, low, high, len(planes) == 1)
-                if written and (q in self.home or self._comes_in(q)):
-                    self.more.append((q, home))
-                else:
-                    self.home.setdefault(q, home)
+            if not isinstance(q, Plane):
+                continue
+            spread = high - low > q.width  # one column stands for several
+            home = Home(block, low, high, len(planes) == 1)
+            if written and (spread or q in self.home or self._comes_in(q)):
+                self.more.append((q, home))
+            elif spread:
+                self.home.setdefault(q, Home(block, low, low + 1, False))
+            else:
+                self.home.setdefault(q, home)
 
     def _comes_in(self, q: Plane) -> bool:
         """Whether a plane is made outside of the loops."""
