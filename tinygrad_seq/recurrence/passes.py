@@ -83,9 +83,9 @@ def state_copied(p: Program) -> Program:
     taken.clear()
     # a piece of another gradient is no value of its own: it would be read after a write into it
     taken |= {o for i in code if i.op in PIECES for o in i.outs}
-    pairs = zip(p.gstates, p.gafter, p.states, strict=True) if p.gstates else ()
+    pairs = zip(p.gstates, p.states, strict=True) if p.gstates else ()
     gstates = tuple(
-        [own(zero(s) if g is None and up is not None else g) for g, up, s in pairs]
+        [own(zero(s) if g is None and p.types[s].dtype.kind == "f" else g) for g, s in pairs]
     )
     return p._replace(code=tuple(code), types=b.types, after=after, gstates=gstates)
 

@@ -171,9 +171,10 @@ class NumpyPrinter:
 
     def _given(self, saved: dict[Plane, Home]) -> None:
         p, plan = self.p, self.plan
-        for k, v in enumerate(p.states):
+        for k, v in enumerate(p.states):  # what comes in, before what goes out
             self._give(v, f"s{k}", True)
-            self._give(p.after[k], f"z{k}", True, self.forward)
+        for k, v in enumerate(p.after):
+            self._give(v, f"z{k}", True, self.forward)
         if plan.where[p.y] == "forward" and p.y not in p.after:
             self._give(p.y, "y", True, self.forward)
         if not self.forward:
@@ -357,12 +358,7 @@ class NumpyPrinter:
                 self._block(planes)
         runs: list[list[Op]] = []
         for o in bucket:
-            last = runs[-1][-1] if runs else None
-            if (
-                last is not None
-                and all(self._follows(a, b) for a, b in zip(last.ins, o.ins, strict=True))
-                and self._out_follows(last.outs[0], o.outs[0])
-            ):
+            if runs and self._goes_on(runs[-1], o):
                 runs[-1].append(o)
             else:
                 runs.append([o])
@@ -372,9 +368,16 @@ class NumpyPrinter:
                 self._block(planes)
         return runs
 
+    def _goes_on(self, run: list[Op], o: Op) -> bool:
+        """Whether each operand of a run is one for all, or a neighbour of the last."""
+        for k, q in enumerate(o.ins):
+            first, last = run[0].ins[k], run[-1].ins[k]
+            if not (q == first == last or (self._follows(last, q) and (first != last or run[1:] == []))):
+                return False
+        return self._out_follows(run[-1].outs[0], o.outs[0])
+
     def _follows(self, a: Any, b: Any) -> bool:
-        if a == b:
-            return True
+        """Whether b stands after a in a block."""
         x, y = (self.home.get(q) if isinstance(q, Plane) else None for q in (a, b))
         if x is None or y is None or x.block is not y.block or x.block.columns:
             return False
@@ -590,8 +593,7 @@ class NumpyPrinter:
         """The gradients of the state before the step, where those of the state after were."""
         p = self.p
         for k, g in enumerate(p.gstates):
-            old = p.gafter[k]
-            if g is None or old is None:
+            if g is None:
                 continue
             whole = len(self.plan.planes[g]) == 1
             for q, (low, high) in zip(self.plan.planes[g], self.plan.columns[g], strict=True):
@@ -637,7 +639,7 @@ class NumpyPrinter:
             if copies:
                 self._add(f"if hold is not None: {'; '.join(copies)}", False)
             return
-        held = [k for k, g in enumerate(p.gstates) if g is not None and p.gafter[k] is not None]
+        held = [k for k, g in enumerate(p.gstates) if g is not None]
         rows = [(f"r{int(v)}", v) for v, r in self.plan.rows.items() if r.way == "backward" and v == r.host]
         for k in held:
             self._argument(f"g{k}", Block(f"g{k}", [], False))
