@@ -579,15 +579,16 @@ class NumpyPrinter:
         reads = [*dict.fromkeys(o.instr.reads())]
         names = ", ".join([self._whole(v) for v in reads])
         function = self._function(o.op.name, _caller(o.instr, reads))
-        results = []
-        for q in o.outs:
-            self.called[q] = f"c{q.id}"
-            results.append(f"c{q.id}")
+        results = [f"c{int(v)}" for v in o.instr.outs]
         self._add(f"{', '.join(results)} = {function}({names})", False)
-        for q in o.outs:
-            if q in self.home:  # kept: a copy in its place, under the name of the result
-                name = self.called.pop(q)
-                self._add(f"copyto({self.ref(q)}, {name})", False)
+        for v, name in zip(o.instr.outs, results, strict=True):
+            planes = self.plan.planes[v]
+            for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
+                piece = name if len(planes) == 1 else f"{name}[..., {low}:{high}]"
+                if q in self.home:  # it is kept: a copy in its place
+                    self._add(f"copyto({self.ref(q)}, {piece})", False)
+                else:
+                    self.called[q] = piece
 
     def _hand_on(self) -> None:
         """The gradients of the state before the step, where those of the state after were."""
