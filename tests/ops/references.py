@@ -97,6 +97,7 @@ def scan(a, b, h0=None, reverse=False, adjoint=False, pairs=False, mask=None):
 
 
 REFERENCES: dict[str, Reference] = {
+    "product": np.multiply,
     "quotient": np.divide,
     "sigmoid": sigmoid,
     "relu": lambda x: np.maximum(x, 0),

@@ -94,12 +94,23 @@ class Backend:
         y += 1
         return np.reciprocal(y)
 
-    def quotient(self, a: Array, b: Array) -> Array:
-        """a / b, and 0 where a and b are 0."""
+    def product(self, a: Array, b: Array) -> Array:
+        """a b, and 0 where a is 0, or b is and a is no NaN."""
         np = self.np
-        if b if isinstance(b, int | float) else np.all(b):
-            return np.true_divide(a, b)
-        return a / np.where((a == 0) & (b == 0), np.ones_like(b), b)
+        with self.quiet():
+            y = np.multiply(a, b)
+            if np.isnan(np.sum(y)):
+                y = np.where((a == 0) | ((b == 0) & (a == a)), np.zeros_like(y), y)
+        return y
+
+    def quotient(self, a: Array, b: Array) -> Array:
+        """a / b, and 0 where a is 0."""
+        np = self.np
+        with self.quiet():
+            y = np.true_divide(a, b)
+            if np.isnan(np.sum(y)):
+                y = np.where(a == 0, np.zeros_like(y), y)
+        return y
 
     def joint_norm(self, gradients: Sequence[Array]) -> Any:
         """The norm of all gradients as one vector, a number, also where g² would overflow."""

@@ -30,7 +30,7 @@ def relu(x: Array, /) -> Array:
     return xp(x).maximum(x, 0)
 
 
-relu.defvjp(x=lambda g, y: g * (y > 0))
+relu.defvjp(x=lambda g, y: where(y > 0, g, 0.0))
 relu.domain(x=AWAY_FROM_0, analytic=False)
 
 
@@ -41,7 +41,7 @@ def leaky_relu(x: Array, /, slope: float = 0.01) -> Array:
     return np.where(np.asarray(x) > 0, x, slope * x)
 
 
-leaky_relu.defvjp(x=lambda g, x, slope: where(x > 0, g, slope * g))
+leaky_relu.defvjp(x=lambda g, x, slope: where(x > 0, g, slope * g if slope else 0.0))
 leaky_relu.domain(x=AWAY_FROM_0, analytic=False)
 
 
@@ -52,7 +52,9 @@ def elu(x: Array, /, alpha: float = 1.0) -> Array:
     return np.where(np.asarray(x) > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-elu.defvjp(x=lambda g, x, alpha: where(x > 0, g, g * alpha * exp(-maximum(-x, 0))))
+elu.defvjp(
+    x=lambda g, x, alpha: where(x > 0, g, g * alpha * exp(-maximum(-x, 0)) if alpha else 0.0)
+)
 elu.domain(x=AWAY_FROM_0, analytic=False)
 
 

@@ -6,7 +6,7 @@ import math
 
 from ..autograd import Interval, elementwise
 from ..backend import Array, xp
-from .arithmetic import POSITIVE, REALS, quotient, sqrt, square, where
+from .arithmetic import POSITIVE, REALS, product, quotient, sqrt, square, where
 
 LN2 = 0.6931471805599453
 LN10 = 2.302585092994046
@@ -19,7 +19,7 @@ def exp(x: Array, /) -> Array:
     return xp(x).exp(x)
 
 
-exp.defvjp(x=lambda g, y: g * y)
+exp.defvjp(x=lambda g, y: product(g, y))
 exp.domain(x=REALS)
 
 
@@ -29,7 +29,7 @@ def exp2(x: Array, /) -> Array:
     return xp(x).exp2(x)
 
 
-exp2.defvjp(x=lambda g, y: g * (y * LN2))
+exp2.defvjp(x=lambda g, y: product(g, y * LN2))
 exp2.domain(x=REALS)
 
 
@@ -39,7 +39,7 @@ def expm1(x: Array, /) -> Array:
     return xp(x).expm1(x)
 
 
-expm1.defvjp(x=lambda g, y: g * (y + 1))
+expm1.defvjp(x=lambda g, y: product(g, y + 1))
 expm1.domain(x=REALS)
 
 
@@ -174,8 +174,8 @@ def cosh(x: Array, /) -> Array:
     return xp(x).cosh(x)
 
 
-sinh.defvjp(x=lambda g, x: g * cosh(x))
-cosh.defvjp(x=lambda g, x: g * sinh(x))
+sinh.defvjp(x=lambda g, x: product(g, cosh(x)))
+cosh.defvjp(x=lambda g, x: product(g, sinh(x)))
 cosh.domain(x=REALS)
 
 

@@ -146,14 +146,22 @@ class CuPy(Backend):
     def _floating(self, x: Array) -> Array:
         return x if x.dtype.kind == "f" else x.astype(numpy.float64)
 
+    def product(self, a: Any, b: Any) -> Array:
+        """a b with 0 · b = 0, without asking whether there is a 0."""
+        return self._kernel("product")(*self._one_kind(a, b))
+
     def quotient(self, a: Any, b: Any) -> Array:
-        """a / b with 0 / 0 = 0, without asking whether there is a 0."""
+        """a / b with 0 / b = 0, without asking whether there is a 0."""
         if isinstance(b, int | float) and b:
             return self.np.true_divide(a, b)
+        return self._kernel("quotient")(*self._one_kind(a, b))
+
+    def _one_kind(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Two operands in the dtype of their result."""
         kinds = [v.dtype for v in (a, b) if is_array(v)]  # a Python number widens nothing
         kind = numpy.result_type(*kinds) if kinds[0].kind == "f" else numpy.dtype(numpy.float64)
         a, b = (v.astype(kind, copy=False) if is_array(v) else kind.type(v) for v in (a, b))
-        return self._kernel("quotient")(a, b)
+        return a, b
 
     # -- clipping, without a read ---------------------------------------------------------------
 
