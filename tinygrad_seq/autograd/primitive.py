@@ -443,7 +443,7 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(x, Variable) and not is_array(x):
             beside = [getattr(a, "_data", a) for a in args]
             operand = xp(*beside).asarray(as_operand(x, beside, function.__name__))
-            weak = not hasattr(x, "dtype") and operand.dtype.kind == "f"
+            weak = type(x) is float
             x = operand.astype(result_dtype(*beside)) if weak else operand
         return function(x, *args, **kwargs)
 

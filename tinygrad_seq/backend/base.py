@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy
 from numpy.exceptions import AxisError
 
+from .dtypes import floating
 from .erf import erf
 from .jit import KERNELS as COMPILED
 from .random import generator
@@ -38,6 +39,9 @@ __all__ = [
 
 Array: TypeAlias = Any
 """An array of whichever library computes; ``numpy.ndarray`` by default."""
+
+
+PART = 128  # rows that are added up one by one
 
 
 class Backend:
@@ -85,10 +89,37 @@ class Backend:
         """Error function, 2/√π ∫₀ˣ e^(-t²) dt, to about 1e-16."""
         return erf(self.np, x)
 
+    def sum(self, x: Array, axis: Any, keepdims: bool) -> Array:
+        """Σ x along axes, where NumPy adds row by row in parts, for its rounding grows as rows do.
+
+        float16 is added up in float32.
+        """
+        np = self.np
+        if not is_array(x) or x.dtype.kind != "f":
+            return np.sum(x, axis=axis, keepdims=keepdims)
+        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
+        axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        for k in axes if len(axes) < x.ndim or not x.flags.c_contiguous else ():
+            while x.strides[k] > x.itemsize and x.shape[k] > 2 * PART:
+                rows = np.moveaxis(x, k, 0)
+                whole = len(rows) // PART * PART
+                parts = rows[:whole].reshape(-1, PART, *rows.shape[1:]).sum(axis=1)
+                parts = np.concatenate([parts, rows[whole:].sum(axis=0, keepdims=True)])
+                x = np.moveaxis(parts, 0, k)
+        return np.sum(x, axis=axis, keepdims=keepdims).astype(kind, copy=False)
+
+    def mean(self, x: Array, axis: Any, keepdims: bool) -> Array:
+        """Σ x / n along axes."""
+        np = self.np
+        if not is_array(x) or x.dtype.kind != "f" or not x.size:
+            return np.mean(x, axis=axis, keepdims=keepdims)
+        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
+        total = self.sum(x, axis, keepdims)
+        return (total * (np.size(total) / x.size)).astype(kind, copy=False)
+
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""
-        np = self.np
-        x = x if x.dtype.kind in "fc" else x.astype(np.float64)  # -x of an unsigned x is none
+        np, x = self.np, floating(x)  # -x of an unsigned x is none
         with np.errstate(over="ignore"):  # e⁻ˣ = ∞ gives the right limit, 0
             y = np.exp(np.negative(x))
         y += 1

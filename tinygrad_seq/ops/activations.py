@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import composite, elementwise
-from ..backend import Array, backend_of, xp
+from ..backend import Array, backend_of, floating, xp
 from .arithmetic import AWAY_FROM_0, REALS, clamp, maximum, where
 from .functions import exp, tanh
 
@@ -61,7 +61,7 @@ elu.domain(x=AWAY_FROM_0, analytic=False)
 @elementwise
 def softplus(x: Array, /) -> Array:
     """Smooth rectifier.  y = ln(1 + eˣ),  x̄ = ȳ σ(x)."""
-    np = xp(x)
+    np, x = xp(x), floating(x)
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 

@@ -57,14 +57,17 @@ def sort(x: Any, axis: int | None = -1) -> Any:
 def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
     """The k largest along an axis, in descending order, and their positions.
 
+    Of equal ones the first comes first; NaN counts as largest, as in ``max``.
+
     Raises:
         ValueError: k is negative or larger than the axis.
     """
     n = x.shape[one_axis(axis, x.ndim)]
     if not 0 <= k <= n:
         raise ValueError(f"topk needs 0 <= k <= {n}, the length of axis {axis}; got {k}")
-    positions = moveaxis(argsort(-x, axis=axis), axis, -1)[..., :k]
-    positions = moveaxis(positions, -1, axis)
+    order = n - 1 - argsort(flip(x, axis), axis=axis)  # so that of equal ones the first is last
+    descending = moveaxis(flip(order, axis), axis, -1)
+    positions = moveaxis(descending[..., :k], -1, axis)
     return take_along_axis(x, positions, axis), positions
 
 
@@ -137,13 +140,13 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
 @composite
 def tril(x: Any, k: int = 0) -> Any:
     """The lower triangle (up to the k-th diagonal), zeros above."""
-    return where(xp(plain(x)).tri(*x.shape[-2:], k=k, dtype=bool), x, 0.0)
+    return where(xp(plain(x)).tri(*x.shape[-2:], k=k, dtype=bool), x, x.dtype.type(0))
 
 
 @composite
 def triu(x: Any, k: int = 0) -> Any:
     """The upper triangle (from the k-th diagonal on), zeros below."""
-    return where(xp(plain(x)).tri(*x.shape[-2:], k=k - 1, dtype=bool), 0.0, x)
+    return where(xp(plain(x)).tri(*x.shape[-2:], k=k - 1, dtype=bool), x.dtype.type(0), x)
 
 
 @composite

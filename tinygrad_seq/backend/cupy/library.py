@@ -146,6 +146,14 @@ class CuPy(Backend):
     def _floating(self, x: Array) -> Array:
         return x if x.dtype.kind == "f" else x.astype(numpy.float64)
 
+    def sum(self, x: Any, axis: Any, keepdims: bool) -> Array:
+        """Σ x: CuPy adds up in trees, and float16 in float32."""
+        return self.np.sum(x, axis=axis, keepdims=keepdims)
+
+    def mean(self, x: Any, axis: Any, keepdims: bool) -> Array:
+        """Σ x / n."""
+        return self.np.mean(x, axis=axis, keepdims=keepdims)
+
     def product(self, a: Any, b: Any) -> Array:
         """a b with 0 · b = 0, without asking whether there is a 0."""
         return self._kernel("product")(*self._one_kind(a, b))
