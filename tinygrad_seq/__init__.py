@@ -1,6 +1,6 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
-from . import autograd, data, distributions, io, nn, ops, optim, seq, viz
+from . import autograd, data, distributions, io, nn, ops, optim, parallel, seq, viz
 from .autograd import (
     Interval,
     Primitive,
@@ -87,6 +87,7 @@ __all__ = [
     "ones_like",
     "ops",
     "optim",
+    "parallel",
     "primitive",
     "rand",
     "randn",

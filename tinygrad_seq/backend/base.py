@@ -77,6 +77,21 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until all that was asked for is computed; NumPy never leaves anything open."""
 
+    def use_device(self, number: int) -> None:
+        """Compute on this device of the machine from now on; the host is one."""
+
+    def joint_sum(
+        self, rank: int, size: int, hand_round: Callable[[Any], Any]
+    ) -> Callable[[Array], Array] | None:
+        """Σ over ranks of an array on their devices, or None where it lies on the host anyway.
+
+        Args:
+            rank: The number of this process.
+            size: How many there are.
+            hand_round: Gives on every rank what it is given on rank 0.
+        """
+        return None
+
     def uniform(self, shape: tuple[int, ...]) -> Array:
         """Draw float32 from U[0, 1), for masks; the library's generator decides what comes."""
         return generator().random(shape, dtype=numpy.float32)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy
 from ..base import Array, Backend, is_array, register
 from ..random import generator
 from ..recurrence import KERNELS
-from . import kernels, recurrent
+from . import kernels, nccl, recurrent
 
 _INSTALL = "pip install 'tinygrad-seq[cuda12]' (or [cuda13], as your driver is)"
 
@@ -121,6 +121,17 @@ class CuPy(Backend):
     def synchronize(self) -> None:
         """Wait until the device has computed all that was asked for."""
         self._cupy.cuda.get_current_stream().synchronize()
+
+    def use_device(self, number: int) -> None:
+        """Compute on this GPU, counted round where there are fewer."""
+        count = self._cupy.cuda.runtime.getDeviceCount()
+        self._cupy.cuda.Device(number % count).use()
+
+    def joint_sum(
+        self, rank: int, size: int, hand_round: Callable[[Any], Any]
+    ) -> Callable[[Array], Array]:
+        """Σ over ranks with NCCL."""
+        return nccl.joint_sum(self._cupy, rank, size, hand_round)
 
     def quiet(self) -> nullcontext[None]:
         """A GPU gives no floating-point warnings."""

@@ -1,0 +1,7 @@
+"""``python -m tinygrad_seq.parallel train.py``: run a rank, and say how it ended."""
+
+import sys
+
+from .watch import main
+
+sys.exit(main(sys.argv[1:]))
