@@ -39,6 +39,7 @@ from .creation import (
 from .hints import FUNCTIONS, absent
 from .io import Checkpoint, CheckpointError, load, save
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
+from .ops import linalg
 from .recompute import checkpoint
 from .tensor import Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -77,6 +78,7 @@ __all__ = [
     "is_grad_enabled",
     "jacobian",
     "jvp",
+    "linalg",
     "linspace",
     "load",
     "manual_seed",

@@ -63,9 +63,9 @@ def test_numpy_functions_stay_on_the_graph(x, f):
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("np.median", lambda x: np.median(x)),
-        ("np.linalg.inv|np.inv", lambda x: np.linalg.inv(x)),
-        ("np.add.reduce", lambda x: np.add.reduce(x)),
+        ("np.unwrap", lambda x: np.unwrap(x)),
+        ("np.linalg.qr", lambda x: np.linalg.qr(x)),
+        ("np.add.reduceat", lambda x: np.add.reduceat(x, [0])),
         ("np.gcd", lambda x: np.gcd(x, 2)),
     ],
 )
@@ -83,7 +83,7 @@ def test_out_is_refused(x):
 
 
 def test_never_an_object_array(x):
-    for make in (np.array, np.asarray, np.atleast_1d):
+    for make in (np.array, np.asarray, np.ascontiguousarray):
         with pytest.raises((RuntimeError, TypeError), match="detach"):
             make(x)
     assert np.asarray(x.detach()).dtype == np.float64

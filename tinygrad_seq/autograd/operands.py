@@ -87,6 +87,8 @@ def as_static(name: str, value: Any) -> Any:
     Raises:
         TypeError: a tensor in it requires grad: no gradient would pass.
     """
+    if name == "keepdims":
+        return as_flag(name, value)
     if isinstance(value, Variable):
         if value._requires_grad:
             raise TypeError(
@@ -98,6 +100,17 @@ def as_static(name: str, value: Any) -> Any:
         parts = [as_static(name, part) for part in value]
         return tuple(parts) if isinstance(value, tuple) else parts
     return value
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """A static parameter that is true or false.
+
+    Raises:
+        TypeError: it is something else, which would be taken for true.
+    """
+    if not isinstance(value, (bool, numpy.bool_, int)):
+        raise TypeError(f"{name} is True or False; got {value!r:.60}")
+    return bool(value)
 
 
 def settle(out: Any, values: Iterable[Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..autograd import Interval, composite, elementwise
 from ..backend import Array, backend_of, is_array, xp
+from .compare import isfinite, isnan
 
 REALS = Interval(-3.0, 3.0)
 POSITIVE = Interval(0.2, 4.0)
@@ -301,3 +302,42 @@ def round(x: Array, /, decimals: int = 0) -> Array:
 
 round.defvjp(x=_nothing)
 round.domain(x=Interval(0.6, 1.4), analytic=False)
+
+
+@elementwise
+def nan_to_num(
+    x: Array, /, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Array:
+    """x with NaN and ±∞ replaced (by 0 and the largest numbers).  ȳ passes where x is finite."""
+    return xp(x).nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+
+
+nan_to_num.defvjp(x=lambda g, x: where(isfinite(x), g, 0.0))
+nan_to_num.domain(x=REALS, analytic=False)
+
+
+@composite
+def reciprocal(x: Any) -> Any:
+    """1 / x, of floats also for integers."""
+    return divide(1.0, x)
+
+
+@composite
+def trunc(x: Any) -> Any:
+    """The integer next to x towards 0.  Its derivative is 0."""
+    return where(x < 0, ceil(x), floor(x))
+
+
+@composite
+def fmax(a: Any, b: Any) -> Any:
+    """Larger of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
+    return where(isnan(a), b, where(isnan(b), a, maximum(a, b)))
+
+
+@composite
+def fmin(a: Any, b: Any) -> Any:
+    """Smaller of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
+    return where(isnan(a), b, where(isnan(b), a, minimum(a, b)))
+
+
+fabs = absolute

@@ -10,8 +10,9 @@ import math
 from typing import Any
 
 from ..autograd import composite, primitive
+from ..autograd.operands import as_flag
 from ..backend import Array, backend_of, xp
-from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sign, where
+from .arithmetic import AWAY_FROM_0, REALS, absolute, multiply, power, quotient, sign, where
 from .arrange import diagonal, flip
 from .axes import Axis, many_axes, one_axis
 from .compare import argmax, argmin
@@ -166,35 +167,42 @@ def _wide(x: Any) -> Any:
     return x if kind in "fc" else astype(x, "uint64" if kind == "u" else "int64")
 
 
-@composite
-def cumprod(x: Any, axis: int | None = None) -> Any:
-    """Running product.  y_t = Π_{s ≤ t} x_s, by doubling: log₂ T products, right also at zeros."""
-    x = _wide(x)
+def running(op: Any, x: Any, axis: int | None) -> Any:
+    """y_t = x_0 ∘ … ∘ x_t for an associative operation, by doubling: log₂ T of them."""
     if axis is None or not x.ndim:
         x, axis = ravel(x), 0
     y, reach, lead = x, 1, (slice(None),) * one_axis(axis, x.ndim)
     while reach < x.shape[axis]:
         head = getitem(y, (*lead, slice(reach)))
-        tail = getitem(y, (*lead, slice(reach, None))) * getitem(y, (*lead, slice(-reach)))
+        tail = op(getitem(y, (*lead, slice(reach, None))), getitem(y, (*lead, slice(-reach))))
         y, reach = concatenate([head, tail], axis=axis), 2 * reach
     return y
 
 
 @composite
+def cumprod(x: Any, axis: int | None = None) -> Any:
+    """Running product.  y_t = Π_{s ≤ t} x_s, right also at zeros."""
+    return running(multiply, _wide(x), axis)
+
+
+def gathered(x: Any, axis: Axis) -> Any:
+    """The reduced axes as one, the first."""
+    axes = axes_of(x.ndim, axis)
+    front = moveaxis(x, axes, tuple(range(len(axes))))
+    return reshape(front, (_count(x.shape, axis), *dropped(x.shape, axis)))
+
+
+@composite
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Product, by halves: log₂ n elementwise products, whose gradient is right also at zeros."""
-    x = _wide(x)
-    shape = x.shape
-    axes = axes_of(len(shape), axis)
-    flat = (_count(shape, axis), *dropped(shape, axis))
-    y = reshape(moveaxis(x, axes, tuple(range(len(axes)))), flat)
+    shape, y = x.shape, gathered(_wide(x), axis)
     while y.shape[0] > 1:
         half = y.shape[0] // 2
         odd = [y[2 * half :]] if y.shape[0] % 2 else []
         pairs = y[:half] * y[half : 2 * half]
         y = concatenate([pairs, *odd], axis=0) if odd else pairs
     y = y[0] if y.shape[0] else sum(y, axis=0) + 1
-    return kept(y, shape, axis, False) if keepdims else y
+    return kept(y, shape, axis, False) if as_flag("keepdims", keepdims) else y
 
 
 @primitive
