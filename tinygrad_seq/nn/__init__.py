@@ -13,6 +13,8 @@ from .embedding import Embedding
 from .layers import GRU, LSTM, RNN
 from .learned import InitialState
 from .linear import Linear
+from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
+from .linear_layers import LRU, RGLRU, LinearLayer, MinGRU, MinLSTM
 from .losses import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -51,7 +53,9 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "RGLRU",
     "RNN",
     "AdditiveAttention",
     "Attention",
@@ -72,6 +76,7 @@ __all__ = [
     "Identity",
     "InitialState",
     "L1Loss",
+    "LRUCell",
     "LSTMCell",
     "LayerNorm",
     "LayerNormGRUCell",
@@ -79,8 +84,14 @@ __all__ = [
     "LayerNormRNNCell",
     "LeakyCell",
     "Linear",
+    "LinearCell",
+    "LinearLayer",
     "LoadReport",
     "MSELoss",
+    "MinGRU",
+    "MinGRUCell",
+    "MinLSTM",
+    "MinLSTMCell",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -89,6 +100,7 @@ __all__ = [
     "PeepholeLSTMCell",
     "PoissonNLLLoss",
     "QuantileLoss",
+    "RGLRUCell",
     "RNNCell",
     "ReLU",
     "Recurrent",
