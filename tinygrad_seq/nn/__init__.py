@@ -26,6 +26,7 @@ from .losses import (
 from .module import Buffer, LoadReport, Module, Parameter
 from .norm import LayerNorm
 from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
+from .plain_cells import MGUCell, SLSTMCell, SRUCell
 from .recurrent import Bidirectional, Recurrent, unrolled
 from .regression import (
     GaussianNLLLoss,
@@ -87,6 +88,7 @@ __all__ = [
     "LinearCell",
     "LinearLayer",
     "LoadReport",
+    "MGUCell",
     "MSELoss",
     "MinGRU",
     "MinGRUCell",
@@ -104,6 +106,8 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "Recurrent",
+    "SLSTMCell",
+    "SRUCell",
     "Sequential",
     "Sigmoid",
     "Stacked",
