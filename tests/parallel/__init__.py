@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,26 +30,34 @@ def mpiexec() -> list[str]:
     return [found, *(["--allow-run-as-root", "--oversubscribe"] if open_mpi else [])]
 
 
-def run(
+def start(
     ranks: int, *arguments: object, watched: bool = True, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """A program of ours on so many ranks; ended, launcher first, when it takes too long."""
+) -> subprocess.Popen[str]:
+    """A program of ours on so many ranks."""
     module = ["-m", "tinygrad_seq.parallel"] if watched else []
     command = [*mpiexec(), "-n", str(ranks), sys.executable, *module, *map(str, arguments)]
-    variables = os.environ | {"PYTHONPATH": str(HERE.parent.parent)} | environment
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env=variables,
+        env=os.environ | {"PYTHONPATH": str(HERE.parent.parent)} | environment,
     )
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """What it said; where it takes too long it is ended, launcher first, and the test fails."""
     try:
         out, error = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
         process.terminate()  # a launcher that is killed leaves its ranks behind
         out, error = process.communicate(timeout=LIMIT)
-        pytest.fail(f"{' '.join(command)} did not end in {LIMIT} s:\n{out}\n{error}")
-    return subprocess.CompletedProcess(command, process.returncode, out, error)
+        pytest.fail(f"{process.args} did not end in {LIMIT} s:\n{out}\n{error}")
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def run(ranks: int, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A program of ours on so many ranks, to its end."""
+    return ended(start(ranks, *arguments, **options))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -182,8 +181,9 @@ def fails(team, how, where):
                 case "reads other batches":
                     next(iter(team.shard([x])))
         if how == "all are interrupted" and team.step == 3:
-            print("ready", flush=True)
-            time.sleep(60)
+            print(os.getpid(), flush=True)
+            while True:
+                team.mean(1.0, 1)
         loss = nn.cross_entropy(model(x)[0], y)
         optimizer.zero_grad()
         loss.backward()

@@ -1,9 +1,13 @@
 """Whatever happens on one rank, all end, with one sentence, and the checkpoint stays whole."""
 
+import os
+import select
+import signal
+
 import pytest
 
 import tinygrad_seq as ts
-from parallel import HERE, run
+from parallel import HERE, LIMIT, ended, run, start
 
 PROGRAM = HERE / "program.py"
 AGAIN = "the last checkpoint is as it was saved: start again from it"
@@ -59,3 +63,18 @@ def test_a_rank_that_can_say_nothing_is_spoken_for(how, sentence, tmp_path):
     assert sentence in done.stderr, done.stderr
     if how != "before":
         assert ts.load(path)["notes"]["step"] == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+@pytest.mark.parametrize("watched", [True, False])
+def test_ctrl_c_ends_all(watched, tmp_path):
+    process = start(
+        3, PROGRAM, "fails", "all are interrupted", tmp_path / "run.npz", watched=watched
+    )
+    pids = [int(process.stdout.readline()) for _ in range(3)]
+    ranks = [os.pidfd_open(pid) for pid in pids]
+    process.send_signal(signal.SIGINT)
+    assert ended(process).returncode != 0
+    for rank in ranks:
+        assert select.select([rank], [], [], LIMIT)[0], "a rank is left"
+        os.close(rank)

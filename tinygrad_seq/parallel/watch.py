@@ -9,6 +9,7 @@ starts ``python train.py`` from a process that waits, reads what the rank last n
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import struct
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 _VARIABLE = "TINYGRAD_SEQ_RANK_LOG"
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 _LAYOUT = struct.Struct("<qq")
 LAUNCHERS = (  # what they call the rank and the number of ranks
     ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI, MS-MPI, srun --mpi=pmi2
@@ -44,6 +46,9 @@ class Log:
         self._file = int(os.environ.get(_VARIABLE, -1))
         self._parent = os.getppid()
         self._stage = BEFORE
+        if self._file >= 0 and sys.platform == "linux":
+            # A launcher kills the process that it knows, which is the one beside this.
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
     def note(self, step: int, stage: int | None = None) -> None:
         """Where the rank is now."""
