@@ -21,6 +21,9 @@ _INSTALL = "pip install 'tinygrad-seq[mpi]'"
 _FORWARDING = 0.3
 """Seconds for the launcher to pass on what was said: MPICH's drops the rest when it ends all."""
 
+_START = 60.0
+"""Seconds that MPI has to start, at least: machines are woken, libraries are read."""
+
 
 @contextmanager
 def team(timeout: float = 300.0, nccl: bool = False) -> Iterator[Team]:
@@ -76,7 +79,7 @@ def _world(size: int, timeout: float, log: Log) -> Any:
     """The communicator of all processes that the launcher started."""
     log.note(0, STARTING)
     # It starts when all ranks have come, and waits for them without a limit.
-    faulthandler.dump_traceback_later(timeout, exit=True, file=2)
+    faulthandler.dump_traceback_later(max(timeout, _START), exit=True, file=2)
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:

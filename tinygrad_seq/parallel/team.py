@@ -170,7 +170,8 @@ class Team:
         Returns:
             The mean; NaN where no rank has an item.
         """
-        count, value = _count(count), float(value)
+        count = _count(count)
+        value = float(value.detach() if isinstance(value, Tensor) else value)
         if self._channel is None:
             return value if count else math.nan
         lines = self._lines("mean", count=count, value=value if count else 0.0)
