@@ -317,7 +317,9 @@ def ufunc(name: str) -> Any:
         if not _arrays(args):
             return _wrap(getattr(np, name)(*given), ())
         with np.errstate(all="ignore"):
-            result = getattr(np, name)(*given, dtype=dtype, casting=casting)
+            f = getattr(np, name)  # NumPy has some of CuPy's ufuncs as functions
+        typed = {"dtype": dtype, "casting": casting} if isinstance(f, np.ufunc) else {}
+        result = f(*given, **typed)
         if out is None:
             return _wrap(result, ())
         refuse_race(out, args)
