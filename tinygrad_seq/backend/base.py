@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 from numpy.exceptions import AxisError
@@ -26,6 +26,7 @@ __all__ = [
     "Array",
     "AxisError",
     "Backend",
+    "Source",
     "backend_of",
     "is_array",
     "one_backend",
@@ -37,6 +38,18 @@ __all__ = [
 
 Array: TypeAlias = Any
 """An array of whichever library computes; ``numpy.ndarray`` by default."""
+
+
+class Source(NamedTuple):
+    """What one thread of a GPU does for element ``i``, in C; ``T`` is the dtype of its arrays.
+
+    The arguments of ``cupy.ElementwiseKernel``, or of ``ReductionKernel`` where it reduces.
+    """
+
+    ins: str
+    outs: str
+    body: str
+    reduce: tuple[str, str, str] | None = None  # how two meet, what becomes of it, the start
 
 
 class Backend:
@@ -51,6 +64,8 @@ class Backend:
         array_type: The type of its arrays.
         kernels: Recurrent layers over a whole sequence (``recurrence``), the softmax cross-entropy
             and the steps of optimizers (``steps``), by name.
+        kernel: Compiles a source for its arrays, where derived loops are to be kernels of its own
+            (``recurrence``); None where they are calls of the namespace.
         flat: Whether an optimizer lays the parameters of a group into one buffer: where starting a
             computation costs more than the computation.
     """
@@ -59,6 +74,7 @@ class Backend:
     np: Any = numpy
     array_type: Any = numpy.ndarray
     kernels: Mapping[str, Callable[..., Any]] = KERNELS | STEPS
+    kernel: Callable[[Source], Any] | None = None
     flat = False
 
     def to_host(self, array: Array) -> numpy.ndarray:

@@ -14,16 +14,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Source(NamedTuple):
-    """The arguments of ``cupy.ElementwiseKernel``, or of ``ReductionKernel`` where it reduces."""
-
-    ins: str
-    outs: str
-    body: str
-    reduce: tuple[str, str, str] | None = None  # how two meet, what becomes of it, the start
+from ..base import Source
 
 
 def _gates(count: int, ins: str, outs: str, values: str, at_padding: str) -> Source:
@@ -284,12 +277,12 @@ KERNELS: dict[str, Source] = {
 }
 
 
-def compiler(cupy: Any) -> Callable[[str], Any]:
-    """A function that makes the kernel of a name, once; CUDA compiles it at its first call."""
+def compiler(cupy: Any) -> Callable[..., Any]:
+    """A function that makes the kernel of a source, once; CUDA compiles it at its first call."""
 
     @functools.cache
-    def kernel(name: str) -> Any:
-        source, label = KERNELS[name], f"tinygrad_seq_{name}"
+    def kernel(source: Source, name: str = "derived") -> Any:
+        label = f"tinygrad_seq_{name}"
         if source.reduce is None:
             return cupy.ElementwiseKernel(source.ins, source.outs, source.body, label)
         return cupy.ReductionKernel(source.ins, source.outs, source.body, *source.reduce, label)
