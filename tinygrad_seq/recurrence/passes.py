@@ -63,10 +63,10 @@ def state_copied(p: Program) -> Program:
     taken: set[Value] = set()
 
     def own(v: Any) -> Any:
-        if v is None or (v not in taken and found.get(v, frozenset()) & {"s", "g"} and v in made):
+        if v is None or (v in made and v not in taken and found[v] & {"s", "g"}):
             taken.add(v)
             return v
-        w = b.fresh(*p.types[v])
+        w = b.fresh(*b.types[v])
         code.append(Instr(SAME, (v,), (), (w,)))
         return w
 

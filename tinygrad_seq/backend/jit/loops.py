@@ -25,6 +25,12 @@ P0, P1, P2, P3, P4 = map(
 Q0, Q1, Q2, Q3, Q4 = map(F, (1.0, 4.67143552e-01, 2.58770446e-02, 3.28566057e-04, 7.77669391e-07))
 
 # of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning
+uncached = functools.partial(
+    njit,
+    nogil=True,
+    error_model="numpy",
+    fastmath={"contract", "arcp", "nsz", "reassoc"},
+)
 compiled = functools.partial(
     njit,
     nogil=True,
@@ -47,3 +53,61 @@ def tanh(x: Any) -> Any:
     q = Q0 + u * (Q1 + u * (Q2 + u * (Q3 + u * Q4)))
     y = x * p / q
     return ONE if y > ONE else -ONE if y < -ONE else y
+
+
+@compiled
+def larger(a: Any, b: Any) -> Any:
+    """The larger of two; a NaN stays one."""
+    return a if a > b or a != a else b
+
+
+@compiled
+def smaller(a: Any, b: Any) -> Any:
+    """The smaller of two; a NaN stays one."""
+    return a if a < b or a != a else b
+
+
+@compiled
+def quotient(a: Any, b: Any) -> Any:
+    """a / b, and 0 where both are 0."""
+    return ZERO if a == ZERO and b == ZERO else a / b
+
+
+@compiled
+def square(a: Any) -> Any:
+    """a²."""
+    return a * a
+
+
+@compiled
+def sign(a: Any) -> Any:
+    """-1, 0 or 1."""
+    return ONE if a > ZERO else -ONE if a < ZERO else a
+
+
+@compiled
+def softplus(a: Any) -> Any:
+    """ln(1 + eᵃ)."""
+    return larger(a, ZERO) + np.log1p(np.exp(-abs(a)))
+
+
+@compiled
+def empty(n: int) -> Any:
+    """Room for so many numbers."""
+    return np.empty(n, np.float32)
+
+
+@compiled
+def empty3(i: int, j: int, k: int) -> Any:
+    """Room ``(i, j, k)``."""
+    return np.empty((i, j, k), np.float32)
+
+
+exp, expm1, log, log1p, sin, cos, sqrt = (
+    np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.sqrt,
+)  # fmt: skip
+
+__all__ = [
+    "F", "HALF", "ONE", "ZERO", "cos", "empty", "empty3", "exp", "expm1", "larger", "log", "log1p",
+    "quotient", "sign", "sin", "smaller", "softplus", "sqrt", "square", "tanh",
+]  # fmt: skip

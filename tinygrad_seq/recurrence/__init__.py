@@ -1,0 +1,82 @@
+"""A cell along a sequence: as one fused operation derived from one recorded step, or unrolled.
+
+A cell is any function ``step(x_t, state) -> (y_t, state)``. One step of it is recorded with the
+library's own rules (:mod:`.record`), rewritten (:mod:`.passes`), placed and cut (:mod:`.plan`), and
+printed as a loop over time for NumPy, numba or CUDA; :mod:`.trust` decides whether it may stand for
+the cell. Nothing here knows a cell by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import there
+from ..tensor import Tensor
+from .record import Underivable
+from .trees import each, flat, like
+from .trust import Found, found
+from .unroll import step_by_step, unroll, unrolled
+
+__all__ = ["Underivable", "each", "flat", "found", "like", "scan", "unroll", "unrolled"]
+
+
+def scan(
+    step: Callable[[Any, Any], Any],
+    xs: Any,
+    state: Any,
+    valid: Any = None,
+    reverse: bool = False,
+    name: str = "scan",
+) -> tuple[Tensor, Any]:
+    """y_t, s_t = step(x_t, s_{t-1}) for every t, fused where that can be derived.
+
+    Args:
+        step: The cell.
+        xs: The inputs of all steps: a tensor with a leading axis T, or a tuple of such.
+        state: The state before the first step: a tensor, (nested) tuples of them, or None.
+        valid: Which steps are read, booleans ``(T, N)`` on the host, or None for all: at the
+            others the state stays, the output is zero, and no gradient passes.
+        reverse: Whether to read from the last step to the first.
+        name: What the graph calls the operation.
+
+    Returns:
+        (y ``(T, ...)``, the state after the last step read).
+    """
+
+    def plain() -> tuple[Tensor, Any]:
+        return unroll(step, xs, state, valid, reverse)
+
+    if refusal(xs, state):
+        return plain()
+    known = found(step, xs, state, valid is not None, reverse)
+    if known.derived is None or known.recording is None:
+        return plain()
+    mask = None if valid is None else there(valid, flat(xs)[0].data)
+    return known.derived(name, known.recording, xs, state, plain, mask, reverse)
+
+
+def refusal(xs: Any, state: Any) -> str:
+    """Why no loop is looked for, or nothing."""
+    parts = flat(xs)
+    if step_by_step.get():
+        return "nn.unrolled() is in force"
+    if len(parts[0]) < 2:
+        return "a single step is not worth a loop"
+    if not all(part.size for part in parts):
+        return "there are no sequences"
+    if state is None:
+        return "it starts without a state"
+    return ""
+
+
+def explained(
+    step: Callable[[Any, Any], Any],
+    xs: Any,
+    state: Any,
+    masked: bool = False,
+    reverse: bool = False,
+) -> Found:
+    """What :func:`scan` would do, and why."""
+    why = refusal(xs, state)
+    return Found(None, None, why) if why else found(step, xs, state, masked, reverse)

@@ -1,0 +1,223 @@
+"""A derived loop compiled by numba: float32, its sequences shared between threads.
+
+Weights are packed once for a pass, products with the input are made some steps ahead within the
+loop, and what a thread computes does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..backend import threads
+from ..backend.jit import packing, thin
+from ..backend.jit.texts import compiled_text
+from .plan import Op, Plan, Plane
+from .print_loops import LoopPrinter, Text
+from .program import Value
+from .scan import Pass, Scan
+
+WORK = 12_000_000
+"""Fewer multiplications in all steps are not worth a thread: a third of a millisecond."""
+
+TOGETHER = 2048
+"""The maps take up to so many numbers at a time: they stay in the first cache."""
+
+
+class Compiled(Scan):
+    """The forward and the backward of a plan, each one compiled function.
+
+    Raises:
+        Uncompiled: the plan has something that the loops have no form for.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.texts = {way: LoopPrinter(plan, way).out for way in ("forward", "backward")}
+        self.rows = max(1, int(np.prod(plan.lead)))
+        made_before = {o for i in plan.before for o in i.outs}
+        # inputs that the loop does not project itself are made for all steps
+        read = {v for text in self.texts.values() for v in text.inputs.values()}
+        self.keeps_before = self.keeps_before or bool(made_before & read)
+        widths = {q.width for o in self._ops() for q in (*o.ins, *o.outs) if isinstance(q, Plane)}
+        alone = all(len(plan.planes[v]) == 1 for v in (*self.p.states, *self.p.after, self.p.y))
+        scalars = any(text.scalars for text in self.texts.values())
+        self.even = next(iter(widths)) if len(widths) == 1 and alone and not scalars else 0
+        self.weights = sum([self._size(o) for o in self._ops() if o.kind == "dot"])
+
+    def _ops(self) -> list[Op]:
+        return [*self.plan.ops("forward"), *self.plan.ops("backward")]
+
+    def _size(self, o: Op) -> int:
+        K, M = self.p.shape(o.instr.ins[1])
+        return K * M
+
+    def loop_forward(self, run: Pass, keep: bool) -> None:
+        """All steps of a forward."""
+        arrays = self._flat_arrays(run)
+        steps = run.T if keep else 1
+        for q in self.plan.saved:
+            arrays[f"V{q.id}"] = np.empty(steps * self.rows * q.width, np.float32)
+        self._lay_rows(arrays, "forward", steps)
+        self._run(run, "forward", arrays, keep)
+        if keep:
+            run.saved.update({n: a for n, a in arrays.items() if n[0] in "VR"})
+            self._save_rows(run, arrays, "forward")
+
+    def loop_backward(self, run: Pass, gy: Any, gs: list[Any]) -> None:
+        """All steps of a backward; ``gs`` are overwritten by the gradients of the first state."""
+        arrays = self._flat_arrays(run)
+        arrays |= {n: a for n, a in run.saved.items() if n[0] in "VR"}
+        if gy is not None:
+            arrays["GY"] = _flat(gy)
+        for k, g in enumerate(gs):
+            arrays[f"G{k}"], arrays[f"H{k}"] = g.reshape(-1), np.zeros(g.size, np.float32)
+        self._lay_rows(arrays, "backward", run.T)
+        self._run(run, "backward", arrays, True)
+        if run.T % 2:  # the two change places at every step
+            for k, g in enumerate(gs):
+                g[...] = arrays[f"H{k}"].reshape(g.shape)
+        self._save_rows(run, arrays, "backward")
+
+    # -- arrays ---------------------------------------------------------------------------------
+
+    def _flat_arrays(self, run: Pass) -> dict[str, Any]:
+        arrays: dict[str, Any] = {f"S{k}": s.reshape(-1) for k, s in enumerate(run.states)}
+        if run.y is not None:
+            arrays["Y"] = run.y.reshape(-1)
+        for k, v in enumerate(self.p.xs):
+            x = run.env.arrays[v]
+            arrays[f"X{k}"] = _plain(x).reshape(run.T, self.rows, -1) if x.dtype == np.float32 else x
+        return arrays
+
+    def _lay_rows(self, arrays: dict[str, Any], way: str, steps: int) -> None:
+        for v, row in self.plan.rows.items():
+            if v == row.host and row.way == way:
+                width = self.p.shape(v)[-1]
+                count = (steps if row.kept else 1) * self.rows
+                rows = np.empty((count + 1, width), np.float32)  # one more, for shifted rows
+                columns = self.plan.columns[v]
+                for q, (low, high) in zip(self.plan.planes[v], columns, strict=True):
+                    if not isinstance(q, Plane):
+                        rows[:, low:high] = q
+                arrays[f"R{int(v)}"] = rows.reshape(-1)
+
+    def _save_rows(self, run: Pass, arrays: dict[str, Any], way: str) -> None:
+        for v, row in self.plan.rows.items():
+            if v == row.host and row.way == way and row.kept:
+                shape = (run.T, *self.p.shape(v))
+                rows = arrays[f"R{int(v)}"][: -shape[-1]]
+                run.saved[f"r{int(v)}"] = rows.reshape(shape)
+
+    # -- running --------------------------------------------------------------------------------
+
+    def _run(self, run: Pass, way: str, arrays: dict[str, Any], keep: bool) -> None:
+        text, N, T = self.texts[way], self.rows, run.T
+        share = threads.share(N, max(4, WORK // max(1, T * self.weights)))
+        mask = None if run.mask is None or run.mask.all() else run.mask
+        apart, count = self._form(N, share, mask)
+        arrays = dict(arrays)
+        for name, v in text.inputs.items():
+            arrays[name] = _flat(run.env.all(v))
+        for name, (v, low, high) in text.vectors.items():
+            value = run.env.arrays[v].reshape(-1)
+            row = value[low:high] if value.size > 1 else np.full(high - low, value)
+            arrays[name] = np.tile(_plain(row), count)
+        self._pack(run, text, arrays, apart, share)
+        values = [text.sizes[n] if n in text.sizes else arrays[n] for n in text.arguments]
+        flags = (mask is not None) and _flat_mask(mask)
+        masked = mask is not None
+        loop = self._function(way)
+        rest = (
+            T, N, run.reverse, keep, count, flags if masked else _NO_MASK, masked, *values,
+        )  # fmt: skip
+        threads.at_once(lambda first, last: loop(first, last, *rest), N, share)
+
+    def _form(self, N: int, share: int, mask: Any) -> tuple[bool, int]:
+        """Whether products come in a block for each plane, and how many rows the maps take."""
+        w = self.even
+        if not w:
+            return False, 1
+        _, vectors = thin.tiling(share, w)
+        if w % (vectors * thin.LANES) or share <= min(thin.TILES.values()):
+            return False, 1
+        count = 1
+        while mask is None and N % share == share % (2 * count) == 0 and 2 * count * w <= TOGETHER:
+            count *= 2
+        return True, count
+
+    def _pack(
+        self, run: Pass, text: Text, arrays: dict[str, Any], apart: bool, share: int
+    ) -> None:
+        """Weights in panels, and the tiles and strides of their products."""
+        forms: dict[Value, tuple[int, int]] = {}
+        for out, known in text.projections.items():
+            W, planes = run.env.arrays[known.weight], len(self._all_planes(out, known.planes))
+            parts = planes if apart else 1
+            tile = forms[out] = thin.tiling(share, W.shape[1] // parts)
+            U = _packed(W, parts, tile[1])
+            m, ahead = int(out), max(1, min(run.T, thin.AHEAD // share))
+            width, lows = U.shape[1] * U.shape[3], sorted(known.planes)
+            step = W.shape[1] // parts
+            gate = [low // step * ahead * share * width + low % step for low in lows]
+            arrays |= {
+                f"W{m}": U, f"depth{m}": W.shape[0], f"ahead{m}": ahead, f"tile{m}": tile[0],
+                f"vec{m}": tile[1], f"row{m}": width, f"gate{m}": np.array(gate, np.int64),
+            }  # fmt: skip
+        for o in [o for stage in self.plan.loop("forward") for o in stage.dots] + [
+            o for stage in self.plan.loop("backward") for o in stage.dots
+        ]:
+            out = o.instr.outs[0]
+            k = int(out)
+            if f"U{k}" not in text.arguments:
+                continue
+            W, parts = run.env.arrays[o.instr.ins[1]], len(o.outs) if apart else 1
+            if out in text.sums:
+                vectors = forms[text.sums[out]][1]
+                arrays[f"U{k}"] = _packed(W, parts, vectors)
+                continue
+            tile = thin.tiling(share, W.shape[1] // parts)
+            U = _packed(W, parts, tile[1])
+            width, step = U.shape[1] * U.shape[3], W.shape[1] // parts
+            lows = np.cumsum([0, *[q.width for q in o.outs][:-1]])
+            gate = [low // step * share * width + low % step for low in lows]
+            arrays |= {
+                f"U{k}": U, f"tile{k}": tile[0], f"vec{k}": tile[1], f"row{k}": width,
+                f"gate{k}": np.array(gate, np.int64),
+            }  # fmt: skip
+
+    def _all_planes(self, out: Value, known: dict[int, Plane]) -> Any:
+        return range(self.p.shape(out)[-1] // self.even) if self.even else known
+
+    def _function(self, way: str) -> Callable[..., None]:
+        if way not in self._loops:
+            self._loops[way] = compiled_text(self.texts[way].text)
+        function: Callable[..., None] = self._loops[way]
+        return function
+
+
+_NO_MASK = np.zeros(1, bool)
+
+
+def _packed(W: Any, parts: int, vectors: int) -> Any:
+    """A weight ``(K, M)`` as right operand ``(parts, panels, K, lanes)``."""
+    K, M = W.shape
+    if W.T.flags.c_contiguous:
+        return packing.pack_gates(_plain(W.T), parts, 0, 0, vectors, parts > 1)
+    U = packing.pack(_plain(W), vectors)
+    return U.reshape(parts, -1, K, vectors * thin.LANES)
+
+
+def _plain(a: Any) -> Any:
+    """The array, or a copy in the one form that is compiled for: C order, aligned, writeable."""
+    return np.require(a, requirements=["C", "A", "W"])
+
+
+def _flat(a: Any) -> Any:
+    return _plain(a).reshape(-1)
+
+
+def _flat_mask(mask: Any) -> Any:
+    return _plain(mask).reshape(-1)

@@ -1,0 +1,190 @@
+"""When one recorded step may stand for all of them, and whether its derived loop is right.
+
+A step is recorded anew at each call, which is cheap beside a sequence, and looked up by what it
+computes. On first sight of a program: the second real step must be the same program of the same
+arrays; and the derived loop must equal two unrolled steps, in values and in all gradients. What
+fails runs unrolled, and can be asked why. (A counter of a cell's own that changes what it does from
+its third step on is not seen.)
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy
+
+from ..autograd import enable_grad
+from ..autograd.engine import pull
+from ..autograd.graph import source_of
+from ..backend import backend_of, generator, there
+from ..tensor import Tensor
+from .derived import Derived
+from .record import Recording, Underivable, difference, record
+from .trees import flat, like
+from .unroll import unroll
+
+MOST = 256
+"""So many programs are remembered, the latest."""
+
+TOLERANCE = {"float64": 1e-8, "float32": 2e-3, "float16": 1e-1}
+
+_known: OrderedDict[Any, Derived | str] = OrderedDict()
+_lock = threading.Lock()
+
+
+class Found(NamedTuple):
+    """What is known of a step: its recording, and what was derived, or why nothing was."""
+
+    recording: Recording | None
+    derived: Derived | None
+    reason: str
+
+
+def found(
+    step: Callable[[Any, Any], Any], xs: Any, state: Any, masked: bool, reverse: bool
+) -> Found:
+    """The loop derived from a step, examined on first sight of its program."""
+    order = (-1, -2) if reverse else (0, 1)
+    drawn = generator().bit_generator.state
+    try:
+        first = record(step, _at(xs, order[0]), state)
+        key = (first.signature(), masked, backend_of(first.leaves[0]._data).name)
+        with _lock:
+            verdict = _known.get(key)
+            if verdict is not None:
+                _known.move_to_end(key)
+        if verdict is None:
+            verdict = _examined(step, xs, state, first, masked, reverse, order[1])
+            if verdict is not None:
+                with _lock:
+                    _known[key] = verdict
+                    while len(_known) > MOST:
+                        _known.popitem(last=False)
+        if isinstance(verdict, Derived):
+            return Found(first, verdict, "")
+        reason = verdict or "its first two steps give NaN or infinite values"
+    except Underivable as error:
+        reason = str(error)
+    generator().bit_generator.state = drawn  # what was drawn for the record is drawn again
+    return Found(None, None, reason)
+
+
+def _examined(
+    step: Any, xs: Any, state: Any, first: Recording, masked: bool, reverse: bool, after: int
+) -> Derived | str | None:
+    """A loop that is right, or why there is none; None where that cannot be said."""
+    now = like(state, [part.detach() for part in flat(first.after)])
+    second = record(step, _at(xs, after), now)
+    why = difference(first, second)
+    if why is not None:
+        return why
+    derived = Derived(first)
+    largest, why = error_of(derived, step, xs, state, first, masked, reverse)
+    if largest is None:
+        return None
+    if why is not None:
+        warnings.warn(
+            f"the loop derived from a cell differs from the cell, which is computed step by step "
+            f"instead, and slower: {why}. This is a fault of tinygrad_seq; please report the cell",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+        return f"its derived loop differs from it: {why}"
+    return derived
+
+
+def error_of(
+    derived: Derived,
+    step: Any,
+    xs: Any,
+    state: Any,
+    recording: Recording,
+    masked: bool,
+    reverse: bool,
+) -> tuple[float | None, str | None]:
+    """Compare two steps with the cell unrolled: the largest error relative to what is allowed.
+
+    Returns:
+        (None, None) where the cell itself gives no finite numbers; else the error, and in words
+        what differs, or None if it is allowed.
+    """
+    two = slice(-2, None) if reverse else slice(0, 2)
+    leaves = [_leaf(part._data[two]) for part in flat(xs)] + [_leaf(s._data) for s in flat(state)]
+    n = len(flat(xs))
+    x, s = like(xs, leaves[:n]), like(state, leaves[n:])
+    mask = _some_padding(leaves[0]._data) if masked else None
+    rng, want = numpy.random.default_rng(0), []
+    with enable_grad(), numpy.errstate(all="ignore"):
+        y, last = unroll(step, x, s, mask, reverse)
+        outs = [y, *flat(last)]
+        seeds = [_drawn(rng, out) for out in outs]
+        asked = [(o, g) for o, g in zip(outs, seeds, strict=True) if o._requires_grad]
+        targets = [source_of(leaf) if leaf._requires_grad else None for leaf in leaves]
+        targets += recording.sources
+        pulled = {}
+        if asked:
+            given = [g for _, g in asked]
+            goals = [t for t in targets if t is not None]
+            pulled = pull([o for o, _ in asked], given, goals, False)
+        names = [a for a, t in zip(derived.arguments, targets, strict=True) if t is not None]
+        where = None if mask is None else there(mask, leaves[0]._data)
+        arrays = [*[leaf._data for leaf in leaves], *recording.arrays]
+        how = {"mask": where, "reverse": reverse}
+        results, run = derived.scan.forward(*arrays, keep=True, **how)
+        bare, _ = derived.scan.forward(*arrays, keep=False, **how)
+        got = derived.scan.backward(*[g._data for g in seeds], run, set(names))
+    for out, *both in zip(outs, results, bare, strict=True):
+        want += [("its results", out._data, r) for r in both]
+    sources = [t for t in targets if t is not None]
+    for name, source in zip(names, sources, strict=True):
+        gradient = pulled[source]._data if source in pulled else got[name] * 0
+        want.append((f"the gradient of {_named(name)}", gradient, got[name]))
+    return _compared(want)
+
+
+def _compared(pairs: list[tuple[str, Any, Any]]) -> tuple[float | None, str | None]:
+    host = [(name, *(backend_of(a).to_host(a) for a in both)) for name, *both in pairs]
+    floats = [(name, a, b) for name, a, b in host if a.size]
+    if not all(numpy.isfinite(a).all() for _, a, _ in floats):
+        return None, None
+    scale = max([float(numpy.abs(a).max()) for _, a, _ in floats], default=0.0)
+    worst, why = 0.0, None
+    for name, a, b in floats:
+        bound = TOLERANCE.get(str(a.dtype), 0.0) * (float(numpy.abs(a).max()) + 0.01 * scale)
+        error = float(numpy.abs(a - b).max()) if numpy.isfinite(b).all() else numpy.inf
+        if error > bound and why is None:
+            why = f"{name} by {error:.2g} of {float(numpy.abs(a).max()):.2g}"
+        worst = max(worst, error / bound if bound else float(error > 0))
+    return worst, why
+
+
+def _at(xs: Any, t: int) -> Any:
+    return like(xs, [Tensor._wrap(part._data[t]) for part in flat(xs)])
+
+
+def _leaf(array: Any) -> Tensor:
+    leaf = Tensor._wrap(array.copy())
+    leaf._requires_grad = leaf.dtype.kind == "f"
+    return leaf
+
+
+def _drawn(rng: Any, like: Tensor) -> Tensor:
+    values = rng.standard_normal(like.shape).astype(like.dtype)
+    return Tensor._wrap(there(values, like._data))
+
+
+def _some_padding(x: Any) -> Any:
+    """A mask of two steps, with padding in each unless there is one sequence."""
+    mask = numpy.ones(x.shape[:2], bool)
+    mask[0, 1::2] = False
+    mask[1, ::2] = False
+    return mask
+
+
+def _named(argument: str) -> str:
+    kind = {"x": "the input", "s": "the state", "p": "what it reads besides"}[argument[0]]
+    return f"{kind} ({argument[1:]})"
