@@ -167,6 +167,7 @@ class CudaPrinter:
         self.first: list[Op] = []  # what adds up gradients that came in parts
         self.in_parts: list[tuple[int, int, int, Plane]] = []  # products, as in launches.parts
         self.before: dict[Plane, Plane] = {}  # a product as the step before left it
+        self.sooner: dict[Plane, list[Plane]] = {}  # what must be read before a product is written
         self.held: list[int] = []  # states that a product writes
         every = [*plan.inputs, *(q for w in ("forward", "backward") for o in plan.ops(w) for q in o.outs)]
         self.ids = itertools.count(1 + max([q.id for q in every], default=0))
@@ -267,18 +268,16 @@ class CudaPrinter:
             if old is None or new is None:
                 continue
             for (g, low, high), q in zip(self._pieces(old), plan.planes[new], strict=True):
-                found = terms(q, q)
+                found = terms(q, q) if isinstance(q, Plane) else [q]
                 products = [t for t in found if t in made and made[t].kind == "dot"]
-                products = [t for t in products if t.shape == q.shape]
+                products = [t for t in products if t.shape == g.shape]
                 place = Place(f"g{k}", self._width(old), low)
-                if products:
+                self._added(g, place, products)
+                if products or not isinstance(q, Plane):
                     inner(q, found)
                     self._beside([t for t in found if t not in products], g, place)
                 else:
                     self._write(q, place, g)
-                before = [self._fresh(t) for t in products]  # those of the step gone through last
-                self._added(g, place, before)
-                self.before |= dict(zip(before, products, strict=True))
                 self.in_parts += [(k, low, high, t) for t in products]
         self.ops = [o for o in self.ops if dropped.isdisjoint(o.outs)]
 
@@ -296,12 +295,15 @@ class CudaPrinter:
             self._write(nothing, place, g)
 
     def _added(self, g: Plane, place: Place, products: list[Plane]) -> None:
-        """g from its parts."""
+        """g from its parts, which are read before they are written anew."""
         total = self._fresh(g)
         self.home[total] = place
         for n, t in enumerate(products, 1):
             q = g if n == len(products) else self._fresh(g)
-            self.first.append(_map(ops.add, [total, t], q))
+            before = self._fresh(t)
+            self.before[before] = t
+            self.first.append(_map(ops.add, [total, before], q))
+            self.sooner.setdefault(t, []).append(g)
             total = q
         if not products:
             self.first.append(_map(SAME, [total], g))
@@ -409,10 +411,20 @@ class CudaPrinter:
             self.home[q] = Place(f"f{q.id}", 1)
             self.launches.rooms[f"f{q.id}"] = Room(1, q.dtype)
         mapped = {q for o in (*self.first, *self.ops) if o.kind == "map" for q in o.outs}
+        made = {q: o for o in self.ops for q in o.outs}
         for q in [q for q, found in self.targets.items() if found and q not in mapped]:
             copy = self._fresh(q)
-            self.ops.append(_map(SAME, [q], copy))
+            self.ops.insert(self.ops.index(made[q]) + 1 if q in made else 0, _map(SAME, [q], copy))
             self.targets[copy] = self.targets.pop(q)
+        written: dict[str, list[Plane]] = {}
+        for q, found in self.targets.items():
+            for t in found:
+                written.setdefault(t.place.array, []).append(q)
+        for k, o in enumerate(self.ops):
+            if o.kind != "map":
+                here = written.get(self.whole[o.instr.ins[0]], [])
+                after = [g for q in o.outs for g in self.sooner.get(q, ())]
+                self.ops[k] = o._replace(ins=(*o.ins, *here, *after))
 
     # -- kernels --------------------------------------------------------------------------------
 
@@ -422,7 +434,8 @@ class CudaPrinter:
         A slot is at first as early as can be. A map that may come later goes where a kernel of its
         width is that must be there.
         """
-        ops = [*self.first, *self.ops]
+        holds = {q: [t.hold for t in found if t.hold] for q, found in self.targets.items()}
+        ops = [o._replace(ins=(*o.ins, *holds.get(o.outs[0], ()))) for o in (*self.first, *self.ops)]
         made = {q: o for o in ops for q in o.outs}
         readers: dict[Plane, list[Op]] = {}
         for o in ops:
@@ -433,9 +446,8 @@ class CudaPrinter:
         self.width: dict[Plane, int] = {}  # of the kernel of each map
         for o in reversed(ops):
             q = o.outs[0]
-            held = any(t.hold is not None for t in self.targets.get(q, ()))
             wide = [self.width[x.outs[0]] for x in readers.get(q, ()) if x.kind == "map"]
-            alone = q.width > 1 or q in pinned or held or o.kind != "map"
+            alone = q.width > 1 or q in pinned or holds.get(q) or o.kind != "map"
             self.width[q] = q.width if alone else max(wide, default=1)
 
         def gap(a: Op, b: Op) -> int:
@@ -451,8 +463,7 @@ class CudaPrinter:
 
         def latest(o: Op, of: dict[Plane, int]) -> int:
             after = [of[x.outs[0]] - gap(o, x) for q in o.outs for x in readers.get(q, ())]
-            fixed = o.kind != "map" or o.outs[0] in pinned
-            return early[o.outs[0]] if fixed else min(after, default=last)
+            return min(after, default=last) if o.kind == "map" else early[o.outs[0]]
 
         late: dict[Plane, int] = {}
         for o in reversed(ops):
@@ -465,7 +476,7 @@ class CudaPrinter:
             q = o.outs[0]
             end, width = latest(o, self.slot), self.width[q]
             fits = [k for k, w in kernels if w == width and early[q] <= k <= end]
-            if o.kind != "map" or q in pinned:
+            if o.kind != "map":
                 self.slot[q] = early[q]
             elif q in readers:
                 self.slot[q] = max(fits, default=end)
