@@ -74,7 +74,7 @@ class Backend:
     np: Any = numpy
     array_type: Any = numpy.ndarray
     kernels: Mapping[str, Callable[..., Any]] = KERNELS | STEPS
-    kernel: Callable[[Source], Any] | None = None
+    kernel: Callable[..., Any] | None = None
     flat = False
 
     def to_host(self, array: Array) -> numpy.ndarray:

@@ -7,10 +7,11 @@ from typing import Any
 
 from ..autograd.fused import Fused
 from ..autograd.graph import Node, Variable
+from ..backend import backend_of
 from ..tensor import Tensor
 from .plan import Plan, planned
 from .record import Recording, differentiated
-from .scan import Scan
+from .scan_cuda import scan_on
 from .trees import flat, like
 
 
@@ -26,7 +27,7 @@ class Derived:
 
     def __init__(self, recording: Recording) -> None:
         self.plan: Plan = planned(differentiated(recording))
-        self.scan = Scan(self.plan)
+        self.scan = scan_on(backend_of(recording.leaves[0]._data), self.plan)
         p = self.plan.program
         counts = (("x", p.xs), ("s", p.states), ("p", p.free))
         self.arguments = tuple([f"{a}{k}" for a, values in counts for k in range(len(values))])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -100,6 +100,7 @@ class CuPy(Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
+    kernel: Callable[..., Any]
     flat = True
 
     def __init__(self, cupy: Any) -> None:
