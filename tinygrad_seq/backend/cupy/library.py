@@ -23,7 +23,7 @@ import numpy
 from ..base import Array, Backend, is_array, register
 from ..random import generator
 from ..recurrence import KERNELS
-from . import kernels, recurrent
+from . import kernels
 
 _INSTALL = "pip install 'tinygrad-seq[cuda12]' (or [cuda13], as your driver is)"
 
@@ -108,7 +108,7 @@ class CuPy(Backend):
         self.np = _Names(cupy)
         self.array_type = cupy.ndarray
         self.kernel = kernels.compiler(cupy)
-        self.kernels = KERNELS | recurrent.table(self._kernel) | self._steps()
+        self.kernels = KERNELS | self._steps()
 
     def _kernel(self, name: str) -> Any:
         """The kernel of a name."""
