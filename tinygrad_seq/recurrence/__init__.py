@@ -50,10 +50,11 @@ def scan(
     if refusal(xs, state):
         return plain()
     known = found(step, xs, state, valid is not None, reverse)
-    if known.derived is None or known.recording is None:
+    if known.derived is None or known.recording is None or known.scan is None:
         return plain()
-    mask = None if valid is None else there(valid, flat(xs)[0].data)
-    return known.derived(name, known.recording, xs, state, plain, mask, reverse)
+    mask = None if valid is None else there(valid, flat(xs)[0]._data)
+    how = (known.scan, known.recording, xs, state, plain, mask, reverse)
+    return known.derived(name, *how)
 
 
 def refusal(xs: Any, state: Any) -> str:
@@ -79,4 +80,4 @@ def explained(
 ) -> Found:
     """What :func:`scan` would do, and why."""
     why = refusal(xs, state)
-    return Found(None, None, why) if why else found(step, xs, state, masked, reverse)
+    return Found(None, None, None, why) if why else found(step, xs, state, masked, reverse)

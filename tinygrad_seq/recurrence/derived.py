@@ -5,37 +5,74 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
+
 from ..autograd.fused import Fused
 from ..autograd.graph import Node, Variable
-from ..backend import backend_of
+from ..backend import backend_of, jit
 from ..tensor import Tensor
 from .plan import Plan, planned
 from .record import Recording, differentiated
-from .scan_cuda import scan_on
+from .scan import Scan
+from .scan_cuda import CudaScan
 from .trees import flat, like
+
+FLOAT32 = numpy.dtype(numpy.float32)
+
+ROWS = 8
+"""Fewer steps times sequences are left to NumPy: packing the weights would not pay."""
 
 
 class Derived:
-    """What was derived from a step: ``(y, last) = derived(name, recording, xs, state, ...)``.
-
-    Another recording of the same program may be given, with the parameters of another cell.
+    """What was derived from a step.
 
     Attributes:
         plan: What is done once, before, in and after the loop.
-        scan: The loop.
+        trusted: For each kind of loop, and with padding or without, whether it was found right:
+            True, or why not.
+        reasons: Why a kind of loop is not used.
     """
 
     def __init__(self, recording: Recording) -> None:
         self.plan: Plan = planned(differentiated(recording))
-        self.scan = scan_on(backend_of(recording.leaves[0]._data), self.plan)
+        self.trusted: dict[tuple[str, bool], Any] = {}
+        self.reasons: dict[str, str] = {}
+        self._kernel = backend_of(recording.leaves[0]._data).kernel
+        self._scans: dict[str, Scan] = {}
+        self._ops: dict[tuple[str, int], Fused] = {}
+
+    def kinds(self, x: Any) -> list[str]:
+        """The kinds of loop that there are for this input, the fastest first."""
+        if self._kernel is not None:
+            return ["cuda", "numpy"]
         p = self.plan.program
-        counts = (("x", p.xs), ("s", p.states), ("p", p.free))
-        self.arguments = tuple([f"{a}{k}" for a, values in counts for k in range(len(values))])
-        self._ops: dict[str, Fused] = {}
+        floats = {p.types[v].dtype for v in (*p.states, p.y)}
+        few = len(x) * (x.shape[1] if x.ndim > 1 else 1) < ROWS
+        if type(x) is numpy.ndarray and not few and floats == {FLOAT32} and jit.usable():
+            return ["numba", "numpy"]
+        return ["numpy"]
+
+    def scan(self, kind: str) -> Scan:
+        """The loop of a kind.
+
+        Raises:
+            Uncompiled: there is no loop of that kind for this step.
+        """
+        if kind not in self._scans:
+            if kind == "numba":
+                from .compiled import Compiled  # imports numba
+
+                self._scans[kind] = Compiled(self.plan)
+            elif kind == "cuda" and self._kernel is not None:
+                self._scans[kind] = CudaScan(self.plan, self._kernel)
+            else:
+                self._scans[kind] = Scan(self.plan)
+        return self._scans[kind]
 
     def __call__(
         self,
         name: str,
+        scan: Scan,
         recording: Recording,
         xs: Any,
         state: Any,
@@ -43,10 +80,11 @@ class Derived:
         mask: Any = None,
         reverse: bool = False,
     ) -> tuple[Tensor, Any]:
-        """Read a sequence.
+        """Read a sequence: (y, the last state).
 
         Args:
             name: What the graph calls the operation.
+            scan: The loop.
             recording: A step of this program, for what it reads besides.
             xs, state: Inputs of all steps, and the first state.
             specification: The same, step by step.
@@ -60,9 +98,11 @@ class Derived:
             y, last = specification()
             return (y, *flat(last))
 
-        if name not in self._ops:
-            self._ops[name] = Fused(name, self.arguments, self.scan.forward, self.scan.backward)
-        y, *last = self._ops[name](args, parts, mask=mask, reverse=reverse)
+        op = self._ops.get((name, id(scan)))
+        if op is None:
+            op = Fused(name, scan.arguments, scan.forward, scan.backward)
+            self._ops[name, id(scan)] = op
+        y, *last = op(args, parts, mask=mask, reverse=reverse)
         return y, like(state, last)
 
 

@@ -17,6 +17,7 @@ from .. import ops
 from ..backend import Source
 from .clusters import clustered
 from .plan import Op, Plan, Plane
+from .print_loops import Uncompiled
 from .program import SAME, Value
 from .rows import Place, Rows
 
@@ -68,27 +69,31 @@ TEMPLATES |= {getattr(ops, f"arc{name}"): f"a{name}({{0}})" for name in _ARCS.sp
 TEMPLATES |= {ops.arctan2: "atan2({0}, {1})"}
 
 
-def in_cuda(plan: Plan) -> bool:
-    """Whether the loops of a plan can be printed here: maps with a template, folds and products."""
+def check(plan: Plan) -> None:
+    """Refuse what has no form here: its loops are maps with a template, folds and products.
+
+    Raises:
+        Uncompiled: the plan has something else; the message says what.
+    """
     p = plan.program
-    if not plan.plain() or len(plan.lead) > 1 or not p.states:
-        return False
-    T = p.types[p.states[0]].dtype
     loops = [*plan.ops("forward"), *plan.ops("backward")]
-    operands = [q for o in loops for q in (*o.ins, *o.outs)]
-    return (
-        T.name in ("float32", "float64")
-        and all(o.kind != "map" or o.op in TEMPLATES for o in loops)
-        and all(q.dtype in (T, bool) for q in operands if isinstance(q, Plane))
-        and all(isinstance(q, Plane | int | float) for q in operands)
-    )
+    others = {
+        o.op.name for o in loops if o.kind == "call" or (o.kind == "map" and o.op not in TEMPLATES)
+    }
+    if others:
+        raise Uncompiled(f"there is no kernel for {', '.join(sorted(others))} in a loop")
+    dtype = p.types[p.y].dtype
+    planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
+    known = all(q.dtype in (dtype, bool) for q in planes) and dtype.name in ("float32", "float64")
+    if not known or not plan.plain() or len(plan.lead) > 1 or not p.states:
+        raise Uncompiled("its values are of several shapes or dtypes")
 
 
 class CudaPrinter:
     """Prints one loop of a plan.
 
     Args:
-        plan: The plan, of which :func:`in_cuda` holds.
+        plan: The plan, checked.
         way: ``"forward"`` or ``"backward"``.
         keep: Whether the forward saves anything.
 

@@ -69,10 +69,16 @@ def _fit(mask: Any, array: Any) -> Any:
 
 
 class Scan:
-    """The forward and the backward of a plan, in a loop of NumPy's calls (or CuPy's)."""
+    """The forward and the backward of a plan, in a loop of NumPy's calls (or CuPy's).
+
+    Attributes:
+        arguments: Names of the arguments of :meth:`forward`: inputs, states, what is free.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.p = plan, plan.program
+        counts = (("x", self.p.xs), ("s", self.p.states), ("p", self.p.free))
+        self.arguments = tuple([f"{a}{k}" for a, values in counts for k in range(len(values))])
         self._loops: dict[Any, Any] = {}
         late = {v for i in plan.after for v in i.reads()}
         late |= {v for v in (*self.p.gxs, *self.p.gfree) if v is not None}

@@ -6,17 +6,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from ..backend import Backend
 from .batch import Env
 from .plan import Plan
-from .print_cuda import CudaPrinter, in_cuda
+from .print_cuda import CudaPrinter, check
 from .scan import Pass, Scan
-
-
-def scan_on(backend: Backend, plan: Plan) -> Scan:
-    """A scan for arrays of a backend: in its own kernels, if it compiles any and they can do it."""
-    kernel = backend.kernel
-    return Scan(plan) if kernel is None or not in_cuda(plan) else CudaScan(plan, kernel)
 
 
 class CudaScan(Scan):
@@ -27,9 +20,13 @@ class CudaScan(Scan):
     Args:
         plan: The plan.
         kernel: Compiles a source (``Backend.kernel``).
+
+    Raises:
+        Uncompiled: the plan has something that there are no kernels for.
     """
 
     def __init__(self, plan: Plan, kernel: Callable[..., Any]) -> None:
+        check(plan)
         super().__init__(plan)
         self._kernel = kernel
         self._printed: dict[Any, tuple[CudaPrinter, Callable[..., None]]] = {}

@@ -23,8 +23,10 @@ from ..autograd.graph import source_of
 from ..backend import backend_of, generator, there
 from ..tensor import Tensor
 from .derived import Derived
+from .print_loops import Uncompiled
 from .record import Recording, Underivable, difference, record
-from .trees import flat, like
+from .scan import Scan
+from .trees import each, flat, like
 from .unroll import unroll
 
 MOST = 256
@@ -37,10 +39,11 @@ _lock = threading.Lock()
 
 
 class Found(NamedTuple):
-    """What is known of a step: its recording, and what was derived, or why nothing was."""
+    """What is known of a step: its recording, what was derived and the loop, or why there is none."""
 
     recording: Recording | None
     derived: Derived | None
+    scan: Scan | None
     reason: str
 
 
@@ -50,68 +53,97 @@ def found(
     """The loop derived from a step, examined on first sight of its program."""
     order = (-1, -2) if reverse else (0, 1)
     drawn = generator().bit_generator.state
+    scan: Scan | str
     try:
         first = record(step, _at(xs, order[0]), state)
-        key = (first.signature(), masked, backend_of(first.leaves[0]._data).name)
-        with _lock:
-            verdict = _known.get(key)
-            if verdict is not None:
-                _known.move_to_end(key)
-        if verdict is None:
-            verdict = _examined(step, xs, state, first, masked, reverse, order[1])
-            if verdict is not None:
-                with _lock:
-                    _known[key] = verdict
-                    while len(_known) > MOST:
-                        _known.popitem(last=False)
-        if isinstance(verdict, Derived):
-            return Found(first, verdict, "")
-        reason = verdict or "its first two steps give NaN or infinite values"
+        derived = _derived(step, xs, first, order[1])
+        if isinstance(derived, Derived):
+            case = Case(step, xs, state, first, masked, reverse)
+            scan = _trusted(derived, case)
+            if isinstance(scan, Scan):
+                return Found(first, derived, scan, next(iter(derived.reasons.values()), ""))
+            reason = scan
+        else:
+            reason = derived
     except Underivable as error:
         reason = str(error)
     generator().bit_generator.state = drawn  # what was drawn for the record is drawn again
-    return Found(None, None, reason)
+    return Found(None, None, None, reason)
 
 
-def _examined(
-    step: Any, xs: Any, state: Any, first: Recording, masked: bool, reverse: bool, after: int
-) -> Derived | str | None:
-    """A loop that is right, or why there is none; None where that cannot be said."""
-    now = like(state, [part.detach() for part in flat(first.after)])
-    second = record(step, _at(xs, after), now)
-    why = difference(first, second)
-    if why is not None:
-        return why
-    derived = Derived(first)
-    largest, why = error_of(derived, step, xs, state, first, masked, reverse)
-    if largest is None:
-        return None
-    if why is not None:
-        warnings.warn(
-            f"the loop derived from a cell differs from the cell, which is computed step by step "
-            f"instead, and slower: {why}. This is a fault of tinygrad_seq; please report the cell",
-            RuntimeWarning,
-            stacklevel=6,
-        )
-        return f"its derived loop differs from it: {why}"
-    return derived
+def _derived(step: Any, xs: Any, first: Recording, after: int) -> Derived | str:
+    """What was derived from this program before, or is now; or why nothing can be."""
+    key = (first.signature(), backend_of(first.leaves[0]._data).name)
+    with _lock:
+        known = _known.get(key)
+        if known is not None:
+            _known.move_to_end(key)
+            return known
+    now = each(lambda part: part.detach(), first.after)
+    why = difference(first, record(step, _at(xs, after), now))
+    verdict = why or Derived(first)
+    with _lock:
+        verdict = _known.setdefault(key, verdict)
+        while len(_known) > MOST:
+            _known.popitem(last=False)
+    return verdict
 
 
-def error_of(
-    derived: Derived,
-    step: Any,
-    xs: Any,
-    state: Any,
-    recording: Recording,
-    masked: bool,
-    reverse: bool,
-) -> tuple[float | None, str | None]:
+class Case(NamedTuple):
+    """A call whose first steps a loop is compared with."""
+
+    step: Any
+    xs: Any
+    state: Any
+    recording: Recording
+    masked: bool
+    reverse: bool
+
+
+def _trusted(derived: Derived, case: Case) -> Scan | str:
+    """The fastest loop for these arrays that was found right; or why there is none."""
+    for kind in derived.kinds(flat(case.xs)[0]._data):
+        known = derived.trusted.get((kind, case.masked))
+        if known is None:
+            known = derived.trusted[kind, case.masked] = _examined(derived, kind, case)
+        if known is True:
+            return derived.scan(kind)
+        if known is None:  # no finite numbers to compare: this time step by step
+            derived.trusted.pop((kind, case.masked), None)
+            return "its first two steps give NaN or infinite values"
+        derived.reasons[kind] = known
+    return derived.reasons["numpy"]
+
+
+def _examined(derived: Derived, kind: str, case: Case) -> Any:
+    """Whether the loop of this kind equals two steps: True, None if unknown, or why not."""
+    try:
+        scan = derived.scan(kind)
+    except Uncompiled as error:
+        return str(error)
+    largest, why = error_of(scan, case)
+    if largest is None or why is None:
+        return None if largest is None else True
+    if case.masked and derived.trusted.get((kind, False), True) is True:
+        if error_of(scan, case._replace(masked=False))[1] is None:
+            return "it mixes the sequences of a batch, of which some are padded"
+    warnings.warn(
+        f"the loop derived from a cell differs from the cell, which is computed another way "
+        f"instead, and slower: {why}. This is a fault of tinygrad_seq; please report the cell",
+        RuntimeWarning,
+        stacklevel=6,
+    )
+    return f"its derived loop differs from it: {why}"
+
+
+def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
     """Compare two steps with the cell unrolled: the largest error relative to what is allowed.
 
     Returns:
         (None, None) where the cell itself gives no finite numbers; else the error, and in words
         what differs, or None if it is allowed.
     """
+    step, xs, state, recording, masked, reverse = case
     two = slice(-2, None) if reverse else slice(0, 2)
     leaves = [_leaf(part._data[two]) for part in flat(xs)] + [_leaf(s._data) for s in flat(state)]
     n = len(flat(xs))
@@ -130,13 +162,13 @@ def error_of(
             given = [g for _, g in asked]
             goals = [t for t in targets if t is not None]
             pulled = pull([o for o, _ in asked], given, goals, False)
-        names = [a for a, t in zip(derived.arguments, targets, strict=True) if t is not None]
+        names = [a for a, t in zip(scan.arguments, targets, strict=True) if t is not None]
         where = None if mask is None else there(mask, leaves[0]._data)
         arrays = [*[leaf._data for leaf in leaves], *recording.arrays]
         how = {"mask": where, "reverse": reverse}
-        results, run = derived.scan.forward(*arrays, keep=True, **how)
-        bare, _ = derived.scan.forward(*arrays, keep=False, **how)
-        got = derived.scan.backward(*[g._data for g in seeds], run, set(names))
+        results, run = scan.forward(*arrays, keep=True, **how)
+        bare, _ = scan.forward(*arrays, keep=False, **how)
+        got = scan.backward(*[g._data for g in seeds], run, set(names))
     for out, *both in zip(outs, results, bare, strict=True):
         want += [("its results", out._data, r) for r in both]
     sources = [t for t in targets if t is not None]

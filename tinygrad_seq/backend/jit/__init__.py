@@ -71,6 +71,16 @@ class use_jit:
         _on = self._before
 
 
+def usable() -> bool:
+    """Whether loops are to be compiled, and numba is installed."""
+    return _on and _installed()
+
+
+@functools.cache
+def _installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
 @functools.cache
 def _compiled(kind: str) -> Any:
     """The module of compiled steps; None without numba, or where it does not compile."""
