@@ -44,8 +44,8 @@ TEMPLATES: dict[Any, str] = {
     ops.sigmoid: SQUASH,  # a tanh, which does not overflow
     ops.silu: f"{{0}} * ({SQUASH})",
     ops.relu: "{0} > 0 || {0} != {0} ? {0} : (T)0",
-    ops.leaky_relu: "{0} > 0 ? {0} : (T)0.01 * {0}",
-    ops.elu: "{0} > 0 ? {0} : expm1({0})",
+    ops.leaky_relu: "{0} > 0 ? {0} : {1} * {0}",
+    ops.elu: "{0} > 0 ? {0} : {1} * expm1({0})",
     ops.softplus: f"({{0}} > 0 ? {{0}} : (T)0) + {BELOW_1}",
     ops.gelu: "{0} * ((T)0.5 + (T)0.5 * erf({0} * (T)0.7071067811865476))",
     ops.equal: "{0} == {1}",
