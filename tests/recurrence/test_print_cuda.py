@@ -1,4 +1,4 @@
-"""Derived loops as CUDA kernels, run as C: against the cell unrolled, and each template by itself."""
+"""Derived loops as CUDA kernels, run as C: against the cell unrolled; and each template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinygrad_seq.recurrence.print_cuda import TEMPLATES, CudaPrinter
 from tinygrad_seq.recurrence.program import SAME
 from tinygrad_seq.recurrence.scan_cuda import CudaScan
 
-I, H, N, T = 3, 4, 3, 5
+D, H, N, T = 3, 4, 3, 5
 RNG = np.random.default_rng(0)
 
 
@@ -30,7 +30,7 @@ def weight(*shape):
 
 def gated():
     """Several gates cut from one product, and a bias."""
-    W, U, b = weight(I, 3 * H), weight(H, 3 * H), weight(3 * H)
+    W, U, b = weight(D, 3 * H), weight(H, 3 * H), weight(3 * H)
 
     def cell(x, h):
         f, i, g = ops.split(x @ W + h @ U + b, 3, axis=-1)
@@ -42,7 +42,7 @@ def gated():
 
 def four():
     """Products of their own with one left side, whose gradients are a sum of products."""
-    Ws, Us = [weight(I, H) for _ in range(4)], [weight(H, H) for _ in range(4)]
+    Ws, Us = [weight(D, H) for _ in range(4)], [weight(H, H) for _ in range(4)]
 
     def cell(x, state):
         h, c = state
@@ -56,7 +56,7 @@ def four():
 
 def readout():
     """A product behind the state, that is the output or a part of it."""
-    W, U, V = weight(I, H), weight(H, H), weight(H, 2)
+    W, U, V = weight(D, H), weight(H, H), weight(H, 2)
 
     def cell(x, h):
         h = ts.tanh(x @ W + h @ U)
@@ -67,7 +67,7 @@ def readout():
 
 def projected():
     """A state that is a product and nothing else."""
-    W, U, R = weight(I, H), weight(2, H), weight(H, 2)
+    W, U, R = weight(D, H), weight(2, H), weight(H, 2)
 
     def cell(x, state):
         r, c = state
@@ -80,7 +80,7 @@ def projected():
 
 def normalised():
     """Sums over a row, between which there are numbers for each row."""
-    W, U = weight(I, H), weight(H, H)
+    W, U = weight(D, H), weight(H, H)
 
     def cell(x, h):
         a = x @ W + h @ U
@@ -93,7 +93,7 @@ def normalised():
 
 def normalised_exponentials():
     """A sum over a row that the whole row is divided by."""
-    W, U = weight(I, H), weight(H, H)
+    W, U = weight(D, H), weight(H, H)
 
     def cell(x, h):
         a = ts.exp(ts.tanh(x @ W + h @ U))
@@ -105,7 +105,7 @@ def normalised_exponentials():
 
 def uneven():
     """Pieces of several widths, an output narrower than the state."""
-    W, U = weight(I, H + 2), weight(H, H + 2)
+    W, U = weight(D, H + 2), weight(H, H + 2)
 
     def cell(x, h):
         g, k = ops.split(x @ W + h @ U, [H], axis=-1)
@@ -117,7 +117,7 @@ def uneven():
 
 def sliced():
     """A state of pieces, of which products read some; gradients with zeros in places."""
-    W, U = weight(I, H), weight(2, H)
+    W, U = weight(D, H), weight(2, H)
 
     def cell(x, h):
         a = ts.tanh(x @ W + h[:, 1:3] @ U)
@@ -129,7 +129,7 @@ def sliced():
 
 def swapped():
     """States that change places, and no product in the loop."""
-    W = weight(I, H)
+    W = weight(D, H)
 
     def cell(x, state):
         a, b = state
@@ -140,7 +140,7 @@ def swapped():
 
 def shared():
     """One result for two parts of the state, and a part that is only added."""
-    W, U = weight(I, H), weight(H, H)
+    W, U = weight(D, H), weight(H, H)
 
     def cell(x, state):
         a, b = state
@@ -152,7 +152,7 @@ def shared():
 
 def unread():
     """A part of the state that is handed on."""
-    W, U = weight(I, H), weight(H, H)
+    W, U = weight(D, H), weight(H, H)
 
     def cell(x, state):
         h = ts.tanh(x @ W + state[0] @ U)
@@ -163,7 +163,7 @@ def unread():
 
 def branching():
     """Booleans, also saved; kinks; numbers by name."""
-    W, U = weight(I, H), weight(H, H)
+    W, U = weight(D, H), weight(H, H)
 
     def cell(x, h):
         a = x @ W + h @ U
@@ -175,7 +175,7 @@ def branching():
 
 def detached():
     """A state that no gradient goes through."""
-    W, U = weight(I, H), weight(H, H)
+    W, U = weight(D, H), weight(H, H)
 
     def cell(x, h):
         h = ts.tanh(x @ W + h.detach() @ U)
@@ -186,7 +186,7 @@ def detached():
 
 def narrow():
     """A state of one column beside a wide one."""
-    W, U, v = weight(I, H), weight(H, H), weight(H, 1)
+    W, U, v = weight(D, H), weight(H, H), weight(H, 1)
 
     def cell(x, state):
         h, m = state
@@ -199,7 +199,7 @@ def narrow():
 
 def two_layers():
     first, second = (kind(H, H, dtype=np.float64) for kind in (nn.LSTMCell, nn.GRUCell))
-    W = weight(I, H)
+    W = weight(D, H)
 
     def cell(x, state):
         y, lower = first(x @ W, state[0])
@@ -210,7 +210,7 @@ def two_layers():
 
 
 def library(kind, parts, **options):
-    return lambda: (kind(I, H, dtype=np.float64, **options), parts)
+    return lambda: (kind(D, H, dtype=np.float64, **options), parts)
 
 
 CELLS = {
@@ -244,7 +244,7 @@ def inputs(parts, rows=(N,)):
         widths = (H,) * parts if isinstance(parts, int) else parts
         state = tuple(drawn(*rows, w) for w in widths)
         state = state if len(widths) > 1 else state[0]
-    return drawn(T, *rows, I), state
+    return drawn(T, *rows, D), state
 
 
 def gradients(results, unused, leaves):
@@ -304,7 +304,7 @@ def test_one_sequence_alone(name):
 
 
 def test_a_state_without_a_batch():
-    W, u = weight(I, H), weight(H)
+    W, u = weight(D, H), weight(H)
 
     def cell(x, h):
         h = ts.tanh(x @ W + h * u)
@@ -314,8 +314,8 @@ def test_a_state_without_a_batch():
 
 
 def test_float32_stays():
-    cell = nn.LSTMCell(I, H)
-    x, state = ts.ones(T, N, I), (ts.zeros(N, H), ts.zeros(N, H))
+    cell = nn.LSTMCell(D, H)
+    x, state = ts.ones(T, N, D), (ts.zeros(N, H), ts.zeros(N, H))
     assert isinstance(found(cell, x, state, False, False).scan, CudaScan)
     y, last = scan(cell, x, state)
     assert {part.dtype for part in (y, *last)} == {np.dtype("float32")}
@@ -325,7 +325,7 @@ def test_float32_stays():
 
 def test_what_has_no_kernel_is_computed_by_calls():
     """Of the namespace: as on NumPy, and it can be asked why."""
-    W, U, keys = weight(I, H), weight(H, H), weight(6, H)
+    W, U, keys = weight(D, H), weight(H, H), weight(6, H)
 
     def cell(x, h):
         h = ts.tanh(x @ W + (ts.softmax(h @ keys.T, -1) @ keys) @ U)
