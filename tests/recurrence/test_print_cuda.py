@@ -324,21 +324,28 @@ def test_float32_stays():
 
 
 def test_what_has_no_kernel_is_computed_by_calls():
-    """Of the namespace: as on NumPy, and it can be asked why."""
-    W, U, keys = weight(D, H), weight(H, H), weight(6, H)
+    """Of the namespace: as on NumPy, and it can be asked why; it does not wait either."""
+    W, U, keys = weight(D, 2 * H), weight(H, 2 * H), weight(6, H)
 
     def cell(x, h):
-        h = ts.tanh(x @ W + (ts.softmax(h @ keys.T, -1) @ keys) @ U)
+        read = ts.softmax(h @ keys.T, -1) @ keys
+        z, a = ops.split(x @ W + read @ U, 2, axis=-1)
+        h = ts.sigmoid(z) * h + ts.tanh(a)
         return h, h
 
     x, h = inputs(1)
-    known = found(cell, x, h, False, False)
+    known = found(cell, x, h, True, False)
     assert known.scan is not None
     assert not isinstance(known.scan, CudaScan)
     assert "softmax" in known.reason
-    np.testing.assert_allclose(
-        host(scan(cell, x, h)[0]), host(unroll(cell, x, h)[0]), rtol=1e-12, atol=1e-13
-    )
+    counts.reset()
+    y, last = scan(cell, x, h, VALID)
+    slopes = gradients([y, last], (), [x, h, W, keys])
+    assert counts.waits == counts.downloads == 0
+    expected = unroll(cell, x, h, VALID)
+    slopes_expected = gradients(expected, (), [x, h, W, keys])
+    for a, b in zip([y, last, *slopes], [*expected, *slopes_expected], strict=True):
+        np.testing.assert_allclose(host(a), host(b), rtol=1e-12, atol=1e-12)
 
 
 def test_one_source_serves_all_sizes():
