@@ -221,7 +221,10 @@ CELLS = {
     "GRU reset after": library(nn.GRUCell, 1, reset_after=True),
     "peephole": library(nn.PeepholeLSTMCell, 2),
     "coupled": library(nn.CoupledLSTMCell, 2),
+    "RNN normalised": library(nn.LayerNormRNNCell, 1),
+    "GRU normalised": library(nn.LayerNormGRUCell, 1),
     "LSTM normalised": library(nn.LayerNormLSTMCell, 2),
+    "leaky": library(nn.LeakyCell, 1),
 }
 CELLS |= {
     make.__name__: make
@@ -396,7 +399,10 @@ BUDGET = {
     "gated": (2, 2),
     "four": (2, 5),
     "swapped": (1, 1),
+    "leaky": (2, 2),
     "normalised": (6, 6),
+    "RNN normalised": (6, 6),
+    "GRU normalised": (8, 8),
     "LSTM normalised": (10, 10),
 }
 """Products, sums over rows, and one kernel for each cluster between them."""
