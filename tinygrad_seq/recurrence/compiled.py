@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from ..backend import threads
-from ..backend.jit import packing, thin
-from ..backend.jit.texts import compiled_text
 from .plan import Op, Plan, Plane
 from .print_loops import LoopPrinter, Text
 from .program import Value
@@ -26,15 +24,56 @@ TOGETHER = 2048
 """The maps take up to so many numbers at a time: they stay in the first cache."""
 
 
+class Numba:
+    """What runs a printed loop: compiled, float32.
+
+    Attributes:
+        dtype: Of all arrays.
+        ahead: The inputs of steps are projected so many rows at a time.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self) -> None:
+        from ..backend.jit import packing, texts, thin  # imports numba
+
+        self.ahead, self._packing, self._thin = thin.AHEAD, packing, thin
+        self.compiled: Callable[[str], Callable[..., None]] = texts.compiled_text
+
+    def tiling(self, count: int, columns: int) -> tuple[int, int]:
+        """Rows and registers of a tile, for products of ``count`` rows and so many columns."""
+        return self._self.machine.tiling(count, columns)
+
+    def apart(self, count: int, width: int) -> bool:
+        """Whether a product is made in a block for each plane, which then needs no padding."""
+        _, vectors = self._self.machine.tiling(count, width)
+        whole = width % (vectors * self._thin.LANES) == 0
+        return whole and count > min(self._thin.TILES.values())
+
+    def packed(self, W: Any, parts: int, vectors: int) -> Any:
+        """A weight ``(K, M)`` as right operand ``(parts, panels, K, lanes)``."""
+        K, _ = W.shape
+        if W.T.flags.c_contiguous:
+            return self._packing.pack_gates(plain(W.T), parts, 0, 0, vectors, parts > 1)
+        U = self._packing.pack(plain(W), vectors)
+        return U.reshape(parts, -1, K, vectors * self._thin.LANES)
+
+
 class Compiled(Scan):
     """The forward and the backward of a plan, each one compiled function.
+
+    Args:
+        plan: The plan.
+        machine: What runs the printed loops.
 
     Raises:
         Uncompiled: the plan has something that the loops have no form for.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, machine: Any = None) -> None:
         super().__init__(plan)
+        self.machine = machine or Numba()
+        self.dtype = self.machine.dtype
         self.texts = {way: LoopPrinter(plan, way).out for way in ("forward", "backward")}
         self.rows = max(1, int(np.prod(plan.lead)))
         made_before = {o for i in plan.before for o in i.outs}
@@ -59,7 +98,7 @@ class Compiled(Scan):
         arrays = self._flat_arrays(run)
         steps = run.T if keep else 1
         for q in self.plan.saved:
-            arrays[f"V{q.id}"] = np.empty(steps * self.rows * q.width, np.float32)
+            arrays[f"V{q.id}"] = np.empty(steps * self.rows * q.width, self.dtype)
         self._lay_rows(arrays, "forward", steps)
         self._run(run, "forward", arrays, keep)
         if keep:
@@ -73,7 +112,7 @@ class Compiled(Scan):
         if gy is not None:
             arrays["GY"] = _flat(gy)
         for k, g in enumerate(gs):
-            arrays[f"G{k}"], arrays[f"H{k}"] = g.reshape(-1), np.zeros(g.size, np.float32)
+            arrays[f"G{k}"], arrays[f"H{k}"] = g.reshape(-1), np.zeros(g.size, self.dtype)
         self._lay_rows(arrays, "backward", run.T)
         self._run(run, "backward", arrays, True)
         if run.T % 2:  # the two change places at every step
@@ -89,7 +128,7 @@ class Compiled(Scan):
             arrays["Y"] = run.y.reshape(-1)
         for k, v in enumerate(self.p.xs):
             x = run.env.arrays[v]
-            arrays[f"X{k}"] = _plain(x).reshape(run.T, self.rows, -1) if x.dtype == np.float32 else x
+            arrays[f"X{k}"] = plain(x).reshape(run.T, self.rows, -1) if x.dtype == self.dtype else x
         return arrays
 
     def _lay_rows(self, arrays: dict[str, Any], way: str, steps: int) -> None:
@@ -97,7 +136,7 @@ class Compiled(Scan):
             if v == row.host and row.way == way:
                 width = self.p.shape(v)[-1]
                 count = (steps if row.kept else 1) * self.rows
-                rows = np.empty((count + 1, width), np.float32)  # one more, for shifted rows
+                rows = np.empty((count + 1, width), self.dtype)  # one more, for shifted rows
                 columns = self.plan.columns[v]
                 for q, (low, high) in zip(self.plan.planes[v], columns, strict=True):
                     if not isinstance(q, Plane):
@@ -124,14 +163,13 @@ class Compiled(Scan):
         for name, (v, low, high) in text.vectors.items():
             value = run.env.arrays[v].reshape(-1)
             row = value[low:high] if value.size > 1 else np.full(high - low, value)
-            arrays[name] = np.tile(_plain(row), count)
+            arrays[name] = np.tile(plain(row), count)
         self._pack(run, text, arrays, apart, share)
         values = [text.sizes[n] if n in text.sizes else arrays[n] for n in text.arguments]
-        flags = (mask is not None) and _flat_mask(mask)
-        masked = mask is not None
+        flags = _NO_MASK if mask is None else _flat(mask)
         loop = self._function(way)
         rest = (
-            T, N, run.reverse, keep, count, flags if masked else _NO_MASK, masked, *values,
+            T, N, run.reverse, keep, count, flags, mask is not None, *values,
         )  # fmt: skip
         threads.at_once(lambda first, last: loop(first, last, *rest), N, share)
 
@@ -140,8 +178,7 @@ class Compiled(Scan):
         w = self.even
         if not w:
             return False, 1
-        _, vectors = thin.tiling(share, w)
-        if w % (vectors * thin.LANES) or share <= min(thin.TILES.values()):
+        if not self.machine.apart(share, w):
             return False, 1
         count = 1
         while mask is None and N % share == share % (2 * count) == 0 and 2 * count * w <= TOGETHER:
@@ -156,9 +193,9 @@ class Compiled(Scan):
         for out, known in text.projections.items():
             W, planes = run.env.arrays[known.weight], len(self._all_planes(out, known.planes))
             parts = planes if apart else 1
-            tile = forms[out] = thin.tiling(share, W.shape[1] // parts)
-            U = _packed(W, parts, tile[1])
-            m, ahead = int(out), max(1, min(run.T, thin.AHEAD // share))
+            tile = forms[out] = self.machine.tiling(share, W.shape[1] // parts)
+            U = self.machine.packed(W, parts, tile[1])
+            m, ahead = int(out), max(1, min(run.T, self.machine.ahead // share))
             width, lows = U.shape[1] * U.shape[3], sorted(known.planes)
             step = W.shape[1] // parts
             gate = [low // step * ahead * share * width + low % step for low in lows]
@@ -176,10 +213,10 @@ class Compiled(Scan):
             W, parts = run.env.arrays[o.instr.ins[1]], len(o.outs) if apart else 1
             if out in text.sums:
                 vectors = forms[text.sums[out]][1]
-                arrays[f"U{k}"] = _packed(W, parts, vectors)
+                arrays[f"U{k}"] = self.machine.packed(W, parts, vectors)
                 continue
-            tile = thin.tiling(share, W.shape[1] // parts)
-            U = _packed(W, parts, tile[1])
+            tile = self.machine.tiling(share, W.shape[1] // parts)
+            U = self.machine.packed(W, parts, tile[1])
             width, step = U.shape[1] * U.shape[3], W.shape[1] // parts
             lows = np.cumsum([0, *[q.width for q in o.outs][:-1]])
             gate = [low // step * share * width + low % step for low in lows]
@@ -193,7 +230,7 @@ class Compiled(Scan):
 
     def _function(self, way: str) -> Callable[..., None]:
         if way not in self._loops:
-            self._loops[way] = compiled_text(self.texts[way].text)
+            self._loops[way] = self.machine.compiled(self.texts[way].text)
         function: Callable[..., None] = self._loops[way]
         return function
 
@@ -201,23 +238,11 @@ class Compiled(Scan):
 _NO_MASK = np.zeros(1, bool)
 
 
-def _packed(W: Any, parts: int, vectors: int) -> Any:
-    """A weight ``(K, M)`` as right operand ``(parts, panels, K, lanes)``."""
-    K, M = W.shape
-    if W.T.flags.c_contiguous:
-        return packing.pack_gates(_plain(W.T), parts, 0, 0, vectors, parts > 1)
-    U = packing.pack(_plain(W), vectors)
-    return U.reshape(parts, -1, K, vectors * thin.LANES)
-
-
-def _plain(a: Any) -> Any:
+def plain(a: Any) -> Any:
     """The array, or a copy in the one form that is compiled for: C order, aligned, writeable."""
     return np.require(a, requirements=["C", "A", "W"])
 
 
 def _flat(a: Any) -> Any:
-    return _plain(a).reshape(-1)
+    return plain(a).reshape(-1)
 
-
-def _flat_mask(mask: Any) -> Any:
-    return _plain(mask).reshape(-1)

@@ -14,6 +14,12 @@ from typing import Any
 from .. import ops
 from .program import FULL, SAME, Builder, Instr, Program, Value, substituted
 
+PIECES = {
+    ops.split, ops.getitem, ops.concatenate, ops.index.scatter_add, ops.broadcast_to, ops.reshape,
+    ops.transpose,
+}  # fmt: skip
+"""What only names parts of values anew."""
+
 ADD, MULTIPLY, MATMUL = ops.add, ops.multiply, ops.matmul
 TRANSPOSE, SPLIT, CONCATENATE, GETITEM = ops.transpose, ops.split, ops.concatenate, ops.getitem
 
@@ -78,6 +84,8 @@ def state_copied(p: Program) -> Program:
 
     after = tuple([own(v) for v in p.after])
     taken.clear()
+    # a piece of another gradient is no value of its own: it would be read after a write into it
+    taken |= {o for i in code if i.op in PIECES for o in i.outs}
     pairs = zip(p.gstates, p.gafter, p.states, strict=True) if p.gstates else ()
     gstates = tuple(
         [own(zero(s) if g is None and up is not None else g) for g, up, s in pairs]

@@ -485,6 +485,13 @@ class _Cluster:
         self.cost[q] = 0
         self._store(q, text)
 
+    def _column(self, q: Plane) -> str:
+        """The column at which a plane is read: of a number of a row the only one."""
+        if q.shape[-1:] == (1,) and self._is_scalar(q):
+            self.of.out.scalars = True
+            return "0"
+        return "j"
+
     def _is_scalar(self, q: Plane) -> bool:
         """Whether a plane of one column is a number of a row, in a cell of more columns."""
         return any(p.shape[-1:] != (1,) for p in self._all())
@@ -521,10 +528,11 @@ class _Cluster:
                 self.slices[q] = (f"p{q.id}", f"e{m}[{start}:{start} + count * {w}]")
                 if known.bias is not None:
                     of.out.vectors[of.arg(f"O{q.id}")] = Input(known.bias, low, low + q.width)
-            return f"p{q.id}[j]" if known.bias is None else f"(p{q.id}[j] + O{q.id}[j])"
+            j = self._column(q)
+            return f"p{q.id}[{j}]" if known.bias is None else f"(p{q.id}[{j}] + O{q.id}[{j}])"
         if self._rowless(q):
             of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q]
-            return f"O{q.id}[j]"
+            return f"O{q.id}[{self._column(q)}]"
         if q.shape[-1] == 1 and self._is_scalar(q):
             of.out.scalars = True
             if f"m{q.id}" not in self.slices:

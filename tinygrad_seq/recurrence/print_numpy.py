@@ -146,26 +146,30 @@ class NumpyPrinter:
 
     # -- homes that are given -------------------------------------------------------------------
 
-    def _give(self, v: Value, name: str, timed: bool, low: int = 0, whole: bool = True) -> None:
-        """The planes of a value are columns of an array of rows."""
+    def _give(self, v: Value, name: str, timed: bool, written: bool = False) -> None:
+        """The planes of a value are columns of an array of rows, which this loop writes or reads."""
         planes = self.plan.planes[v]
         block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
-        whole = whole and len(planes) == 1
-        for q, (a, b) in zip(planes, self.plan.columns[v], strict=True):
+        for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
             if isinstance(q, Plane):
-                home = Home(block, low + a, low + b, whole)
-                if q in self.home:
+                home = Home(block, low, high, len(planes) == 1)
+                if written and (q in self.home or self._comes_in(q)):
                     self.more.append((q, home))
                 else:
-                    self.home[q] = home
+                    self.home.setdefault(q, home)
+
+    def _comes_in(self, q: Plane) -> bool:
+        """Whether a plane is made outside of the loops."""
+        known = self.plan.inputs.get(q)
+        return known is not None and self.plan.where[known.value] in ("once", "before")
 
     def _given(self, saved: dict[Plane, Home]) -> None:
         p, plan = self.p, self.plan
         for k, v in enumerate(p.states):
             self._give(v, f"s{k}", True)
-            self._give(p.after[k], f"z{k}", True)
+            self._give(p.after[k], f"z{k}", True, self.forward)
         if plan.where[p.y] == "forward" and p.y not in p.after:
-            self._give(p.y, "y", True)
+            self._give(p.y, "y", True, self.forward)
         if not self.forward:
             if p.gy is not None:
                 self._give(p.gy, "gy", True)
@@ -187,7 +191,7 @@ class NumpyPrinter:
     def _give_row(self, v: Value, name: str, timed: bool, single: bool) -> None:
         """Rows that this loop makes: the home of a plane alone, a copy of several."""
         before = dict(self.home)
-        self._give(v, name, timed)
+        self._give(v, name, timed, True)
         if not single:
             for q in [q for q in self.home if q not in before]:
                 self.more.append((q, self.home.pop(q)))
@@ -287,9 +291,8 @@ class NumpyPrinter:
             self._block(planes, f"x{planes[0].id}", timed=True)
 
     def _is_read(self, q: Plane) -> bool:
-        return q in self.users or any(q in o.ins for o in self.plan.ops(self.way)) or any(
-            q in self.plan.planes[v] for v, row in self.plan.rows.items() if row.way == self.way
-        )
+        used = q in self.users or any(q in o.ins for o in self.plan.ops(self.way))
+        return used or any(q is other for other, _ in self.more)
 
     def _place_beside(self, q: Plane) -> Any:
         home = self.home.get(self.beside.get(q, q))
@@ -428,7 +431,7 @@ class NumpyPrinter:
         arguments = [*self.loop.arguments]
         walked = [n for n in arguments if n in self.loop.timed]
         rest = ", ".join([n for n in arguments if n not in self.loop.timed])
-        each = ", ".join([*walked, "hold"])
+        each = ", ".join([*walked, "hold"]) + ("" if walked else ",")
         sources = ", ".join([f"A_{n}" for n in walked] + ["A_hold"])
         body = "\n".join(f"        {line.text}" for line in self.lines)
         head = f"def loop({rest}{', ' if rest else ''}{sources}):"
@@ -488,7 +491,8 @@ class NumpyPrinter:
         if o.op in (ops.tanh, ops.sigmoid):
             self._squash(run, ins[0], out)
         elif o.op in TEMPLATES:
-            self._add(TEMPLATES[o.op].format(*ins, out=out))
+            text = TEMPLATES[o.op].format(*ins, out=out)
+            self._add(text, ";" not in text)  # of two calls the first may write over an operand
         else:
             self._add(f"copyto({out}, {self._function(o.instr.op.name, o.op.forward)}({', '.join(ins)}))")
 

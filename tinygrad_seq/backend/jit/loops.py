@@ -1,4 +1,4 @@
-"""What compiled loops are written with: how functions are compiled, and a tanh.
+"""What compiled loops are written with: functions of float32 numbers.
 
 A loop over consecutive numbers that does little becomes vector instructions; one that touches all
 gates at once does not. The functions hold no lock while they run.
@@ -10,10 +10,11 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import config, njit
+from numba import njit
 
-if config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set")
+from .cache import FAST
+
+compiled = functools.partial(njit, error_model="numpy", fastmath=FAST)  # within other functions
 
 F = np.float32
 ONE, HALF, ZERO, TOP = F(1), F(0.5), F(0), F(9)
@@ -23,25 +24,6 @@ P0, P1, P2, P3, P4 = map(
     F, (9.99999979e-01, 1.33810396e-01, 3.49560429e-03, 2.06093324e-05, 1.33549761e-08)
 )
 Q0, Q1, Q2, Q3, Q4 = map(F, (1.0, 4.67143552e-01, 2.58770446e-02, 3.28566057e-04, 7.77669391e-07))
-
-# of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning
-uncached = functools.partial(
-    njit,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"contract", "arcp", "nsz", "reassoc"},
-)
-compiled = functools.partial(
-    njit,
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-    fastmath={"contract", "arcp", "nsz", "reassoc"},
-)
-
-# The types are fixed, so that all is compiled at the import: an array of another kind is refused.
-A1, A2, A3, A4 = (f"f4[{', '.join([':'] * (n - 1) + ['::1'])}]" for n in (1, 2, 3, 4))
-MASK = "b1[:, ::1], b1"
 
 
 @compiled

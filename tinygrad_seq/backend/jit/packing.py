@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .cache import compiled
 from .thin import LANES, number
 
 
@@ -27,7 +28,7 @@ def _room(*shape: int) -> Any:
     return numbers[first : first + size].reshape(shape)
 
 
-@njit(nogil=True, cache=True)
+@compiled(fast=False)
 def _pack(b: Any, out: Any) -> None:
     panels, depth, width = out.shape
     for panel in range(panels):
@@ -89,7 +90,7 @@ def _turn(typing: Any, a: Any, row: Any, column: Any, scale: Any, out: Any, pane
     return signature, generate
 
 
-@njit(nogil=True, cache=True)
+@compiled(fast=False)
 def _pack_gates(A: Any, H: int, halved: int, turn: int, out: Any) -> None:
     """Into ``(panels, K, width)``, as :func:`pack_gates`; most of it in whole squares."""
     panels, depth, width = out.shape

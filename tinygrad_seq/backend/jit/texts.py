@@ -6,17 +6,15 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from . import loops, thin
+from .cache import compiled
 
 
 @functools.lru_cache(maxsize=256)
 def compiled_text(text: str) -> Callable[..., None]:
     """The function ``loop`` of a text, compiled at its first call."""
-    names = {name: getattr(loops, name) for name in loops.__all__}
-    space: dict[str, Any] = {**names, "product": thin.product, "project": thin.project}
-    space |= {"np": np}
+    space: dict[str, Any] = {name: getattr(loops, name) for name in loops.__all__}
+    space |= {"product": thin.product, "project": thin.project, "__name__": __name__}
     exec(compile(text, "<derived loop>", "exec"), space)
-    function: Callable[..., None] = loops.uncached(space["loop"])
+    function: Callable[..., None] = compiled(space["loop"], text=text)
     return function

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from .cache import compiled
 
 # What numba compiles for, which it also knows its cached machine code by. (Not what the machine
 # has: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may say less.)
@@ -138,7 +140,7 @@ def _one_tile(
         builder.store(result, place, align=4)
 
 
-@njit(nogil=True, cache=True)
+@compiled(fast=False)
 def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> None:
     """out = (out if add else 0) + a b, of arrays in C order.
 
@@ -158,7 +160,7 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
             row += down
 
 
-@njit(nogil=True, cache=True)
+@compiled(fast=False)
 def project(x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: Any, wx: Any,
             rows: int, vectors: int) -> None:  # fmt: skip
     """W x of the step t and of as many that are read after it as there is room for.

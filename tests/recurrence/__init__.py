@@ -1,0 +1,1 @@
+"""Derived loops: recording, rewriting, printing, and trust."""

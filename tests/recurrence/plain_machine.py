@@ -1,0 +1,76 @@
+"""Runs the loops that are printed for numba as plain Python, slowly and in float64: tests of the text itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class PlainMachine:
+    """What ``compiled.Numba`` is, without numba. ``sideways``: planes in blocks of their own."""
+
+    dtype = np.dtype(np.float64)
+    ahead = 4
+
+    def __init__(self, sideways: bool = False) -> None:
+        self.sideways = sideways
+
+    def tiling(self, count: int, columns: int) -> tuple[int, int]:
+        return 1, 1
+
+    def apart(self, count: int, width: int) -> bool:
+        return self.sideways
+
+    def packed(self, W: Any, parts: int, vectors: int) -> Any:
+        K, M = W.shape
+        blocks = W.reshape(K, parts, 1, M // parts).transpose(1, 2, 0, 3)
+        return np.ascontiguousarray(blocks)
+
+    def compiled(self, text: str) -> Any:
+        space = _functions()
+        exec(compile(text, "<printed loop>", "exec"), space)
+        loop = space["loop"]
+
+        def run(*args: Any) -> None:
+            with np.errstate(all="ignore"):
+                loop(*args)
+
+        return run
+
+
+def _product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> None:
+    K = b.shape[1]
+    result = a[:, :K] @ b[0]
+    out[:, : result.shape[1]] = out[:, : result.shape[1]] + result if add else result
+
+
+def _project(
+    x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: Any, wx: Any, *tile: int
+) -> None:
+    steps = room.shape[0]
+    count = min(steps, t + 1 if reverse else len(x) - t)
+    rows = np.concatenate([x[t - k if reverse else t + k][first:last] for k in range(count)])
+    for part in range(len(W)):
+        wx[part][: len(rows)] = rows @ W[part, 0]
+
+
+def _functions() -> dict[str, Any]:
+    F = np.float64
+    found: dict[str, Any] = {name: getattr(np, name) for name in (
+        "exp expm1 log log1p sin cos sqrt square sign tanh"
+    ).split()}  # fmt: skip
+    return found | {
+        "F": F,
+        "ZERO": F(0),
+        "HALF": F(0.5),
+        "ONE": F(1),
+        "larger": lambda a, b: a if a > b or a != a else b,
+        "smaller": lambda a, b: a if a < b or a != a else b,
+        "quotient": lambda a, b: F(0) if a == 0 and b == 0 else a / b,
+        "softplus": lambda a: np.logaddexp(0, a),
+        "empty": lambda n: np.full(n, np.nan),
+        "empty3": lambda i, j, k: np.full((i, j, k), np.nan),
+        "product": _product,
+        "project": _project,
+    }

@@ -1,0 +1,120 @@
+"""Machine code kept on disk, known by everything that it is made of.
+
+numba knows the code of a function by the date of the function's own file, and runs old code after
+an edit of a file that it includes. Here the key is a hash of all sources of this folder, of the
+printed loop, and of the versions of numba, llvmlite and NumPy; numba adds the processor.
+
+The folder is NUMBA_CACHE_DIR, or ``tinygrad_seq`` in the user's folder for caches. A file that is
+damaged, or that cannot be written, is compiled anew; so is everything in a folder that belongs to
+somebody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+FAST = {"contract", "arcp", "nsz", "reassoc"}
+"""Of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning."""
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set")
+
+
+def compiled(function: Callable[..., Any] | None = None, *, text: str = "", fast: bool = True) -> Any:
+    """Compile a function at its first call, or take its machine code from the disk.
+
+    Args:
+        function: Without it, a decorator.
+        text: What the function is made of beside the files of this folder.
+        fast: Whether sums may be regrouped.
+    """
+    if function is None:
+        return functools.partial(compiled, text=text, fast=fast)
+    how: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST if fast else False}
+    dispatcher = numba.njit(**how)(function)
+    if folder() is not None:
+        dispatcher._cache = _Cache(function, text)
+    return dispatcher
+
+
+def folder() -> Path | None:
+    """Where machine code is kept; None where nothing can be."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        path = Path(given)
+    elif sys.platform == "win32":
+        path = Path(os.environ.get("LOCALAPPDATA", Path.home())) / "tinygrad_seq"
+    else:
+        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_seq"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mine = not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
+    except OSError:
+        return None
+    return path if mine and os.access(path, os.W_OK) else None
+
+
+@functools.cache
+def _sources() -> bytes:
+    """A hash of what every compiled function is made of."""
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.read_bytes())
+    total.update(f"{numba.__version__} {llvmlite.__version__} {numpy.__version__}".encode())
+    return total.digest()
+
+
+class _Locator(_CacheLocator):  # type: ignore[misc]  # numba has no types
+    """Where numba looks for a function, and by what it knows it."""
+
+    def __init__(self, text: str) -> None:
+        self._stamp = hashlib.sha256(_sources() + text.encode()).hexdigest()
+
+    def get_cache_path(self) -> str:
+        return str(folder())
+
+    def get_source_stamp(self) -> str:
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        return self._stamp[:24]
+
+
+class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
+    def __init__(self, function: Any, text: str) -> None:
+        self._locator = _Locator(text)
+        name = f"{function.__module__}.{function.__qualname__}".rpartition(".")[2]
+        self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's cache of a function, under a key of our own."""
+
+    def __init__(self, function: Any, text: str) -> None:
+        self._impl_class = functools.partial(_Impl, text=text)
+        super().__init__(function)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The machine code, or None if there is none that can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            return None  # a damaged file: it is compiled anew, and written over
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the machine code, if it can be written."""
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            pass  # a full disk: it will be compiled again
