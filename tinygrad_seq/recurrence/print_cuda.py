@@ -176,7 +176,7 @@ class CudaPrinter:
         along = ", ".join([f"A_{a}" for a in [*self.timed, "read"]])
         head = f"def loop({', '.join(['rows', 'masked', *self.fixed])}, {along}):"
         body = "".join([f"\n        {line}" for line in lines or ["pass"]])
-        self.text = f"{head}\n    for {each} in zip({along}):{body}\n"
+        self.text = f"{head}\n    for ({each},) in zip({along}):{body}\n"
 
     # -- kernels --------------------------------------------------------------------------------
 

@@ -146,6 +146,8 @@ class Rows:
             return self.rooms[array].dtype
         if array in self.inputs:
             return self.p.types[self.inputs[array]].dtype
+        if array[0] == "r":
+            return self.p.types[Value(array[1:])].dtype
         return numpy.dtype(bool) if array == "w" else self.dtype
 
     def _fresh(self, like: Plane) -> Plane:
@@ -154,7 +156,7 @@ class Rows:
     def _equal(self, number: float, like: Plane) -> Plane:
         """A plane of equal numbers."""
         q = self._fresh(like)
-        self.first.append(_map(SAME, [number], q))
+        self.ops.insert(0, _map(SAME, [number], q))
         return q
 
     def _write(self, q: Plane, place: Place, hold: Plane | None = None) -> None:
@@ -324,7 +326,7 @@ class Rows:
             (q,) = o.outs
             self.home[q] = Place(f"f{q.id}", 1)
             self.rooms[f"f{q.id}"] = Room(1, q.dtype)
-        mapped = {q for o in (*self.first, *self.ops) if o.kind == "map" for q in o.outs}
+        mapped = {q for o in self.ops if o.kind == "map" for q in o.outs}
         made = {q: o for o in self.ops for q in o.outs}
         for q in [q for q, found in self.targets.items() if found and q not in mapped]:
             copy = self._fresh(q)
