@@ -153,14 +153,17 @@ class Rows:
     def _fresh(self, like: Plane) -> Plane:
         return like._replace(id=next(self._ids))
 
-    def _equal(self, number: float, like: Plane) -> Plane:
-        """A plane of equal numbers."""
-        q = self._fresh(like)
-        self.ops.insert(0, _map(SAME, [number], q))
-        return q
+    def _copied(self, q: Any, like: Plane) -> Plane:
+        """A map that copies a plane, or spreads one column or a number, when that is there."""
+        copy = self._fresh(like)
+        made = [k for k, o in enumerate(self.ops) if q in o.outs]
+        self.ops.insert(made[0] + 1 if made else 0, _map(SAME, [q], copy))
+        return copy
 
-    def _write(self, q: Plane, place: Place, hold: Plane | None = None) -> None:
-        """A plane is wanted somewhere."""
+    def _write(self, q: Any, like: Plane, place: Place, hold: Plane | None = None) -> None:
+        """A plane, or a number, is wanted somewhere, in the shape of ``like``."""
+        if not isinstance(q, Plane) or q.shape != like.shape:
+            q = self._copied(q, like)
         self.targets.setdefault(q, []).append(Target(place, hold))
 
     # -- gradients of the state -----------------------------------------------------------------
@@ -200,7 +203,7 @@ class Rows:
                     inner(q, found)
                     self._beside([t for t in found if t not in products], g, place)
                 else:
-                    self._write(q, place, g)
+                    self._write(q, g, place, g)
                 self._in_parts += [(k, low, high, t) for t in products]
         self.ops = [o for o in self.ops if dropped.isdisjoint(o.outs)]
 
@@ -210,8 +213,7 @@ class Rows:
             total = self._fresh(g)
             self.ops.append(_map(ops.add, terms[:2], total))
             terms = [total, *terms[2:]]
-        rest = terms[0] if terms else 0.0
-        self._write(rest if isinstance(rest, Plane) else self._equal(rest, g), place, g)
+        self._write(terms[0] if terms else 0.0, g, place, g)
 
     def _added(self, g: Plane, place: Place, products: list[Plane]) -> None:
         """g from its parts, which are read before they are written anew."""
@@ -247,7 +249,7 @@ class Rows:
         if self.way == "forward" and self.keep:
             for q, place in self._saved().items():
                 self.rooms[place.array] = Room(place.width, q.dtype, True)
-                self._write(q, place)
+                self._write(q, q, place)
         for v, row in plan.rows.items():
             if v == row.host and row.kept:
                 if row.way == self.way and (self.keep or self.way == "backward"):
@@ -262,9 +264,9 @@ class Rows:
         """Write all planes of a value to rows of an array."""
         shape, dtype = self.p.types[v]
         for k, (q, low, high) in enumerate(self._pieces(v)):
-            if not isinstance(q, Plane):
-                q = self._equal(q, Plane(0, (*shape[:-1], high - low), dtype))
-            self._write(q, Place(array, self.width(v), low), holds[k] if holds else None)
+            piece = Plane(0, (*shape[:-1], high - low), dtype)
+            place = Place(array, self.width(v), low)
+            self._write(q, piece, place, holds[k] if holds else None)
 
     def _row(self, v: Value, array: str, timed: bool) -> None:
         """Room for a value in one piece."""
@@ -327,11 +329,8 @@ class Rows:
             self.home[q] = Place(f"f{q.id}", 1)
             self.rooms[f"f{q.id}"] = Room(1, q.dtype)
         mapped = {q for o in self.ops if o.kind == "map" for q in o.outs}
-        made = {q: o for o in self.ops for q in o.outs}
         for q in [q for q, found in self.targets.items() if found and q not in mapped]:
-            copy = self._fresh(q)
-            self.ops.insert(self.ops.index(made[q]) + 1 if q in made else 0, _map(SAME, [q], copy))
-            self.targets[copy] = self.targets.pop(q)
+            self.targets[self._copied(q, q)] = self.targets.pop(q)
         written: dict[str, list[Plane]] = {}
         for q, found in self.targets.items():
             for t in found:
@@ -357,7 +356,7 @@ class Rows:
                 if not there or u in pinned:
                     self.rooms[f"t{u.id}"] = Room(u.width, u.dtype)
                     place = Place(f"t{u.id}", u.width)
-                    self._write(u, place, u if u in pinned else None)
+                    self._write(u, u, place, u if u in pinned else None)
                     self.home[u] = place
                 else:
                     self.home[u] = there[0].place
