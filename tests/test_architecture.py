@@ -7,7 +7,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "tinygrad_seq"
 FLOORS = {
+    "atomic": 0,
+    "version": 0,
     "backend": 0,
+    "hints": 0,
     "autograd": 1,
     "ops": 2,
     "html": 3,
@@ -29,7 +32,7 @@ FLOORS = {
 # An extra is imported where it is used, inside a function or in the one folder that needs it.
 ALLOWED = {
     "testing": {"hypothesis"},
-    "io": {"safetensors"},
+    "io": {"safetensors", "onnxruntime"},
     "backend": {"numba", "llvmlite", "cupy"},
     "viz": {"matplotlib"},
 }

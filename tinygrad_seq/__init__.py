@@ -36,31 +36,18 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .hints import FUNCTIONS, absent
 from .io import Checkpoint, CheckpointError, load, save
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
 from .recompute import checkpoint
 from .tensor import Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-
-__version__ = "0.1.0"
-
-_NUMPY_NAMES = {
-    "cat": "concatenate",
-    "gather": "take_along_axis",
-    "index_select": "take",
-    "permute": "transpose",
-    "unsqueeze": "expand_dims",
-    "bmm": "matmul",
-    "mm": "matmul",
-    "from_numpy": "Tensor",
-    "as_tensor": "Tensor",
-}
+from .version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:
     """Only reached for a name that does not exist: say what it is called here, if it is."""
-    hint = f": it is called {_NUMPY_NAMES[name]} here" if name in _NUMPY_NAMES else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    raise absent(f"module {__name__!r}", name, FUNCTIONS)
 
 
 __all__ = [

@@ -27,6 +27,7 @@ from .backend import (
     one_backend,
     there,
 )
+from .hints import IN_PLACE, METHODS, absent
 from .html import tensor_html
 from .interop import from_numpy_function, from_ufunc
 
@@ -34,6 +35,16 @@ HostArray: TypeAlias = numpy.ndarray[Any, Any]
 
 _hook_ids = itertools.count()
 _SHOWN = 60  # a repr shows the values of so many elements; of a larger tensor, what fits a line
+
+
+class _Size(int):
+    """A number of elements, that answers those who call it."""
+
+    def __call__(self, *axes: Any) -> Any:
+        raise TypeError(
+            "a tensor's size is the number of its elements, as in NumPy: write x.shape for "
+            "x.size(), and x.shape[k] for x.size(k)"
+        )
 
 
 def _in_place(op: Callable[..., Any], sign: str) -> Callable[[Any, Any], Any]:
@@ -135,7 +146,7 @@ class Tensor(Variable):
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(self._data.size)
+        return _Size(self._data.size)
 
     @property
     def nbytes(self) -> int:
@@ -541,12 +552,13 @@ class Tensor(Variable):
     var = ops.var
 
     def __getattr__(self, name: str) -> Any:
-        """Only reached for a name that does not exist: say what NumPy's name is, if it has one."""
-        hint = _NUMPY_NAMES.get(name)
-        raise AttributeError(
-            f"a Tensor has no attribute {name!r}"
-            + (f": NumPy's name is used here, {hint}" if hint else "")
-        )
+        """Only reached for a name that does not exist: say what is written here, if it is known."""
+        hints = METHODS
+        if name not in METHODS and name in ops.__all__:
+            hints = {name: f"the function ts.{name}"}
+        elif name not in METHODS and name[-1] == "_" != name[0]:
+            hints = {name: IN_PLACE}
+        raise absent("a Tensor", name, hints)
 
     # -- other libraries --------------------------------------------------------------------------
 
@@ -579,28 +591,6 @@ class Tensor(Variable):
 
     def __dlpack_device__(self) -> Any:
         return self._data.__dlpack_device__()
-
-
-_NUMPY_NAMES = {
-    "permute": "transpose(*axes)",
-    "view": "reshape(*shape)",
-    "unsqueeze": "expand_dims(axis)",
-    "expand": "broadcast_to(shape)",
-    "dim": "ndim",
-    "numel": "size",
-    "float": "astype(np.float32)",
-    "double": "astype(np.float64)",
-    "long": "astype(np.int64)",
-    "type": "astype(dtype)",
-    "t": "T",
-    "pow": "x ** p",
-    "mm": "a @ b",
-    "bmm": "a @ b",
-    "cat": "ts.concatenate([a, b])",
-    "gather": "ts.take_along_axis(x, indices, axis)",
-    "index_select": "take(indices, axis)",
-    "unbind": "unstack(axis)",
-}
 
 
 def _as_array(data: Any, dtype: Any = None) -> Array:

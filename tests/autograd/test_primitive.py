@@ -8,6 +8,7 @@ import pytest
 
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import PRIMITIVES
+from tinygrad_seq.autograd.primitive import REMEMBERED
 from tinygrad_seq.backend import xp
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -158,3 +159,17 @@ def test_a_gradient_of_none_means_zero():
 def test_a_copy_is_the_primitive_itself_and_pickled_it_is_found_by_name():
     assert copy.deepcopy(ts.tanh) is ts.tanh
     assert all(pickle.loads(pickle.dumps(op)) is op for op in (ts.tanh, ts.where, ts.matmul))
+
+
+def test_plans_for_lists_of_any_length_and_any_wanted_arguments_are_bounded(rng):
+    wanted = [ts.ones(1, requires_grad=True) for _ in range(300)]
+    for op in (ts.concatenate, ts.stack):
+        for k in range(1, 300):
+            op(wanted[:k])
+            op([x if rng.random() < 0.5 else ts.ones(1) for x in wanted[:40]])
+            assert sum(count for _, count in op._plans) <= REMEMBERED
+        assert op._plans  # what comes again is remembered
+        op(wanted).sum().backward()
+        assert all(x.grad.item() == 1 for x in wanted)
+        for x in wanted:
+            x.grad = None

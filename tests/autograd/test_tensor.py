@@ -159,7 +159,7 @@ def test_shapes_are_given_in_either_form():
 
 
 def test_names_and_shapes_that_do_not_fit_are_answered():
-    with pytest.raises(AttributeError, match="called concatenate"):
+    with pytest.raises(AttributeError, match="here it is concatenate"):
         _ = ts.cat
     with pytest.raises(ValueError, match=r"matmul of shapes \(3, 4\) and \(3, 4\)"):
         ts.ones(3, 4) @ ts.ones(3, 4)

@@ -10,9 +10,7 @@ def with_threads(monkeypatch):
     def use(number):
         monkeypatch.setenv("TINYGRAD_SEQ_THREADS", str(number))
         threads.count.cache_clear()
-        threads._pool.cache_clear()
 
     yield use
     monkeypatch.undo()
     threads.count.cache_clear()
-    threads._pool.cache_clear()

@@ -140,3 +140,80 @@ def test_a_series_is_standardised_by_its_training_part_and_read_in_windows() -> 
     for bad in ([], [1.0, np.nan], [1.0, np.inf]):
         with pytest.raises(ValueError, match="expects finite training data"):
             Standardizer(bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        ("a;b\n1,5;-,25\n2e-1;3\n", {"delimiter": ";", "decimal": ","}, [[1.5, -0.25], [0.2, 3]]),
+        (
+            "a;b\n1.234.567,5;12\n-1.000;999\n",
+            {"delimiter": ";", "decimal": ",", "thousands": "."},
+            [[1234567.5, 12], [-1000, 999]],
+        ),
+        ("a\tb\n1 000\t2.5\n", {"delimiter": "\t", "thousands": " "}, [[1000, 2.5]]),
+        ("1,2\n\n3,4\n", {"header": False}, [[1, 2], [3, 4]]),
+        ("1,x,2\n3,y,4\n", {"header": False, "columns": [2, 0]}, [[2, 1], [4, 3]]),
+        ("a,b\n1,?\n-99.9,2\n", {"marks": ["?", "-99.9"], "missing": "nan"}, None),
+    ],
+)
+def test_numbers_as_other_countries_and_instruments_write_them(
+    tmp_path: Path, content: str, options: Any, expected: Any
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    expected = [[1, np.nan], [np.nan, 2]] if expected is None else expected
+    np.testing.assert_array_equal(read_csv(path, **options), expected)
+
+
+def test_a_file_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes("Höhe,b\n1,2\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r'no UTF-8 text.* encoding="latin-1"'):
+        read_csv(path)
+    np.testing.assert_array_equal(read_csv(path, ["Höhe"], encoding="latin-1"), [[1]])
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("a\n1,5\n", {"delimiter": ";"}, "line 2, column 'a': expected a finite number; got '1,5'"),
+        ("a\n1.5\n", {"delimiter": ";", "decimal": ","}, "got '1.5'"),
+        ("a\n1.23,5\n", {"delimiter": ";", "decimal": ",", "thousands": "."}, "got '1.23,5'"),
+        ("a\n1234.567\n", {"delimiter": ";", "decimal": ",", "thousands": "."}, "got '1234.567'"),
+        ("a\n١\n", {}, "got '١'"),
+        ("a,b\n1,2\n", {"decimal": ","}, "delimiter ',', decimal ',' .* different single char"),
+        ("a,b\n1,2\n", {"decimal": ""}, "different single characters"),
+        ("1,2\n", {"header": False, "columns": [2]}, r"columns 0 to 1 and no line .* got .*\[2\]"),
+        ("1,2\n", {"header": False, "columns": ["a"]}, r"no line that names them; got .*\['a'\]"),
+        ("1,2\n3\n", {"header": False}, "line 2: expected 2 cells"),
+        ("", {"header": False}, "has no rows of numbers"),
+        ("1,2\n", {}, "with header=False it is read as numbers"),
+    ],
+)
+def test_numbers_in_another_form_are_not_guessed(
+    tmp_path: Path, content: str, options: Any, message: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_csv(path, **options)
+
+
+def test_a_checkpoint_keeps_the_statistics(tmp_path: Path) -> None:
+    scale = Standardizer(np.arange(12.0).reshape(4, 3) ** 2)
+    for suffix in ("npz", "safetensors"):
+        if suffix == "safetensors":
+            pytest.importorskip("safetensors")
+        path = tmp_path / f"run.{suffix}"
+        ts.Checkpoint(scale=scale).save(path)
+        again = Standardizer()
+        ts.Checkpoint(scale=again).restore(path)
+        np.testing.assert_array_equal(again.encode(np.ones(3)), scale.encode(np.ones(3)))
+    with pytest.raises(ValueError, match="has seen no data"):
+        Standardizer().decode(1.0)
+    before = again.mean.copy()
+    for state in (Standardizer([1.0, 2.0]).state_dict(), {"mean": 1.0}, {"mean": [1], "std": [0]}):
+        with pytest.raises(ValueError, match="the state of Standardizer has"):
+            again.load_state_dict(state)
+    np.testing.assert_array_equal(again.mean, before)

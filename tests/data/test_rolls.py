@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
-from tinygrad_seq.data import pad_sequences, read_rolls, save_rolls
+from tinygrad_seq.data import pad_sequences, read_rolls, roll_of_notes, save_rolls
 
 NAMES = {"train": "traindata", "valid": "validdata", "test": "testdata"}
 
@@ -107,7 +107,7 @@ def test_what_is_no_piano_roll_is_named(tmp_path: Path) -> None:
     for content, message in [
         ({"train": np.array([1.0])}, r"object array of pieces \(T, 88\), .* got float64 of"),
         ({"music": good}, r"holds \['music'\]; expected train, valid and test"),
-        ({"train": objects([good, wide])}, r"train\[1\]: .* \(T, 88\), T ≥ 1; got \(3, 4\)"),
+        ({"train": objects([good, wide])}, r"train\[1\]: .* or \(T, 128\), T ≥ 1; got \(3, 4\)"),
         ({"train": objects([good[:0]])}, r"train\[0\]: .* got \(0, 88\)"),
         ({"validdata": objects([good, two])}, r"\[1\]: .* got 2.0 at step 1, column 7"),
         ({"test": objects([gap])}, r"test\[0\]: .* got nan at step 2, column 3"),
@@ -137,14 +137,18 @@ def test_damaged_files_get_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
     save_rolls(path, {"train": drawn([50])})
     whole = path.read_bytes()
     middle = whole[:200] + b"\x00" * 60 + whole[260:]
-    for content in (b"", b"no archive", whole[:-30], middle):
+    other = bytearray(whole)
+    other[10], other[whole.index(b"PK\x01\x02") + 10] = 99, 99  # a compression there is not
+    far = bytearray(whole)
+    far[-4] ^= 0x80  # where the list of members begins
+    for content in (b"", b"no archive", whole[:-30], middle, bytes(other), bytes(far)):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"rolls\.npz"):
             read_rolls(path)
     for name in ("absent.npz", "absent.mat"):
         with pytest.raises(FileNotFoundError):
             read_rolls(tmp_path / name)
-    with pytest.raises(ValueError, match=r"reads \.mat and \.npz files"):
+    with pytest.raises(ValueError, match=r"reads \.mat, \.npz and \.json files"):
         read_rolls("rolls.mid")
     (tmp_path / "rolls.mat").write_bytes(b"nothing of the kind" * 20)
     with pytest.raises(ValueError, match="cannot be read as a"):
@@ -159,3 +163,57 @@ def test_an_array_of_texts_is_told_with_its_part(tmp_path: Path) -> None:
     np.savez(path, train=np.full((2, 3, 88), "a"))
     with pytest.raises(ValueError, match=r"train\[0\]: expected 0 and 1; got dtype <U1"):
         read_rolls(path)
+
+
+@given(st.lists(st.lists(st.integers(21, 108), max_size=4), min_size=1, max_size=6))
+def test_notes_become_rolls(steps: list[list[int]]) -> None:
+    for keys, lowest in ((88, 21), (128, 0)):
+        roll = roll_of_notes(steps, keys)
+        assert roll.shape == (len(steps), keys)
+        assert roll.dtype == ts.default_dtype()
+        for row, notes in zip(roll, steps, strict=True):
+            assert set(np.flatnonzero(row) + lowest) == set(notes)
+
+
+def test_rests_of_voices_are_no_notes() -> None:
+    voices = np.array([[60.0, np.nan], [np.nan, np.nan], [62.0, 48.0]])
+    expected = roll_of_notes([[60], [], [62, 48]])
+    np.testing.assert_array_equal(roll_of_notes(voices), expected)
+    np.testing.assert_array_equal(roll_of_notes([[60, -1], [-1, -1], (62, 48)]), expected)
+
+
+def test_lists_of_notes_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "chorales.json"
+    path.write_text('{"train": [[[60, 64], []], [[70]]], "valid": [[[21]]]}')
+    rolls = read_rolls(path)
+    assert_same(rolls["train"], [roll_of_notes([[60, 64], []]), roll_of_notes([[70]])])
+    assert_same(rolls["valid"], [roll_of_notes([[21]])])
+    for content, message in (
+        (
+            '{"train": [[[60, 20]]]}',
+            r"train\[0\]: expected MIDI notes from 21 to 108; got 20",
+        ),
+        ('{"train": [[["C"]]]}', r"train\[0\]: "),
+        ('{"train": [[]]}', r"train\[0\]: expected a piano roll"),
+        ("[1]", "lists of pieces for train"),
+        ("{", "cannot be read as a .json file"),
+        ("[" * 10**5, "cannot be read as a .json file"),
+        ('{"train": [[[1' + "0" * 400 + "]]]}", r"train\[0\]: "),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            read_rolls(path)
+
+
+def test_rolls_of_128_pitches(tmp_path: Path) -> None:
+    pieces = [roll_of_notes([[0, 127], [60]], 128), roll_of_notes([[5]], 128)]
+    save_rolls(tmp_path / "midi.npz", {"train": pieces})
+    assert_same(read_rolls(tmp_path / "midi.npz")["train"], pieces)
+    with pytest.raises(ValueError, match="88 keys, or 128 pitches; got 100"):
+        roll_of_notes([[60]], 100)
+    with pytest.raises(ValueError, match=r"got 60\.5 at step 0"):
+        roll_of_notes([[60.5]], 128)
+    with pytest.raises(ValueError, match="from 21 to 108; got 20 at step 1: with keys=128"):
+        roll_of_notes([[60], [20]])
+    with pytest.raises(ValueError, match="train has pieces of 88 keys and of 128"):
+        save_rolls(tmp_path / "mixed.npz", {"train": [pieces[0], roll_of_notes([[60]])]})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_seq.data.text as text_files
 from tinygrad_seq.data import (
     CharTokenizer,
     Streams,
@@ -62,7 +65,7 @@ def test_a_file_of_ids_is_the_text_encoded(folder: Path, text: str) -> None:
     assert tokenizer.decode(ids) == read_text(path)
     np.testing.assert_array_equal(np.load(folder / "ids.npy"), ids)
     del ids
-    assert not list(folder.glob("*.part"))
+    assert {p.name for p in folder.iterdir()} <= {"text.txt", "ids.npy", "wrong.txt"}
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(2, "u1"), (256, "u1"), (257, "u2"), (65537, "u4")])
@@ -110,7 +113,60 @@ def test_files_that_cannot_be_encoded_leave_nothing_behind(tmp_path: Path) -> No
         list(text_chunks(path, 0))
 
 
+def test_a_text_that_changes_while_it_is_read_is_encoded_as_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("ab" * 50_000)
+
+    def shrinking(*args: Any, **kwargs: Any) -> Iterator[str]:
+        pieces = text_chunks(path, 10_000)
+        for _ in range(3):
+            yield next(pieces)
+        path.write_text("ab" * 15_000)
+        yield from pieces
+
+    monkeypatch.setattr(text_files, "text_chunks", shrinking)
+    ids = encode_file(path, CharTokenizer.from_text("ab"), tmp_path / "ids.npy")
+    assert ids.tolist() == [0, 1] * (len(ids) // 2)
+    assert 30_000 <= len(ids) < 100_000
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_ids(tmp_path: Path) -> None:
+    path, into = tmp_path / "text.txt", tmp_path / "ids.npy"
+    path.write_text("ab" * 2**18)
+    into.write_bytes(b"old")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            encode_file(path, CharTokenizer.from_text("ab"), into)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert into.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_letters_are_the_characters_of_the_time_machine() -> None:
     text = letters("The Time Traveller (for so it will be\r\nconvenient) — 1895; Éloi!")
     assert text == "the time traveller for so it will be convenient loi "
     assert len(CharTokenizer.from_text(letters("The quick brown fox, jumps over a lazy dog"))) == 27
+
+
+def test_other_encodings_are_read_in_pieces_too(tmp_path: Path) -> None:
+    text = "naïve café\r\nœuvre"
+    for encoding, size in (("cp1252", 1), ("utf-16", 3), ("utf-8", 2)):
+        path = tmp_path / f"{encoding}.txt"
+        path.write_bytes(text.encode(encoding))
+        assert "".join(text_chunks(path, size, encoding=encoding)) == text
+        assert read_text(path, encoding=encoding) == text
+        tokenizer = CharTokenizer.from_text(text)
+        ids = encode_file(path, tokenizer, tmp_path / "ids.npy", encoding=encoding)
+        assert tokenizer.decode(np.array(ids)) == text
+    with pytest.raises(ValueError, match=r'no UTF-8 text: byte 2 .* encoding="latin-1"'):
+        read_text(tmp_path / "cp1252.txt")
+    with pytest.raises(LookupError, match="unknown encoding"):
+        read_text(tmp_path / "cp1252.txt", encoding="latin-99")

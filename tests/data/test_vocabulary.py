@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_seq as ts
 from tinygrad_seq.data import CharTokenizer, Vocabulary
 
 TEXT = "the cat sat\non the mat"
@@ -117,3 +120,19 @@ def test_vocabularies_that_make_no_sense_are_refused() -> None:
     ]:
         with pytest.raises(kind, match=message):
             make()
+
+
+def test_a_checkpoint_keeps_the_ids(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer.from_text("hello", unknown="?")
+    run = ts.Checkpoint(tokenizer=tokenizer, words=Vocabulary(["a", "bb"]))
+    run.save(tmp_path / "run.npz")
+    run.restore(tmp_path / "run.npz")
+    parts = ts.load(tmp_path / "run.npz")["parts"]
+    assert Vocabulary(**parts["tokenizer"]) == tokenizer.vocabulary
+    for other, message in (
+        (Vocabulary(["a", "c"]), "id 1 is 'bb' there, 'c' here"),
+        (Vocabulary(["a", "bb", "c"]), "id 2 is None there, 'c' here"),
+        (Vocabulary(["a", "bb"], "a"), "unknown is None there, 'a' here"),
+    ):
+        with pytest.raises(ts.CheckpointError, match=message):
+            ts.Checkpoint(tokenizer=tokenizer, words=other).restore(tmp_path / "run.npz")

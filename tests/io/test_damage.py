@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -136,5 +138,118 @@ def test_objects_in_an_archive_are_never_unpickled(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         tree = {"format": "tinygrad_seq", "version": 1, "tree": {"array": "w"}}
         archive.writestr("tree.json", json.dumps(tree))
-    with pytest.raises(CheckpointError, match="allow_pickle=False"):
+    with pytest.raises(CheckpointError, match="would have to be unpickled"):
         load(path)
+
+
+def archive_of(path: Path, members: dict[str, bytes], tree: object, compress: int = 0) -> Path:
+    """An archive with members and a document of our making."""
+    document = {"format": "tinygrad_seq", "version": 1, "tree": tree}
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        archive.writestr("tree.json", json.dumps(document))
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def npy(array: np.ndarray, shape: object = None, descr: object = None) -> bytes:
+    """A ``.npy`` member, which may declare another shape or dtype than it has."""
+    file = io.BytesIO()
+    header = {"descr": descr or array.dtype.str, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header | ({"shape": shape} if shape else {}))
+    return file.getvalue() + array.tobytes()
+
+
+SMALL = npy(np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("members", "tree", "message"),
+    [
+        ({"w.npy": npy(np.zeros(4), (10**11,))}, {"array": "w"}, "are no array of shape"),
+        ({"w.npy": npy(np.zeros(4), (10**11, 10**11))}, {"array": "w"}, "are no array of shape"),
+        ({"w.npy": npy(np.zeros(4), (-4,))}, {"array": "w"}, "are no array of shape"),
+        ({"w.npy": npy(np.zeros(4), (3,))}, {"array": "w"}, "are no array of shape"),
+        ({"w.npy": npy(np.zeros(4), (4.0,))}, {"array": "w"}, "TypeError"),
+        ({"w.npy": npy(np.zeros(4), descr="|O")}, {"array": "w"}, "would have to be unpickled"),
+        ({"w.npy": npy(np.zeros(4), descr="what")}, {"array": "w"}, "TypeError"),
+        ({"w.npy": SMALL[:8] + b"\xff\xff" + SMALL[10:]}, {"array": "w"}, "65535 bytes is too"),
+        ({"w.npy": SMALL}, {"array": "w", "dtype": "O"}, "float64 cannot have been object"),
+        ({"w.npy": SMALL}, {"array": "w", "dtype": "<f4"}, "float64 cannot have been float32"),
+        ({"w": SMALL}, {"array": "w"}, "'w' is none of save"),
+        ({"w.npy": SMALL, "v.npy": SMALL}, {"array": "w"}, "belong nowhere"),
+    ],
+)
+def test_what_a_member_declares_is_believed_where_it_fits(
+    tmp_path: Path, members: dict[str, bytes], tree: object, message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load(archive_of(tmp_path / "a.npz", members, tree))
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    archive_of(path, {"w.npy": npy(np.zeros(10**7))}, {"array": "w"}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10**5
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=r"compressed, which save\(\) never does"):
+            load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 10**6
+
+
+def test_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "a.npz", {"w.npy": npy(np.zeros(1000))}, {"array": "w"})
+    assert load(path).shape == (1000,)
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02", content.rindex(b"w.npy") - 60)  # its entry at the end
+    end = content.index(b"PK\x05\x06")
+    again = content[start:end].replace(b"w.npy", b"v.npy")
+    record = bytearray(content[end:])
+    record[8:12] = (3).to_bytes(2, "little") * 2
+    record[12:16] = (int.from_bytes(record[12:16], "little") + len(again)).to_bytes(4, "little")
+    path.write_bytes(content[:end] + again + bytes(record))
+    with pytest.raises(CheckpointError, match=r"larger than the file|verlap|differ"):
+        load(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "a.npz", {"w.npy": SMALL}, {"array": "w"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("w.npy", npy(np.ones(4)))
+    with pytest.raises(CheckpointError, match="two members of one name"):
+        load(path)
+
+
+def test_a_message_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    members = {f"{k}{'x' * 90}.npy": SMALL for k in range(500)}
+    for path in (
+        archive_of(tmp_path / "a.npz", members, 1),
+        archive_of(tmp_path / "b.npz", {}, {"spell" * 10**4: 1}),
+    ):
+        with pytest.raises(CheckpointError) as error:
+            load(path)
+        assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".npz", 1.2), (".safetensors", 2.2)])
+def test_a_load_takes_little_more_than_the_file(tmp_path: Path, suffix: str, most: float) -> None:
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors")
+    path = tmp_path / f"run{suffix}"
+    save(path, {"a": np.ones((500, 1000)), "b": [np.ones(500_000)]})
+    load(path)  # imports
+    tracemalloc.start()
+    try:
+        loaded = load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most * path.stat().st_size
+    loaded["a"] += 1
+    assert (loaded["a"] == 2).all()
+    assert (loaded["b"][0] == 1).all()

@@ -538,6 +538,32 @@ def node_of(layer, **changes):
             r"attribute clip=3.0 has no counterpart.*activations that clip",
         ),
         (
+            nn.LSTM(I, H),
+            [{**io.to_onnx(nn.LSTM(I, H))[0], "attributes": ["hidden_size", H]}],
+            "its attributes are a list; expected a dict",
+        ),
+        (
+            nn.LSTM(I, H),
+            node_of(nn.LSTM(I, H), attributes={"activations": 5}),
+            "attribute activations is 5, the layer has",
+        ),
+        (
+            nn.LSTM(I, H),
+            node_of(nn.LSTM(I, H), attributes={"hidden_size": np.ones(2)}),
+            "attribute hidden_size is array",
+        ),
+        (
+            nn.LSTM(I, H),
+            node_of(nn.LSTM(I, H), attributes={"direction": b"\xff"}),
+            "attribute direction is '\ufffd'",
+        ),
+        (nn.LSTM(I, H), node_of(nn.LSTM(I, H), **{"5": 1}), "unexpected 5 int"),
+        (
+            nn.LSTM(I, H),
+            node_of(nn.LSTM(I, H), R=np.full((1, 24, 6), 1e300)),
+            r"R holds 1e\+300, which is beyond float32",
+        ),
+        (
             nn.GRU(I, H),
             node_of(nn.GRU(I, H), attributes={"before": 1}),
             "attribute before=1 has no counterpart",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,16 +138,39 @@ def test_a_mean_over_nothing_is_zero(reduction, weight):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_mse_equals_pytorch(reduction):
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_probabilities_as_targets_equal_pytorch(reduction, weighted, smoothing):
     torch = pytest.importorskip("torch")
-    x, t = draw(3, 4), draw(3, 4, seed=1)
+    logits, targets = draw(7, 4) * 3, np.random.default_rng(1).dirichlet(np.ones(4), 7)
+    settings = {
+        "weight": np.array([0.5, 2.0, 1.5, 0.25]) if weighted else None,
+        "reduction": reduction,
+        "label_smoothing": smoothing,
+    }
     assert_same(
-        loss_and_gradient(nn.mse_loss, x, t, reduction=reduction),
-        torch_loss_and_gradient(torch.nn.functional.mse_loss, x, t, reduction=reduction),
+        loss_and_gradient(nn.cross_entropy, logits, targets, **settings),
+        torch_loss_and_gradient(torch.nn.functional.cross_entropy, logits, targets, **settings),
     )
-    target = ts.Tensor(t, requires_grad=True)
-    nn.mse_loss(x, target).backward()
-    np.testing.assert_allclose(target.grad.numpy(), (t - x) / 6, rtol=0, atol=1e-15)
+
+
+def test_one_hot_probabilities_are_classes_and_pass_gradients():
+    logits, classes = draw(2, 5, 4), np.random.default_rng(1).integers(0, 4, (2, 5))
+    targets = ts.Tensor(np.eye(4)[classes], requires_grad=True)
+    soft = nn.cross_entropy(logits, targets)
+    np.testing.assert_allclose(soft.item(), nn.cross_entropy(logits, classes).item(), atol=1e-14)
+    soft.backward()
+    expected = -ts.log_softmax(ts.Tensor(logits)) / 10
+    np.testing.assert_allclose(host(targets.grad), host(expected), rtol=0, atol=1e-14)
+
+
+def test_a_class_that_cannot_be_may_have_the_probability_0():
+    logits = np.array([[0.5, -np.inf, 1.0]])
+    value, gradient = loss_and_gradient(nn.cross_entropy, logits, np.array([[0.5, 0.0, 0.5]]))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    impossible = nn.cross_entropy(logits, np.array([[0.5, 0.5, 0.0]]))
+    assert impossible.item() == np.inf
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -183,10 +207,6 @@ def test_the_modules_are_the_functions_with_settings():
         ),
         (nn.NLLLoss(**settings)(logits, targets), nn.nll_loss(logits, targets, **settings)),
         (
-            nn.MSELoss("sum")(logits, logits + 1),
-            nn.mse_loss(logits, logits + 1, "sum"),
-        ),
-        (
             nn.BCEWithLogitsLoss(pos_weight=weight, reduction="sum")(logits, logits * 0 + 0.3),
             nn.bce_with_logits(logits, logits * 0 + 0.3, pos_weight=weight, reduction="sum"),
         ),
@@ -202,7 +222,6 @@ def test_float32_stays_float32(weight):
         loss_and_gradient(
             nn.cross_entropy, logits, [0, 1, 2, -100, 1, 0], weight=weight, label_smoothing=0.1
         ),
-        loss_and_gradient(nn.mse_loss, logits, draw(6, 3)),
         loss_and_gradient(nn.bce_with_logits, logits, draw(6, 3), weight, weight),
     ):
         assert value.dtype == gradient.dtype == np.float32
@@ -217,7 +236,12 @@ def test_float32_stays_float32(weight):
             r"cross_entropy expects targets from 0 to 2; got 3 at index \(1,\)",
         ),
         (lambda: nn.nll_loss(np.ones((2, 3)), [-1, 0]), IndexError, "nll_loss .* got -1 at index"),
-        (lambda: nn.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), TypeError, "integer targets"),
+        (
+            lambda: nn.cross_entropy(np.ones((2, 3)), [0.0, 1.0]),
+            ValueError,
+            r"integer targets .* as classes.* floating targets \(2,\)",
+        ),
+        (lambda: nn.nll_loss(np.ones((2, 3)), [0.0, 1.0]), TypeError, "integer targets"),
         (
             lambda: nn.cross_entropy(np.ones((2, 3)), [0, 1, 2]),
             ValueError,
@@ -242,9 +266,9 @@ def test_float32_stays_float32(weight):
         (lambda: nn.cross_entropy(np.ones((2, 3)), [0, 1], reduction="avg"), ValueError, "'avg'"),
         (lambda: nn.CrossEntropyLoss(reduction="avg"), ValueError, "'avg'"),
         (
-            lambda: nn.mse_loss(np.ones((3, 1)), np.ones(3)),
+            lambda: nn.cross_entropy(np.ones((2, 3)), [[0.5, 0.5]]),
             ValueError,
-            r"mse_loss expects .* of one shape; got \(3, 1\) and \(3,\)",
+            r"floating targets \(..., C\) as their probabilities; got logits \(2, 3\)",
         ),
         (lambda: nn.bce_with_logits(np.ones(3), np.ones(2)), ValueError, "of one shape"),
     ],

@@ -2,11 +2,14 @@
 
 import copy
 import pickle
+import re
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 from device import host
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
@@ -323,3 +326,142 @@ def test_an_ordered_dict_loads_like_a_dict():
     model = nn.Linear(1, 1)
     model.load_state_dict(OrderedDict(bias=np.zeros(1), weight=np.ones((1, 1))))
     assert model([[3.0]]).item() == 3
+
+
+def test_loading_refuses_numbers_beyond_the_dtype():
+    layer = nn.Linear(2, 1)
+    before = layer.state_dict()
+    for value in (1e300, -1e39):
+        message = f"weight holds {re.escape(str(value))}.*beyond float32"
+        with pytest.raises(ValueError, match=message):
+            layer.load_state_dict({"weight": np.array([[0.5, value]]), "bias": np.zeros(1)})
+        np.testing.assert_equal(layer.state_dict(), before)
+    layer.load_state_dict({"weight": np.array([[np.inf, np.nan]]), "bias": np.zeros(1)})
+    np.testing.assert_array_equal(host(layer.weight), [[np.inf, np.nan]])
+
+
+# -- lists, names, buffers, and what walks the tree ------------------------------------------------
+
+
+@given(
+    moves=st.lists(
+        st.tuples(st.sampled_from(["append", "insert", "set", "del", "extend"]), st.integers(-4, 4))
+    )
+)
+def test_a_module_list_is_changed_as_a_list_is(moves):
+    ours, plain = nn.ModuleList([nn.Tanh(), nn.ReLU()]), []
+    plain += ours
+    for move, k in moves:
+        module = nn.Linear(1, 1)
+        inside = -len(plain) <= k < len(plain)
+        if move in ("set", "del") and not inside:
+            with pytest.raises(IndexError, match=f"got index {k}"):
+                ours[k] = module
+            continue
+        for held in (ours, plain):
+            if move == "set":
+                held[k] = module
+            elif move == "del":
+                del held[k]
+            elif move == "insert":
+                held.insert(k, module)
+            else:
+                held.append(module) if move == "append" else held.extend([module, module])
+        assert list(ours) == plain
+        assert [name for name, _ in ours._children()] == [str(k) for k in range(len(plain))]
+        assert list(ours[1:]) == plain[1:]
+        assert list(ours[::-1]) == plain[::-1]
+
+
+def test_slices_of_sequential_share_modules_and_are_sequential():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    front = net[:2]
+    assert type(front) is nn.Sequential
+    assert front[0] is net[0]
+    x = ts.ones(4, 2)
+    np.testing.assert_array_equal(host(net[2](front(x))), host(net(x)))
+    net[-1] = nn.Linear(3, 5)
+    assert net(x).shape == (4, 5)
+    assert "2.weight" in net.state_dict()
+    del net[1:]
+    assert net(x).shape == (4, 3)
+    before = list(net)
+    for wrong, error in ((3, TypeError), (net, ValueError)):
+        with pytest.raises(error):
+            net.append(wrong)
+        assert list(net) == before
+
+
+def test_modules_by_name():
+    heads = nn.ModuleDict({"tag": nn.Linear(2, 3), "len": nn.Linear(2, 1)})
+    assert (len(heads), list(heads), "tag" in heads) == (2, ["tag", "len"], True)
+    assert heads["tag"](ts.ones(1, 2)).shape == (1, 3)
+    assert set(heads.state_dict()) == {"tag.weight", "tag.bias", "len.weight", "len.bias"}
+    assert [name for name, _ in heads.items()] == list(heads.keys())
+    assert next(heads.values()) is heads["tag"]
+    heads["tag"] = nn.Identity()
+    del heads["len"]
+    assert list(heads) == ["tag"]
+    with pytest.raises(KeyError, match=r"holds \['tag'\]; got 'len'"):
+        del heads["len"]
+    for name, module, error in (
+        ("a.b", nn.Tanh(), ValueError),
+        ("keys", nn.Tanh(), ValueError),
+        ("", nn.Tanh(), ValueError),
+        ("a", 3, TypeError),
+        (3, nn.Tanh(), TypeError),
+    ):
+        with pytest.raises(error, match="ModuleDict"):
+            heads[name] = module
+
+
+class Centred(nn.Module):
+    """Less a running mean; and counts."""
+
+    def __init__(self):
+        self.scale = nn.Parameter(np.ones(2))
+        self.mean = nn.Buffer(np.zeros(2))
+        self.seen = nn.Buffer(0)
+
+    def forward(self, x):
+        self.mean = 0.5 * self.mean + 0.5 * x.mean(axis=0)
+        self.seen = self.seen + 1
+        return self.scale * (x - self.mean)
+
+
+def test_buffers_are_saved_and_moved_but_not_trained(tmp_path):
+    net = nn.Sequential(Centred(), nn.Identity())
+    net(ts.tensor([[2.0, 4.0]], dtype="f8"))
+    assert [name for name, _ in net.named_parameters()] == ["0.scale"]
+    assert [(name, b.name) for name, b in net.named_buffers()] == [
+        ("0.mean", "mean"), ("0.seen", "seen")
+    ]  # fmt: skip
+    assert not any(b.requires_grad for b in net.buffers())
+    ts.save(tmp_path / "net.npz", net.state_dict())
+    other = nn.Sequential(Centred(), nn.Identity()).astype("f4")
+    other.load_state_dict(ts.load(tmp_path / "net.npz"))
+    assert host(other[0].mean).tolist() == [1.0, 2.0]
+    assert (other[0].mean.dtype, other[0].seen.dtype) == (np.float32, np.int64)
+    assert other[0].seen.item() == 1
+    for backend in ("numpy", net[0].mean.backend):
+        assert {b.backend for b in net.to(backend).buffers()} == {backend}
+    wrong = net.state_dict() | {"0.seen": np.array(0.5)}
+    with pytest.raises(ValueError, match=r"0\.seen must be integer or boolean, got float64"):
+        net.load_state_dict(wrong)
+    with pytest.raises(ValueError, match=r"missing 0\.mean"):
+        net.load_state_dict({"0.scale": np.ones(2), "0.seen": np.array(3)})
+
+
+def test_freezing_and_walking():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 3), nn.Tanh()))
+    net(ts.ones(1, 2)).sum().backward()
+    assert net.requires_grad_(False) is net
+    assert not any(p.requires_grad or p.grad is not None for p in net.parameters())
+    net[1].requires_grad_()
+    assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
+    assert list(net.children()) == [net[0], net[1]]
+    shared = nn.Sequential(net[0], net[0])
+    assert [name for name, _ in shared.named_children()] == ["0"]
+    order = []
+    assert net.apply(lambda m: order.append(type(m).__name__)) is net
+    assert order == ["Tanh", "Linear", "Sequential", "Linear", "Sequential"]

@@ -74,6 +74,28 @@ def split(x, indices_or_sections, axis=0):
     return tuple(np.split(x, indices_or_sections, axis))
 
 
+def scan(a, b, h0=None, reverse=False, adjoint=False, pairs=False, mask=None):
+    """A linear recurrence, or its adjoint, as the triangular system that it solves."""
+    if pairs:
+        a, b, h0 = (x if x is None else x[..., 0] + 1j * x[..., 1] for x in (a, b, h0))
+    a, b = np.broadcast_to(a, b.shape), np.array(b)
+    if mask is not None:
+        read = mask.reshape(mask.shape + (1,) * (b.ndim - mask.ndim))
+        a, b = np.where(read, a, 1), np.where(read, b, 0)
+    if reverse:
+        a, b = a[::-1], b[::-1]
+    if h0 is not None:
+        b = b.copy()
+        b[0] += a[0] * h0
+    y = np.empty_like(b)
+    for at in np.ndindex(b.shape[1:]):
+        column = (slice(None), *at)
+        system = np.eye(len(b)) - np.diag(a[column][1:], -1)
+        y[column] = np.linalg.solve(system.conj().T if adjoint else system, b[column])
+    y = y[::-1] if reverse else y
+    return np.stack([y.real, y.imag], axis=-1) if pairs else y
+
+
 REFERENCES: dict[str, Reference] = {
     "quotient": np.divide,
     "sigmoid": sigmoid,
@@ -110,6 +132,8 @@ REFERENCES: dict[str, Reference] = {
     "index_add": index_add,
     "index_set": index_set,
     "topk": topk,
+    "scan": scan,
+    "linear_scan": scan,
 }
 
 

@@ -100,3 +100,15 @@ def test_a_state_that_does_not_fit_changes_nothing(what: str) -> None:
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(state)
     np.testing.assert_equal(optimizer.state_dict(), before)
+
+
+def test_a_memory_beyond_the_dtype_changes_nothing() -> None:
+    p = Tensor(np.ones(2, "f4"), requires_grad=True)
+    optimizer = optim.Adam([p])
+    p.grad = Tensor(np.ones(2, "f4"))
+    optimizer.step()
+    before, state = optimizer.state_dict(), optimizer.state_dict()
+    state["state"][0]["exp_avg"] = np.array([1.0, 1e39])
+    with pytest.raises(ValueError, match=r"'exp_avg' of parameter 0 holds 1e\+39.*beyond float32"):
+        optimizer.load_state_dict(state)
+    np.testing.assert_equal(optimizer.state_dict(), before)

@@ -40,18 +40,110 @@ LOSSES = [3.0, 2.0, 2.0, 1.9999, 2.1, 1.5, 1.5, 1.5, 1.5, math.nan, 1.6, 1.4, *[
         ("StepLR", {"step_size": 1, "gamma": 0.7}),
         ("CosineAnnealingLR", {"T_max": 9}),
         ("CosineAnnealingLR", {"T_max": 7, "eta_min": 0.05}),
+        ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t) ** 0.5}),
+        ("ExponentialLR", {"gamma": 0.8}),
+        ("MultiStepLR", {"milestones": [2, 3, 11], "gamma": 0.3}),
+        ("MultiStepLR", {"milestones": []}),
+        ("OneCycleLR", {"max_lr": 2.0, "total_steps": 26, "cycle_momentum": False}),
+        (
+            "OneCycleLR",
+            {
+                "max_lr": 0.5,
+                "total_steps": 31,
+                "pct_start": 0.11,
+                "div_factor": 7.0,
+                "final_div_factor": 3.0,
+                "cycle_momentum": False,
+            },
+        ),
     ],
 )
 def test_the_rates_are_those_of_pytorch(name: str, options: dict) -> None:
     torch = pytest.importorskip("torch")
     ours, theirs = optimizer(0.3, 0.9), in_torch(torch, 0.3, 0.9)
-    one = getattr(optim, name)(ours, **options)
     other = getattr(torch.optim.lr_scheduler, name)(theirs, **options)
+    options.pop("cycle_momentum", None)  # ours never does
+    one = getattr(optim, name)(ours, **options)
     for _ in range(25):
         assert one.lrs == pytest.approx(rates_of(theirs), rel=1e-9, abs=1e-12)
         one.step()
         theirs.step()  # or the schedule warns
         other.step()
+
+
+def test_one_after_another_as_in_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    lr = torch.optim.lr_scheduler
+    ours, theirs = optimizer(0.3, 0.9), in_torch(torch, 0.3, 0.9)
+    parts = [
+        lr.LambdaLR(theirs, lambda t: (t + 1) / 4),
+        lr.CosineAnnealingLR(theirs, 6),
+        lr.ExponentialLR(theirs, 0.7),
+    ]
+    other = lr.SequentialLR(theirs, parts, [3, 8])
+    one = optim.SequentialLR(
+        ours,
+        [
+            optim.LambdaLR(ours, lambda t: (t + 1) / 4),
+            optim.CosineAnnealingLR(ours, 6),  # its base rates are those of the first
+            optim.ExponentialLR(ours, 0.7),
+        ],
+        [3, 8],
+    )
+    for _ in range(20):
+        assert one.lrs == pytest.approx(rates_of(theirs), rel=1e-9, abs=1e-12)
+        one.step()
+        theirs.step()
+        other.step()
+
+
+def test_a_sequence_may_end_in_a_plateau_or_a_cycle() -> None:
+    ours = optimizer(0.4)
+    plateau = optim.ReduceLROnPlateau(ours, patience=0, factor=0.5)
+    one = optim.SequentialLR(ours, [optim.StepLR(ours, 100), plateau], [2])
+    rates = []
+    for loss in (1.0, 1.0, 1.0, 1.0, 1.0):
+        one.step(loss)
+        rates += one.lrs
+    assert rates == [0.4, 0.4, 0.4, 0.2, 0.1]
+    ours = optimizer(0.4)
+    cycle = optim.OneCycleLR(ours, 0.5, 10, div_factor=5)
+    one = optim.SequentialLR(ours, [optim.StepLR(ours, 100), cycle], [2])
+    one.step()
+    one.step()
+    assert one.lrs == [pytest.approx(0.1)]
+
+
+def test_after_its_cycle_the_rate_stays() -> None:
+    ours = optimizer(0.3)
+    one = optim.OneCycleLR(ours, 1.0, 4, div_factor=10, final_div_factor=10)
+    for _ in range(9):
+        one.step()
+    assert one.lrs == [pytest.approx(0.01)]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda o: optim.LambdaLR(o, [abs]), TypeError, "a function of the number of steps; got l"),
+        (lambda o: optim.MultiStepLR(o, [3, 3]), ValueError, r"ascending; got \[3, 3\]"),
+        (lambda o: optim.OneCycleLR(o, 1.0, 0), ValueError, "total_steps of at least 1; got 0"),
+        (lambda o: optim.OneCycleLR(o, 1.0, 5, 1.0), ValueError, "pct_start between 0 and 1"),
+        (
+            lambda o: optim.SequentialLR(o, [optim.StepLR(o, 2)], [3]),
+            ValueError,
+            "a milestone between each two schedules; got 1 for 1",
+        ),
+        (
+            lambda o: optim.SequentialLR(o, [optim.StepLR(optimizer(0.1), 2)], []),
+            ValueError,
+            "must hold one optimizer",
+        ),
+    ],
+)
+def test_schedules_that_make_no_sense_are_refused(make, error, message) -> None:
+    with pytest.raises(error, match=message):
+        make(optimizer(0.1))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +229,11 @@ MAKERS: dict[str, Callable[[optim.Optimizer], optim.Schedule]] = {
     "rise": lambda o: optim.LinearWarmup(o, 9),
     "rise, cosine": lambda o: optim.LinearWarmup(o, 4, optim.CosineAnnealingLR(o, T_max=20)),
     "rise, plateau": lambda o: optim.LinearWarmup(o, 4, optim.ReduceLROnPlateau(o, patience=1)),
+    "steps": lambda o: optim.MultiStepLR(o, [3, 8]),
+    "cycle": lambda o: optim.OneCycleLR(o, 1.0, 20),
+    "sequence": lambda o: optim.SequentialLR(
+        o, [optim.LinearWarmup(o, 4), optim.ReduceLROnPlateau(o, patience=1)], [4]
+    ),
 }
 
 
@@ -165,6 +262,7 @@ def test_a_state_of_another_schedule_changes_nothing() -> None:
         ("step", MAKERS["step"](optimizer(0.3, 0.4)).state_dict(), "2 parameter groups"),
         ("rise", MAKERS["rise, cosine"](optimizer(0.3)).state_dict(), "has no schedule after"),
         ("rise, plateau", MAKERS["rise, cosine"](optimizer(0.3)).state_dict(), "of another"),
+        ("sequence", MAKERS["steps"](optimizer(0.3)).state_dict(), "of another schedule"),
     ]:
         schedule = MAKERS[kind](ours)
         before = schedule.state_dict()

@@ -27,6 +27,11 @@ CASES = [
     ("Adam", {"lr": 0.03, "betas": (0.7, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
     ("Adam", {"amsgrad": True, "lr": 0.1}),
     ("AdamW", {}),
+    ("NAdam", {}),
+    ("NAdam", {"lr": 0.03, "betas": (0.7, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
+    ("NAdam", {"lr": 0.05, "momentum_decay": 0.1}),
+    ("RAdam", {"lr": 0.01}),
+    ("RAdam", {"lr": 0.03, "betas": (0.7, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
     ("AdamW", {"lr": 0.03, "betas": (0.5, 0.9), "weight_decay": 0.2, "amsgrad": True}),
 ]
 NAMES = sorted({name for name, _ in CASES})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim, seq
-from tinygrad_seq.nn.unrollable import each
+from tinygrad_seq.recurrence import each
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -143,7 +143,83 @@ def test_a_missing_gradient_is_refused():
 
 def test_a_gradient_that_is_rightly_missing_passes():
     assert gradcheck(lambda x, w: x * 2, X, W)
-    assert gradcheck(lambda x: ts.tensor(np.ones(2)), X)
+
+
+async def _async(x):
+    return x * 2
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck, check_float32])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: None,
+        lambda x: [],
+        lambda x: {},
+        lambda x: "x",
+        lambda x: (yield x * 2),
+        lambda x: [None, (x > 0,)],
+        lambda x: x > 0,
+        ts.argmax,
+        ts.argsort,
+        _async,
+        lambda x: ts.tensor(np.ones(2, x.dtype)),
+        lambda x: (x > 0).astype(x.dtype),
+        lambda x: x // 1,
+    ],
+)
+def test_a_function_that_gives_nothing_is_refused(f, check):
+    with pytest.raises(GradientError, match=r"nothing to check|is async"):
+        check(f, X)
+
+
+@pytest.mark.parametrize("x", [0.5, [0.5, -1.0], [3.0, 1e-3]])
+@pytest.mark.parametrize("offset", [1e6, 1e9, -1e9])
+def test_a_large_constant_hides_no_wrong_rule(x, offset):
+    def forward(x, /):
+        return x * x + offset
+
+    x = np.array(x)
+    right = spoilt(forward, x=lambda g, x: g * 2 * x)
+    assert gradcheck(right, x)
+    assert gradgradcheck(right, x)
+    for factor in (1.1, 0.9, 0.0, -1.0):
+        assert "is wrong" in message_of(spoilt(forward, x=_times(factor)), x)
+
+
+def _times(factor):
+    """The rule of x², wrong by a factor."""
+    return lambda g, x: factor * (g * 2 * x)
+
+
+@pytest.mark.parametrize("oracle", ["central", "complex"])
+def test_what_a_huge_constant_hides_is_said(oracle):
+    wrong = spoilt(lambda x, /: x * x + 1e14, x=lambda g, x: g * 2.5 * x)
+    message = message_of(lambda x: wrong(x), np.ones(1), oracle=oracle)
+    assert "cannot be checked" in message
+    assert "rounding hides the gradient" in message
+
+
+@pytest.mark.parametrize("x", [1e-160, 1e-300, 5e-324, -1e-200])
+@pytest.mark.parametrize("f", [lambda x: x**2, lambda x: x**3, lambda x: x * ts.sin(x)])
+def test_gradients_too_small_to_be_seen_pass(f, x):
+    for values in (np.array([x]), np.array(x), np.array([x, 0.0])):
+        assert gradcheck(f, values)
+        assert gradgradcheck(f, values)
+
+
+@pytest.mark.parametrize("x", [-40.0, -10.0, 10.0, 1e8, 1e200])
+@pytest.mark.parametrize("f", [ts.gelu, ts.silu, ts.tanh, ts.sigmoid, ts.erf, ts.elu, ts.relu])
+def test_saturated_and_huge_inputs_pass(f, x):
+    assert gradcheck(f, np.array([x]))
+    assert gradgradcheck(f, np.array([x]))
+
+
+@pytest.mark.parametrize("forward", [np.square, np.sin, np.exp])
+def test_a_wrong_rule_of_a_number_is_refused(forward):
+    wrong = spoilt(lambda x, /: forward(x), x=lambda g, x: 3 * (g * x) + 1)
+    for x in (np.array(2.0), np.float64(2.0)):
+        assert "is wrong at index ()" in message_of(wrong, x)
 
 
 def test_a_changed_input_is_refused():
@@ -278,7 +354,7 @@ def test_float32_is_refused():
         gradcheck(lambda x: x * 2, X.astype(np.float32))
 
 
-def test_a_check_of_nothing_is_refused():
+def test_an_input_without_floats_is_refused():
     with pytest.raises(ValueError, match="no floating input"):
         gradcheck(lambda x: x, np.array([1, 2]))
 

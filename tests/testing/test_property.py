@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import unittest
 
 import numpy as np
 import pytest
 from hypothesis import example, settings
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
+from hypothesis.extra import numpy as hnp
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
@@ -57,6 +59,89 @@ def test_a_drawn_module(cell, x, h):
 @gradient_property(x=arrays((4, 2)), n=lengths(2, 4))
 def test_lengths_pass_through(x, n):
     return x * (np.arange(4)[:, None] < n)
+
+
+SCALE = 2.0
+
+
+class TestMethods:
+    """A test may be any kind of method; what is left of its arguments is pytest's."""
+
+    scale = 2.0
+
+    @gradient_property(x=arrays((2,)))
+    def test_a_method(self, x):
+        return x * self.scale
+
+    @gradient_property(x=arrays((2,)))
+    @staticmethod
+    def test_a_static_method(x):
+        return x * 2
+
+    @gradient_property(x=arrays((2,)))
+    @classmethod
+    def test_a_class_method(cls, x):
+        return x * cls.scale
+
+
+class Case(unittest.TestCase):
+    @gradient_property(x=arrays((2,)))
+    def test_in_unittest(self, x):
+        assert self.id().endswith("test_in_unittest")
+        return x * 2
+
+    def test_a_failure_in_unittest(self):
+        class Inner(unittest.TestCase):
+            @gradient_property(x=arrays((2,)), settings=settings(database=None))
+            def runTest(self, x):
+                return wrong(x)
+
+        with pytest.raises(GradientError, match="is wrong"):
+            Inner().runTest()
+
+
+@pytest.fixture
+def scale():
+    return SCALE
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@gradient_property(x=arrays((2,)))
+def test_parameters_and_fixtures(k, x, scale):
+    assert (k in (1, 2), scale) == (True, SCALE)
+    return x * k * scale
+
+
+@gradient_property(x=arrays((2,)))
+@pytest.mark.parametrize("k", [1, 2])
+def test_parameters_below_and_by_keyword(x, *, k, scale):
+    return x * k * scale
+
+
+@gradient_property(x=hnp.arrays(float, 3, elements=st.floats(-1, 1)))
+def test_plain_hypothesis_strategies(x):
+    return x**2
+
+
+def test_values_of_any_size():
+    """Each ends in True or in a sentence of the tester."""
+    finite = hnp.arrays(float, 2, elements=st.floats(allow_nan=False, allow_infinity=False))
+    gradient_property(x=finite, float32=False)(ts.tanh)()
+    with pytest.raises(GradientError, match="beyond the range of float32"):
+        check_float32(ts.tanh, np.array([1e308]))
+    for value in (np.inf, np.nan):
+        with pytest.raises(GradientError, match="not finite"):
+            gradcheck(lambda x: x * 2, np.array([value]))
+
+
+async def _async(x):
+    return x * 2
+
+
+@pytest.mark.parametrize("f", [lambda x: None, _async, lambda x: [x * 2].clear()])
+def test_a_property_that_gives_nothing_is_refused(f):
+    with pytest.raises(GradientError, match=r"nothing to check|is async"):
+        gradient_property(x=arrays((2,)), settings=settings(database=None))(f)()
 
 
 test_a_primitive = gradient_property(x=arrays((2, 3), Interval(0.0, np.inf)))(ts.sqrt)

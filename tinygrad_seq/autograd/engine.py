@@ -8,13 +8,16 @@ contribution to its gradient has arrived. Nothing recurses, and each node is vis
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from ..backend import backend_of, keep_freed_memory, one_backend, xp
+from ..backend.forks import in_forked_child
 from .graph import Node, Source, Variable, source_of
-from .mode import Mode, enable_grad, no_grad, tracing, watching
+from .mode import recording, tracing, watching
 from .operands import all_finite, as_operand
 from .stacked import Stacked
 from .sums import Sums, fit
@@ -22,7 +25,14 @@ from .writes import last_write, written_since
 
 V = TypeVar("V", bound=Variable)
 
-_depositing = threading.Lock()
+_depositing = threading.RLock()  # the handler of a signal may call backward meanwhile
+_deposits = 0
+
+
+@in_forked_child
+def _renew() -> None:
+    global _depositing
+    _depositing = threading.RLock()
 
 
 def backward(
@@ -44,11 +54,14 @@ def backward(
         ValueError: a gradient is missing or has another shape than its output.
     """
     found = _walk(outputs, gradients, retain_graph, create_graph)
-    with _mode(create_graph), _depositing:  # threads may share leaves
-        for leaf, gradient in found.items():
-            if isinstance(leaf, Variable) and leaf._requires_grad:
-                old: Any = leaf._grad
-                leaf._grad = gradient if old is None else old + gradient
+    leaves = [s for s in found if isinstance(s, Variable) and s._requires_grad]
+    before = recording.get()
+    try:  # as a mode does, but an interrupt finds no place where nothing puts it back
+        recording.set(create_graph)
+        with _depositing:  # threads may share leaves
+            _deposit(leaves, [found[leaf] for leaf in leaves])
+    finally:
+        recording.set(before)
 
 
 def grad(
@@ -125,9 +138,18 @@ def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
-def _mode(create_graph: bool) -> Mode:
-    mode: Mode = enable_grad() if create_graph else no_grad()
-    return mode
+def _deposit(leaves: Sequence[Variable], gradients: Sequence[Any]) -> None:
+    """Add to ``.grad`` of every leaf, or on an error or interrupt of none."""
+    global _deposits
+    while True:
+        start = _deposits
+        olds = [leaf._grad for leaf in leaves]
+        sums = [g if o is None else o + g for o, g in zip(olds, gradients, strict=True)]
+        assign = map(setattr, leaves, repeat("_grad"), sums)
+        if _deposits == start:  # else the handler of a signal has deposited meanwhile
+            deque(assign, 0)  # in C: signals are looked for before and after it, not inside
+            _deposits += 1
+            return
 
 
 def _walk(
@@ -173,29 +195,34 @@ def _walk(
 
     watched, here = watching.get(), tracing.get()
     # A warning from inside a rule would not say where: that is what anomaly mode is for.
-    with _mode(create_graph), backend_of(outputs[0]._data).quiet():
-        for node in nodes:
-            g = sums.take(node, keep=node in ends)
-            if g is None or node in idle:
-                continue
-            if node.slot is not None:
-                sums.add_part(node, g)
-                continue
-            if node.saved is None:
-                _check(node)  # a hook went backward through this graph
-            pull_back = node.op.pullback if here is None else here.trace.pullback
-            for source, value in pull_back(node, g, wanted, create_graph):
-                if type(value) is Stacked:
-                    sums.stack(source, value)
+    before = recording.get()
+    try:
+        recording.set(create_graph)
+        with backend_of(outputs[0]._data).quiet():
+            for node in nodes:
+                g = sums.take(node, keep=node in ends)
+                if g is None or node in idle:
                     continue
-                if watched:
-                    _watch(node, fit(value, source, node, sums))
-                sums.add(source, value, node, g)
-            if not retain:
-                node.saved = None
-        sums.complete()
-        found = ends if targets is not None else list(sums.values)
-        return {s: sums.final(s, hooks=not segment) for s in found if s in sums.values}
+                if node.slot is not None:
+                    sums.add_part(node, g)
+                    continue
+                if node.saved is None:
+                    _check(node)  # a hook went backward through this graph
+                pull_back = node.op.pullback if here is None else here.trace.pullback
+                for source, value in pull_back(node, g, wanted, create_graph):
+                    if type(value) is Stacked:
+                        sums.stack(source, value)
+                        continue
+                    if watched:
+                        _watch(node, fit(value, source, node, sums))
+                    sums.add(source, value, node, g)
+                if not retain:
+                    node.saved = None
+            sums.complete()
+            found = ends if targets is not None else list(sums.values)
+            return {s: sums.final(s, hooks=not segment) for s in found if s in sums.values}
+    finally:
+        recording.set(before)
 
 
 def _seeds(outputs: Sequence[Any], gradients: Sequence[Any] | None) -> list[Any]:

@@ -33,8 +33,13 @@ class Mode:
     _before: list[bool]  # the values to put back
 
     def __enter__(self) -> None:
-        self._before.append(self.variable.get())
-        self.variable.set(self.value)
+        before = self.variable.get()
+        try:
+            self._before.append(before)
+            self.variable.set(self.value)
+        except BaseException:  # an interrupt: without a block, nothing else would put it back
+            self.variable.set(before)
+            raise
 
     def __exit__(
         self,
@@ -42,7 +47,8 @@ class Mode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.variable.set(self._before.pop())
+        self.variable.set(self._before[-1])  # first, lest an interrupt come between
+        self._before.pop()
 
     def __call__(self, function: F) -> F:
         """Run every call of ``function`` (plain, generator or coroutine) in this mode."""

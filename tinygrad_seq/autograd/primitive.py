@@ -40,11 +40,14 @@ from .operands import (
     settle,
     together,
 )
-from .scope import told
+from .scope import asked_first, told
 from .stacked import Stacked, few_rows
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
+
+REMEMBERED = 4096
+"""Of how many arguments, in all, a primitive keeps plans; lists can have any length."""
 
 _LIBRARY = f"{__name__.partition('.')[0]}."
 _PACKAGE = str(Path(__file__).parent.parent)
@@ -111,6 +114,7 @@ class Primitive:
         self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
         self._forms: set[tuple[Any, ...]] = set()  # of calls that were found right
         self._plans: dict[tuple[int, int], Plan] = {}  # by wanted arguments, of how many
+        self._planned = 0  # for how many arguments, in all
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}{self.__signature__}>"
@@ -164,6 +168,11 @@ class Primitive:
     # -- forward ----------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **params: Any) -> Any:
+        here = tracing.get()
+        if here is not None:
+            given = here.trace.instead(self, args, params)
+            if given is not NotImplemented:
+                return given
         if params or len(args) != self._arity:
             args, params = self._bind(args, params)
         else:
@@ -191,7 +200,7 @@ class Primitive:
             values = together(self.name, values, args if variable is not None else ())
         if variable is None:
             return self.forward(*values, **params)
-        forward = self.forward if tracing.get() is None else told(self, self.forward)
+        forward = self.forward if here is None else told(self, self.forward)
         out = forward(*values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
@@ -283,6 +292,7 @@ class Primitive:
         arguments = self.arguments * count if self.variadic else self.arguments
         needs: dict[str, int] = {}  # the saved names and their numbers
         uses: list[Use | None] = []
+        signatures = {rule: inspect.signature(rule) for rule in self.rules.values()}
         joint = None
         for i, argument in enumerate(arguments):
             if not wanted >> i & 1:
@@ -294,7 +304,7 @@ class Primitive:
                     f"{self.name} has no rule for its argument {argument}, which requires grad: "
                     f"detach() it, or give the rule with {self.name}.defvjp({argument}=...)"
                 )
-            names = tuple(inspect.signature(rule).parameters)[1:]
+            names = tuple(signatures[rule].parameters)[1:]
             at = names.index("i") if self.variadic and "i" in names else None
             takes = tuple(needs.setdefault(n, len(needs)) for k, n in enumerate(names) if k != at)
             apply = applied(rule if at is None else _at(rule, at, i), takes)
@@ -304,6 +314,10 @@ class Primitive:
         pure = all(use is None or use.rule.__module__.startswith(_LIBRARY) for use in uses)
         reads = tuple(self._reader(name) for name in needs)
         plan = Plan(tuple(needs), reads, tuple(uses), pure, joint)
+        self._planned += count
+        if self._planned > REMEMBERED:
+            self._plans.clear()
+            self._planned = count
         self._plans[wanted, count] = plan
         return plan
 
@@ -423,6 +437,7 @@ def elementwise(forward: Callable[..., Any]) -> Primitive:
 def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function made of primitives: it needs no rule. Its first argument may be a list."""
 
+    @asked_first
     @functools.wraps(function)
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Variable) and not is_array(x):

@@ -12,14 +12,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from ..backend.forks import in_forked_child
 from .graph import Node
 from .mode import tracing
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # What the traces entered in this context will put back; one trace may be entered in several.
 _entered: ContextVar[tuple[Token[Any], ...]] = ContextVar("_entered", default=())
 _naming = threading.RLock()  # threads under one trace share its names
+
+
+@in_forked_child
+def _renew() -> None:
+    global _naming
+    _naming = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,11 @@ class Trace:
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """Give ``compute(*args, **params)``, the forward of ``op``."""
         return compute(*args, **params)
+
+    def instead(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Give what calling ``op``, a function or a module, results in; NotImplemented to let it
+        compute. It is asked before anything is checked."""
+        return NotImplemented
 
     def recorded(self, node: Node) -> None:
         """``node`` has just been recorded, of what the latest forward gave."""
@@ -146,6 +160,21 @@ def at_step(t: int) -> AbstractContextManager[None]:
     """
     here = tracing.get()
     return _NOWHERE if here is None else _At(Scope(here.path, t, here.trace))
+
+
+def asked_first(function: F) -> F:
+    """``function``, which whoever looks on may compute in another way: :meth:`Trace.instead`."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **params: Any) -> Any:
+        here = tracing.get()
+        if here is not None:
+            given = here.trace.instead(call, args, params)
+            if given is not NotImplemented:
+                return given
+        return function(*args, **params)
+
+    return cast(F, call)
 
 
 def told(op: Any, compute: Callable[..., Any]) -> Callable[..., Any]:

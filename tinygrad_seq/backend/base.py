@@ -17,9 +17,8 @@ import numpy
 from numpy.exceptions import AxisError
 
 from .erf import erf
-from .jit import KERNELS as COMPILED
 from .random import generator
-from .recurrence import KERNELS
+from .scan import SCAN
 from .steps import STEPS
 
 __all__ = [
@@ -62,10 +61,10 @@ class Backend:
         name: How users name it, ``"numpy"``.
         np: The array namespace, with NumPy's names.
         array_type: The type of its arrays.
-        kernels: Recurrent layers over a whole sequence (``recurrence``), the softmax cross-entropy
-            and the steps of optimizers (``steps``), by name.
-        kernel: Compiles a source for its arrays, where derived loops are to be kernels of its own
-            (``recurrence``); None where they are calls of the namespace.
+        kernels: Linear recurrences (``scan``), the softmax cross-entropy and the steps of
+            optimizers (``steps``), by name.
+        kernel: Compiles a :class:`Source` for its arrays, where derived loops are kernels of their
+            own (``recurrence``); None where they are calls of the namespace.
         flat: Whether an optimizer lays the parameters of a group into one buffer: where starting a
             computation costs more than the computation.
     """
@@ -73,7 +72,7 @@ class Backend:
     name = "numpy"
     np: Any = numpy
     array_type: Any = numpy.ndarray
-    kernels: Mapping[str, Callable[..., Any]] = KERNELS | STEPS
+    kernels: Mapping[str, Callable[..., Any]] = STEPS | SCAN
     kernel: Callable[..., Any] | None = None
     flat = False
 
@@ -170,7 +169,6 @@ class Backend:
 
 
 _numpy = Backend()
-_numpy.kernels = KERNELS | COMPILED | STEPS  # these fall through to the others without numba
 _by_type: dict[type, Backend] = {numpy.ndarray: _numpy}
 
 

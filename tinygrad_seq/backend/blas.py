@@ -5,43 +5,63 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy
 
+from .forks import in_forked_child
+
 _NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads")
-_lock = threading.Lock()
-_inside = 0  # how many are in one_thread() now, and the number of threads to go back to
-_before = 1
+_lock = threading.RLock()  # the handler of a signal may come in while its thread holds it
+_inside: dict[int, int] = {}  # id of each one_thread() that holds now -> its thread
+_before: dict[str, int] = {}  # "threads": the number to go back to
 
 
-@contextmanager
-def one_thread() -> Iterator[bool]:
+class one_thread:
     """Let matrix products take one thread in here; gives whether that could be said.
 
     OpenBLAS's own threads wait for work by spinning, and while they do, others share the processor
     with them. The setting is the process's; it is put back when the last one leaves.
     """
-    global _inside, _before
-    functions = _openblas()
-    if functions is None:
-        yield False
-        return
-    get, put = functions
-    with _lock:
-        if _inside == 0:
-            _before = get()
-            put(1)
-        _inside += 1
-    try:
-        yield True
-    finally:
+
+    def __enter__(self) -> bool:
+        functions = _openblas()
+        if functions is None:
+            return False
+        get, put = functions
         with _lock:
-            _inside -= 1
-            if _inside == 0:
-                put(_before)
+            _inside[id(self)] = threading.get_ident()
+            _before.setdefault("threads", get())  # one step: an interrupted one was right already
+            put(1)
+        return True
+
+    def __exit__(self, *error: object) -> None:
+        with _lock:
+            _inside.pop(id(self), None)
+            _put_back()
+
+    def __del__(self) -> None:
+        if _before:  # an interrupt may have come before the block, or after it
+            self.__exit__()
+
+
+def _put_back() -> None:
+    functions, before = _openblas(), _before.get("threads")
+    if functions and before is not None and not _inside:
+        functions[1](before)
+        _before.clear()  # afterwards: whoever interrupts here finds the number still
+
+
+@in_forked_child
+def _forget_others() -> None:
+    """Of the threads that were inside, only the forking one has followed."""
+    global _lock
+    _lock = threading.RLock()
+    for key, thread in list(_inside.items()):
+        if thread != threading.get_ident():
+            del _inside[key]
+    _put_back()
 
 
 @functools.cache

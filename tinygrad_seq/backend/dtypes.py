@@ -27,6 +27,21 @@ def set_default_dtype(dtype: Any) -> None:
     _default = chosen
 
 
+def fitted(values: numpy.ndarray[Any, Any], dtype: Any, what: str) -> numpy.ndarray[Any, Any]:
+    """Host values in another dtype, for what is loaded.
+
+    Raises:
+        ValueError: a finite value among them is beyond ``dtype``.
+    """
+    with numpy.errstate(over="ignore"):
+        cast = values.astype(dtype, copy=False)
+    if not numpy.can_cast(values.dtype, dtype):
+        lost = numpy.isinf(cast) & numpy.isfinite(values)
+        if lost.any():
+            raise ValueError(f"{what} holds {values[lost][0]}, which is beyond {cast.dtype}")
+    return cast
+
+
 def result_dtype(*values: Any) -> numpy.dtype[Any]:
     """The float dtype of a computation on ``values``: the widest float array among them.
 

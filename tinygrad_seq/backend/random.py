@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy
 
+from .forks import in_forked_child
+
 _generator = numpy.random.default_rng(0)
 
 
@@ -46,3 +48,9 @@ def set_rng_state(state: dict[str, Any]) -> None:
             f"got {type(state).__name__} ({error})"
         ) from error
     _generator = fresh
+
+
+@in_forked_child
+def _renew() -> None:
+    """The same numbers from a generator of the child's own: the old one may be locked."""
+    set_rng_state(get_rng_state())

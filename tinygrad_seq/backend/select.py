@@ -29,7 +29,9 @@ def backend_named(name: str) -> Backend:
         from .cupy import load
 
         return load()
-    raise ValueError(f"a backend is one of {', '.join(map(repr, NAMES))}; got {name!r}")
+    ours = {"cuda": "cupy", "gpu": "cupy", "cpu": "numpy"}.get(str(name).lower().partition(":")[0])
+    hint = f": that is {ours!r} here" if ours else ""
+    raise ValueError(f"a backend is one of {', '.join(map(repr, NAMES))}; got {name!r}{hint}")
 
 
 def current() -> Backend:

@@ -1,14 +1,18 @@
-"""Sharing work between threads: compiled loops and matrix products, which hold no lock."""
+"""Sharing work between threads: compiled loops and matrix products, which hold no lock.
+
+Who shares and who helps meet in queues and dicts whose methods are C's: an interrupt comes before
+or after one of them, never inside, so none can leave a lock held or a count wrong.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+from _thread import start_new_thread
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from .forks import in_forked_child
 
 VARIABLES = ("TINYGRAD_SEQ_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """What says how many threads to use; the first that is set counts."""
@@ -38,23 +42,92 @@ def share(size: int, least: int) -> int:
 def at_once(work: Callable[[int, int], object], size: int, each: int) -> None:
     """``work(low, high)`` for the parts of ``range(size)``, of ``each`` or fewer, at one time.
 
-    ``work`` must hold no lock and write to places of its own.
+    Whoever is free takes the next part, the calling thread too: where no other thread is to be had
+    (the program ends, or has too many), it takes all. ``work`` must hold no lock and write to
+    places of its own.
     """
-    low, *lows = range(0, size, each)
-    others = [_pool().submit(work, k, min(k + each, size)) for k in lows]
+    if each >= size:
+        work(0, size)
+        return
+    shared = _Shared(work, size, each)
     try:
-        work(low, min(low + each, size))
+        _ask_for_help(shared, min(len(shared.lows), count()) - 1)
+        shared.take()
     finally:
-        for other in others:
-            other.result()
+        try:
+            shared.wait()
+        finally:
+            shared.wait()  # an interrupt may have ended the first
+            shared.work = _nothing  # a helper that comes late keeps no arrays alive
+    for error in shared.ended.values():
+        if error is not None:
+            raise error
 
 
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms, which not every program needs
+class _Shared:
+    """A piece of work in parts, each done by the one who is the first to claim it."""
 
-    return ThreadPoolExecutor(max(1, count() - 1), thread_name_prefix="tinygrad_seq")
+    def __init__(self, work: Callable[[int, int], object], size: int, each: int) -> None:
+        self.work = work
+        self.size = size
+        self.lows = range(0, size, each)
+        self.claims: dict[int, object] = {}  # part -> the helper that does it, None the caller
+        self.ended: dict[int, BaseException | None] = {}  # part of a helper -> its error
+        self.bell: SimpleQueue[None] = SimpleQueue()  # rung after each entry in ``ended``
+
+    def take(self) -> None:
+        """Do the parts that nobody has claimed, in the calling thread."""
+        for low in self.lows:
+            if self.claims.setdefault(low, None) is None:
+                self.work(low, min(low + self.lows.step, self.size))
+
+    def help(self) -> None:
+        """As :meth:`take`, in a helper: an error is kept for the calling thread."""
+        me = object()  # not the thread: it may be asked twice
+        for low in self.lows:
+            if self.claims.setdefault(low, me) is me:
+                try:
+                    self.work(low, min(low + self.lows.step, self.size))
+                except BaseException as error:
+                    self.ended[low] = error
+                else:
+                    self.ended[low] = None
+                self.bell.put(None)
+
+    def wait(self) -> None:
+        """Until helpers have ended what they began; what is not begun by now never will be."""
+        theirs = {low for low in self.lows if self.claims.setdefault(low, None) is not None}
+        while not self.ended.keys() >= theirs:
+            self.bell.get()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not follow into a child
+def _nothing(low: int, high: int) -> None:
+    """What a helper finds where the work is done."""
+
+
+_asked: SimpleQueue[_Shared] = SimpleQueue()
+_helpers = 0
+
+
+def _ask_for_help(shared: _Shared, number: int) -> None:
+    global _helpers
+    while _helpers < number:
+        try:
+            start_new_thread(_help, (_asked,))
+        except RuntimeError:
+            break
+        _helpers += 1
+    for _ in range(min(number, _helpers)):
+        _asked.put(shared)
+
+
+def _help(asked: SimpleQueue[_Shared]) -> None:
+    """The life of a helper; the end of the process ends it."""
+    while True:
+        asked.get().help()
+
+
+@in_forked_child
+def _forget_helpers() -> None:
+    global _asked, _helpers
+    _asked, _helpers = SimpleQueue(), 0

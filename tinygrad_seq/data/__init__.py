@@ -3,18 +3,30 @@
 Ids, numbers, lengths and batches are NumPy arrays on the host, whatever library computes.
 """
 
+from ..hints import DATA, absent
+from .batches import Batch, Batches
 from .metrics import bits_per_character, perplexity
 from .ngram import NGram
 from .padding import pad_sequences
-from .rolls import read_rolls, save_rolls
-from .table import Standardizer, csv_chunks, read_csv
+from .rolls import read_rolls, roll_of_notes, save_rolls
+from .splits import random_split, split
+from .standardizer import Standardizer
+from .table import csv_chunks, read_csv
 from .tasks import AddingProblem, CopyMemory, TaskBatch, TemporalOrder
 from .text import encode_file, letters, read_text, text_chunks
 from .vocabulary import CharTokenizer, Vocabulary
-from .windows import RandomWindows, Streams, split
+from .windows import RandomWindows, Streams
+
+
+def __getattr__(name: str) -> object:
+    """Only reached for a name that does not exist: say what is written here, if it is known."""
+    raise absent(f"module {__name__!r}", name, DATA)
+
 
 __all__ = [
     "AddingProblem",
+    "Batch",
+    "Batches",
     "CharTokenizer",
     "CopyMemory",
     "NGram",
@@ -30,9 +42,11 @@ __all__ = [
     "letters",
     "pad_sequences",
     "perplexity",
+    "random_split",
     "read_csv",
     "read_rolls",
     "read_text",
+    "roll_of_notes",
     "save_rolls",
     "split",
     "text_chunks",

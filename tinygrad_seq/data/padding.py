@@ -38,39 +38,57 @@ def pad_sequences(
                [ True, False],
                [ True, False]])
     """
+    arrays = as_sequences("pad_sequences", sequences)
+    return laid("pad_sequences", arrays, value)
+
+
+def as_sequences(owner: str, sequences: Iterable[Any], least: int = 1) -> list[NDArray[Any]]:
+    """Sequences as arrays that differ in their first axis alone, of at least ``least`` steps."""
     sequences = list(sequences)
     if any(isinstance(sequence, str) for sequence in sequences):
-        raise TypeError("pad_sequences takes ids or numbers: encode texts first (CharTokenizer)")
+        raise TypeError(f"{owner} takes ids or numbers: encode texts first (CharTokenizer)")
     arrays = [np.asarray(sequence) for sequence in sequences]
     if not arrays:
-        raise ValueError("pad_sequences needs at least one sequence; got none")
-    first = arrays[0]
+        raise ValueError(f"{owner} needs at least one sequence; got none")
+    # An empty list has no kind and no axes of its own.
+    like = next((a for a in arrays if a.size), arrays[0])
     for n, array in enumerate(arrays):
-        if array.ndim == 0 or len(array) == 0:
+        if array.shape == (0,) and least == 0:
+            array = arrays[n] = np.empty((0, *like.shape[1:]), like.dtype)
+        if array.ndim == 0 or len(array) < least:
             raise ValueError(
-                f"pad_sequences expects sequences of at least one step; sequence {n} has shape "
-                f"{array.shape}"
+                f"{owner} expects sequences of at least {least} step{'s' * (least != 1)}; "
+                f"sequence {n} has shape {array.shape}"
             )
-        if array.shape[1:] != first.shape[1:]:
+        if array.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(
-                "pad_sequences expects sequences that differ in their first axis only; sequence 0 "
-                f"has shape {first.shape}, sequence {n} has shape {array.shape}"
+                f"{owner} expects sequences that differ in their first axis only; sequence 0 "
+                f"has shape {arrays[0].shape}, sequence {n} has shape {array.shape}"
             )
-        if array.dtype != first.dtype:
+        if array.dtype != arrays[0].dtype:
             raise TypeError(
-                f"pad_sequences expects one dtype; sequence 0 has {first.dtype}, "
+                f"{owner} expects one dtype; sequence 0 has {arrays[0].dtype}, "
                 f"sequence {n} has {array.dtype}"
             )
-    if not _holds(first.dtype, value):
-        raise TypeError(f"a padding of {value!r} does not fit sequences of {first.dtype}")
+    return arrays
+
+
+def laid(
+    owner: str, arrays: list[NDArray[Any]], value: float, steps: int | None = None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Such arrays side by side, filled up to ``steps`` or to the longest, and their lengths."""
+    dtype = arrays[0].dtype
+    if not holds(dtype, value):
+        raise TypeError(f"{owner}: a padding of {value!r} does not fit sequences of {dtype}")
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
-    padded = np.full((lengths.max(), len(arrays), *first.shape[1:]), value, dtype=first.dtype)
+    longest = lengths.max() if steps is None else steps
+    padded = np.full((longest, len(arrays), *arrays[0].shape[1:]), value, dtype=dtype)
     for n, array in enumerate(arrays):
         padded[: len(array), n] = array
     return padded, lengths
 
 
-def _holds(dtype: np.dtype[Any], value: float) -> bool:
+def holds(dtype: np.dtype[Any], value: float) -> bool:
     """Whether an array of ``dtype`` can hold ``value``; floats may round it."""
     try:
         return dtype.kind in "fc" or bool(dtype.type(value) == value)

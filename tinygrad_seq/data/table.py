@@ -1,16 +1,17 @@
-"""Tables of numbers (CSV), read in pieces, and their normalisation."""
+"""Tables of numbers (CSV), read in pieces."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import default_dtype
 from .text import Filename
 
 if TYPE_CHECKING:
@@ -22,31 +23,42 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 def csv_chunks(
     path: Filename,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | Sequence[int] | None = None,
     missing: str = "error",
     *,
     delimiter: str = ",",
+    header: bool = True,
+    decimal: str = ".",
+    thousands: str = "",
+    marks: Iterable[str] = (),
+    encoding: str = "utf-8",
     rows: int = 2**16,
 ) -> Iterator[NDArray[np.float64]]:
-    """Numbers from a CSV file whose first line names the columns, piece by piece.
+    """Numbers from a CSV file, piece by piece.
 
-    Empty lines are passed over, as in other readers; nothing else is. Numbers have a decimal point.
+    Empty lines are passed over, as in other readers; nothing else is.
 
     Args:
-        path: A UTF-8 file.
-        columns: The columns to read, in this order; all if None. Others may hold anything.
-        missing: What to do where a value is absent (empty, or NA, NaN, null, None):
+        path: The file.
+        columns: The columns to read, in this order, by name, or by number from 0 where no line
+            names them; all if None. Others may hold anything.
+        missing: What to do where a value is absent (empty, or NA, N/A, NaN, null, None):
             ``"error"``, give ``"nan"``, or ``"drop"`` the row.
         delimiter: What stands between the cells, such as ``";"`` or a tab.
+        header: Whether the first line names the columns.
+        decimal: What stands before the decimals: ``","`` for 3,14.
+        thousands: What stands between groups of three digits: ``"."`` for 1.234.567.
+        marks: What else an absent value is written as, such as ``["?", "-99.9"]``.
+        encoding: How characters are written as bytes, such as ``"latin-1"``.
         rows: Rows in a piece.
 
     Returns:
         Arrays (R, F), R ≤ rows, one column for each of ``columns``.
 
     Raises:
-        ValueError: The file is empty or not UTF-8; a column is not there, or twice; a row has more
-            or fewer cells than the first; a cell is no finite number. The message names line and
-            column.
+        ValueError: The file is empty or not in that encoding; a column is not there, or twice; a
+            row has more or fewer cells than the first; a cell is no finite number; or two of the
+            signs are the same. The message names line and column.
     """
     if missing not in ("error", "nan", "drop"):
         raise ValueError(f'missing must be "error", "nan" or "drop"; got {missing!r}')
@@ -54,10 +66,18 @@ def csv_chunks(
         raise ValueError(f"csv_chunks expects rows of at least 1; got {rows}")
     if isinstance(columns, str):
         raise TypeError(f"columns are a list of names; got the string {columns!r}")
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    number = _Number(delimiter, decimal, thousands, marks)
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"  # a byte order mark is no part of the first name
+    with open(path, encoding=encoding, newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
-        lines = _lines(path, reader)
-        names, places = _header(path, next(lines, None), columns, delimiter)
+        lines = _lines(path, reader, encoding)
+        first = next(lines, None)
+        if header:
+            names, places = _header(path, first, columns, number)
+        else:
+            names, places = _numbered(path, first, columns)
+            lines = chain([first] if first else [], lines)
 
         def values() -> Iterator[list[float]]:
             for cells in lines:
@@ -67,7 +87,7 @@ def csv_chunks(
                         f"{where}: expected {len(names)} cells, as the first line has; "
                         f"got {len(cells)}"
                     )
-                row = [_number(cells[at], f"{where}, column {names[at]!r}") for at in places]
+                row = [number(cells[at], f"{where}, column {names[at]!r}") for at in places]
                 gaps = [names[at] for at, x in zip(places, row, strict=True) if math.isnan(x)]
                 if gaps and missing == "error":
                     raise ValueError(
@@ -84,93 +104,84 @@ def csv_chunks(
 
 def read_csv(
     path: Filename,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | Sequence[int] | None = None,
     missing: str = "error",
-    *,
-    delimiter: str = ",",
+    **options: Any,
 ) -> NDArray[np.float64]:
-    """Numbers from a CSV file as one array (L, F); see :func:`csv_chunks`.
+    """Numbers from a CSV file as one array (L, F); options and errors are :func:`csv_chunks`'s.
 
     Raises:
         ValueError: There are no rows; or as :func:`csv_chunks`.
     """
-    chunks = list(csv_chunks(path, columns, missing, delimiter=delimiter))
+    chunks = list(csv_chunks(path, columns, missing, **options))
     if not chunks:
         raise ValueError(f"{path} has no rows of numbers below its first line")
     return np.concatenate(chunks)
 
 
-class Standardizer:
-    """Numbers as the net reads them: z = (x - mean) / std, with the statistics of training data.
+class _Number:
+    """Reads a cell as a finite number, or NaN for one that is missing."""
 
-    Args:
-        train: The training data, finite, shape (L,) or (..., F): each feature on the last axis has
-            its own mean and standard deviation; of (L,) all are one feature.
-
-    Attributes:
-        mean, std: (F,), or numbers; std is 1 for a feature that is constant.
-
-    Raises:
-        ValueError: No data, or not finite: nothing may come from a gap, or from the test data; of
-            the methods, other features.
-    """
-
-    def __init__(self, train: Any) -> None:
-        x = np.asarray(train, dtype=np.float64)
-        if not x.size or not np.isfinite(x).all():
+    def __init__(self, delimiter: str, decimal: str, thousands: str, marks: Iterable[str]) -> None:
+        signs = [delimiter, decimal, *([thousands] if thousands else [])]
+        if len(set(signs)) < len(signs) or len(decimal) != 1 or len(thousands) > 1:
             raise ValueError(
-                f"Standardizer expects finite training data; got shape {x.shape} with "
-                f"{np.count_nonzero(~np.isfinite(x))} values that are not finite"
+                f"delimiter {delimiter!r}, decimal {decimal!r} and thousands {thousands!r} must be "
+                "different single characters"
             )
-        axes = tuple(range(x.ndim - 1)) if x.ndim > 1 else None
-        self.mean = x.mean(axis=axes)
-        std = x.std(axis=axes)
-        self.std = np.where((np.ptp(x, axis=axes) > 0) & (std > 0), std, 1.0)
+        if isinstance(marks, str):
+            raise TypeError(f"marks are a list of strings; got the string {marks!r}")
+        self.delimiter = delimiter
+        self._absent = MISSING | {mark.strip().lower() for mark in marks}
+        point, group = re.escape(decimal), re.escape(thousands)
+        whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)" if thousands else r"\d+"
+        self._form = re.compile(rf"[+-]?(?:{whole}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?")
+        self._signs = str.maketrans({decimal: ".", **({thousands: None} if thousands else {})})
 
-    def encode(self, x: Any) -> NDArray[Any]:
-        """(x - mean) / std, in the default float."""
-        z: NDArray[Any] = (self._checked(x) - self.mean) / self.std
-        return z.astype(default_dtype())
+    def __call__(self, cell: str, where: str) -> float:
+        text = cell.strip()
+        if text.lower() in self._absent:
+            return math.nan
+        fits = text.isascii() and self._form.fullmatch(text)
+        value = float(text.translate(self._signs)) if fits else math.nan
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: expected a finite number; got {cell!r}")
+        return value
 
-    def decode(self, z: Any) -> NDArray[np.float64]:
-        """What :meth:`encode` read: z · std + mean."""
-        x: NDArray[np.float64] = self._checked(z).astype(np.float64) * self.std + self.mean
-        return x
-
-    def _checked(self, x: Any) -> NDArray[Any]:
-        """Numbers with the features of the training data: nothing is broadcast."""
-        array = np.asarray(x)
-        count = self.mean.size
-        if count > 1 and array.shape[-1:] != (count,):
-            raise ValueError(
-                f"Standardizer expects {count} features on the last axis, as its training data "
-                f"have; got shape {array.shape}"
-            )
-        return array
+    def reads(self, cell: str) -> bool:
+        """Whether a cell is a number."""
+        try:
+            return not math.isnan(self(cell, ""))
+        except ValueError:
+            return False
 
 
-def _lines(path: Filename, reader: Any) -> Iterator[list[str]]:
+def _lines(path: Filename, reader: Any, encoding: str) -> Iterator[list[str]]:
     """The rows that are not empty, with the reader's complaints as sentences."""
     try:
         yield from filter(None, reader)
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
     except UnicodeDecodeError as error:
+        name = encoding.removesuffix("-sig").upper()
         raise ValueError(
-            f"{path} is no UTF-8 text, somewhere after line {reader.line_num} ({error.reason}); "
-            "convert the file to UTF-8 first"
+            f"{path} is no {name} text, somewhere after line {reader.line_num} ({error.reason}); "
+            'say what it is written in, such as encoding="latin-1"'
         ) from None
 
 
 def _header(
-    path: Filename, names: list[str] | None, columns: Sequence[str] | None, delimiter: str
+    path: Filename, names: list[str] | None, columns: Sequence[Any] | None, number: _Number
 ) -> tuple[list[str], list[int]]:
     """The names in the first line, and where the columns asked for stand."""
     if names is None:
         raise ValueError(f"{path} is empty: expected a first line that names the columns")
     names = [name.strip() for name in names]
-    if columns is None and all(map(_is_number, names)):
-        raise ValueError(f"{path}: expected a first line that names the columns; got {names}")
+    if columns is None and all(map(number.reads, names)):
+        raise ValueError(
+            f"{path}: expected a first line that names the columns; got {names}: with header=False "
+            "it is read as numbers"
+        )
     wanted = names if columns is None else list(columns)
     if not wanted:
         raise ValueError("columns names none: give at least one, or None for all")
@@ -179,27 +190,19 @@ def _header(
             count = names.count(name) or "none"
             raise ValueError(
                 f"{path} has {count} of the column {name!r} in its first line; it has {names} "
-                f"with {delimiter!r} between them"
+                f"with {number.delimiter!r} between them"
             )
     return names, [names.index(name) for name in wanted]
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        return not math.isnan(_number(cell, ""))
-    except ValueError:
-        return False
-
-
-def _number(cell: str, where: str) -> float:
-    """A finite number, or NaN for one that is missing."""
-    text = cell.strip()
-    if text.lower() in MISSING:
-        return math.nan
-    try:
-        value = math.nan if "_" in text else float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{where}: expected a finite number; got {cell!r}")
-    return value
+def _numbered(
+    path: Filename, first: list[str] | None, columns: Sequence[Any] | None
+) -> tuple[list[str], list[int]]:
+    """Numbers as names for as many columns as the first line has."""
+    count = len(first or ())
+    places = list(range(count)) if columns is None else list(columns)
+    if first and not (places and all(isinstance(p, int) and 0 <= p < count for p in places)):
+        raise ValueError(
+            f"{path} has columns 0 to {count - 1} and no line that names them; got columns {places}"
+        )
+    return [str(place) for place in range(count)], places

@@ -104,7 +104,7 @@ class _Task:
             raise ValueError(
                 f"position and seed are 0 or more; got {state['position']} and {state['seed']}"
             )
-        self.position, self.seed = state["position"], state["seed"]
+        vars(self).update(position=state["position"], seed=state["seed"])  # both, or neither
 
 
 class AddingProblem(_Task):

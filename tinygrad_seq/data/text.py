@@ -6,11 +6,11 @@ import codecs
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from ..atomic import replacing
 from .vocabulary import CharTokenizer
 
 if TYPE_CHECKING:
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 Filename: TypeAlias = str | os.PathLike[str]
 
 
-def text_chunks(path: Filename, size: int = 2**18) -> Iterator[str]:
-    """A UTF-8 text piece by piece; joined, the pieces are the text, character by character.
+def text_chunks(path: Filename, size: int = 2**18, *, encoding: str = "utf-8") -> Iterator[str]:
+    """A text piece by piece; joined, the pieces are the text, character by character.
 
     Line ends stay as they are in the file; a byte order mark at its start is left out.
 
     Args:
         path: The file.
         size: Bytes of the file to read for a piece.
+        encoding: How characters are written as bytes, such as ``"latin-1"`` or ``"cp1252"``.
 
     Raises:
-        ValueError: The file is not UTF-8; the message says at which byte.
+        ValueError: The file is not in that encoding; the message says at which byte.
+        LookupError: There is no encoding of that name.
     """
     if size < 1:
         raise ValueError(f"text_chunks expects a size of at least 1 byte; got {size}")
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = codecs.getincrementaldecoder(encoding)()
     with open(path, "rb") as file:
         start, done = 0, False
         while not done:
@@ -45,8 +47,9 @@ def text_chunks(path: Filename, size: int = 2**18) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 at = start - kept + error.start
                 raise ValueError(
-                    f"{path} is no UTF-8 text: byte {at} (0x{error.object[error.start]:02x}) "
-                    f"cannot be read ({error.reason}); convert the file to UTF-8 first"
+                    f"{path} is no {encoding.upper()} text: byte {at} "
+                    f"(0x{error.object[error.start]:02x}) cannot be read ({error.reason}); say "
+                    'what it is written in, such as encoding="latin-1"'
                 ) from None
             if start - kept == 0:
                 text = text.removeprefix("\ufeff")
@@ -55,9 +58,9 @@ def text_chunks(path: Filename, size: int = 2**18) -> Iterator[str]:
                 yield text
 
 
-def read_text(path: Filename) -> str:
-    """A UTF-8 text as a whole; see :func:`text_chunks`."""
-    return "".join(text_chunks(path))
+def read_text(path: Filename, *, encoding: str = "utf-8") -> str:
+    """A text as a whole; see :func:`text_chunks`."""
+    return "".join(text_chunks(path, encoding=encoding))
 
 
 def letters(text: str) -> str:
@@ -71,43 +74,49 @@ def letters(text: str) -> str:
     return re.sub("[^a-z]+", " ", text.lower())
 
 
-def encode_file(path: Filename, tokenizer: CharTokenizer, into: Filename) -> NDArray[Any]:
+def encode_file(
+    path: Filename, tokenizer: CharTokenizer, into: Filename, *, encoding: str = "utf-8"
+) -> NDArray[Any]:
     """The ids of a text of any size, in a file: neither text nor ids are ever whole in memory.
 
+    The file is whole or untouched at any moment, as with :func:`tinygrad_seq.save`.
+
     Args:
-        path: A UTF-8 text. Its tokenizer can be made in the same way, a piece at a time:
+        path: A text. Its tokenizer can be made in the same way, a piece at a time:
             ``CharTokenizer.from_text(text_chunks(path))``.
         tokenizer: What makes ids of characters.
         into: The ``.npy`` file to write, in the smallest dtype that holds the ids. Read it again
             with ``np.load(into, mmap_mode="r")``.
+        encoding: Of the text, as for :func:`text_chunks`.
 
     Returns:
         The ids (L,) as they lie in that file, for ``RandomWindows`` or ``Streams``.
 
     Raises:
-        ValueError: The text is empty, not UTF-8, or has characters without an id. Nothing is
-            written.
+        ValueError: The text is empty, not in that encoding, or has characters without an id.
+            Nothing is written.
     """
-    into = Path(into)
-    length = sum(map(len, text_chunks(path)))
-    if not length:
-        raise ValueError(f"{path} is empty: there is nothing to encode")
-    unfinished = into.with_name(into.name + ".part")
-    try:
-        ids = np.lib.format.open_memmap(
-            unfinished, mode="w+", dtype=np.min_scalar_type(len(tokenizer) - 1), shape=(length,)
-        )
-        start = 0
-        for text in text_chunks(path):
+    dtype = np.min_scalar_type(len(tokenizer) - 1)
+    length = 0
+    with replacing(into) as file:
+        _write_header(file, dtype, length)
+        start = file.tell()
+        for text in text_chunks(path, encoding=encoding):
             try:
-                ids[start : start + len(text)] = tokenizer.encode(text)
+                ids = tokenizer.encode(text)
             except ValueError as error:
-                raise ValueError(f"{path}, counted from character {start}: {error}") from None
-            start += len(text)
-        ids.flush()
-        del ids
-        unfinished.replace(into)
-    finally:
-        unfinished.unlink(missing_ok=True)
+                raise ValueError(f"{path}, counted from character {length}: {error}") from None
+            file.write(ids.astype(dtype).data)
+            length += len(text)
+        if not length:
+            raise ValueError(f"{path} is empty: there is nothing to encode")
+        file.seek(0)
+        _write_header(file, dtype, length)  # it has room for any length
+        assert file.tell() == start
     written: NDArray[Any] = np.load(into, mmap_mode="r")
     return written
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype[Any], length: int) -> None:
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, header)

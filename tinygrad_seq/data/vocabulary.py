@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Vocabulary:
     """A finite set of tokens, numbered from 0 in a fixed order.
 
-    ``Vocabulary(v.tokens, v.unknown)`` is ``v`` again: the list of tokens is all that a checkpoint
-    needs.
+    ``Vocabulary(**v.state_dict())`` is ``v`` again. As a part of a
+    :class:`~tinygrad_seq.Checkpoint` it is saved with the model, and found again before the model
+    is made: ``Vocabulary(**ts.load(path)["parts"]["vocabulary"])``.
 
     Args:
         tokens: The tokens in the order of their ids, each once.
@@ -102,6 +103,27 @@ class Vocabulary:
         shown = ", ".join(map(repr, self.tokens[:8])) + (", ..." if len(self) > 8 else "")
         return f"Vocabulary({len(self)} tokens: {shown})"
 
+    def state_dict(self) -> dict[str, Any]:
+        """The tokens and which of them is the unknown one, as plain values."""
+        return {"tokens": list(self.tokens), "unknown": self.unknown}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Make sure that a saved state is of these tokens: ids that were given stay what they are.
+
+        Raises:
+            ValueError: It is of others; the message names the first.
+        """
+        saved = Vocabulary(**state)
+        if saved == self:
+            return
+        pairs = enumerate(zip_longest(saved.tokens, self.tokens))
+        ids = [f"id {i} is {a!r} there, {b!r} here" for i, (a, b) in pairs if a != b]
+        reason = ids[0] if ids else f"unknown is {saved.unknown!r} there, {self.unknown!r} here"
+        raise ValueError(
+            f"the state is of another vocabulary: {reason}. Make this one of the state before "
+            "anything is encoded: Vocabulary(**state)"
+        )
+
     def encode(self, tokens: Iterable[str]) -> NDArray[np.int64]:
         """The ids of ``tokens``, shape (T,), int64.
 
@@ -159,6 +181,14 @@ class CharTokenizer:
 
     def __len__(self) -> int:
         return len(self.vocabulary)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of its vocabulary."""
+        return self.vocabulary.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """As :meth:`Vocabulary.load_state_dict`."""
+        self.vocabulary.load_state_dict(state)
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """The ids of the characters of ``text``, shape (T,), int64.

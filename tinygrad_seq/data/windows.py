@@ -19,102 +19,49 @@ of that epoch, bit for bit as it would have been.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..nn.checks import positive, seed_of
+from .epochs import Epochs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Values: TypeAlias = "NDArray[Any]"
 Places: TypeAlias = "NDArray[np.int64]"
-S = TypeVar("S", bound=Sequence[Any])
+Pair: TypeAlias = tuple["NDArray[Any]", "NDArray[Any]"]
 
 
-class _Windows:
-    """What both share: checks, the loop, and where it stands.
+class _Windows(Epochs[Pair]):
+    """What both share: checks, and how a batch is cut from the text."""
 
-    Attributes:
-        epoch: The number of the epoch under way, or of the next one, from 0.
-        position: How many batches of it were given.
-    """
-
-    def __init__(self, ids: Any, steps: int, batch_size: int) -> None:
+    def __init__(self, ids: Any, steps: int, batch_size: int, seed: int | None = None) -> None:
         kind = type(self).__name__
         self.steps = positive(kind, "steps", steps)
         self.batch_size = positive(kind, "batch_size", batch_size)
         self.ids = _checked(ids)
-        self.epoch = 0
-        self.position = 0
-        self._resumed = False
-        # What must be equal for a position to mean the same batch.
-        self._cut = {
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "length": len(self.ids),
-            "checksum": zlib.crc32(self.ids.data),
-        }
+        super().__init__(
+            seed,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            length=len(self.ids),
+            checksum=zlib.crc32(self.ids.data),
+        )
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        raise NotImplementedError
-
-    def _batches(self, start: int) -> Iterator[Places]:
+    def _places(self, start: int) -> Iterator[Places]:
         """From batch ``start`` on: where in the text each input of the batch stands, (T, N)."""
         raise NotImplementedError
 
-    def __iter__(self) -> Iterator[tuple[Values, Values]]:
-        """One epoch; or, after ``load_state_dict``, the rest of one.
-
-        A loop that was left early does not count: the next one starts a new epoch.
-        """
-        if self.position and not self._resumed:
-            self.epoch, self.position = self.epoch + 1, 0
-        self._resumed = False
-        batches = self._batches(self.position)
-        for position, places in enumerate(batches, start=self.position + 1):
-            self.position = position
+    def _batches(self, start: int) -> Iterator[Pair]:
+        for places in self._places(start):
             yield self._at(places), self._at(places + 1)
-        self.epoch, self.position = self.epoch + 1, 0
 
     def _at(self, places: Places) -> Values:
         values = np.asarray(self.ids[places])
         return values.astype(np.int64, copy=False) if values.dtype.kind in "iu" else values
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the loop stands, as plain numbers; inside it, the present batch counts as done."""
-        return {"epoch": self.epoch, "position": self.position} | self._cut
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken.
-
-        Raises:
-            ValueError: It is of another text, or of windows cut in another way; nothing changed.
-        """
-        kind, mine = type(self).__name__, self.state_dict()
-        if state.keys() != mine.keys():
-            raise ValueError(
-                f"the state of {kind} has the keys {sorted(mine)}; got {sorted(state)}"
-            )
-        for name, value in self._cut.items():
-            if state[name] != value:
-                raise ValueError(
-                    f"the state was taken with {name} {state[name]}, but these {kind} have {name} "
-                    f"{value}: resume with the same text and sizes"
-                )
-        if not (state["epoch"] >= 0 and 0 <= state["position"] <= len(self)):
-            raise ValueError(
-                f"the state stands at batch {state['position']} of epoch {state['epoch']}; "
-                f"an epoch has {len(self)} batches"
-            )
-        self._take(state)
-
-    def _take(self, state: Mapping[str, Any]) -> None:
-        self.epoch, self.position = state["epoch"], state["position"]
-        self._resumed = True
 
 
 class RandomWindows(_Windows):
@@ -148,14 +95,13 @@ class RandomWindows(_Windows):
         *,
         stride: int | None = None,
     ) -> None:
-        super().__init__(ids, steps, batch_size)
+        super().__init__(ids, steps, batch_size, seed_of("RandomWindows", seed))
         length = len(self.ids)
         if length < steps + 1:
             raise ValueError(
                 f"a window of {steps} steps and the target of its last need a text of at least "
                 f"{steps + 1} ids; got {length}: give a longer text or fewer steps"
             )
-        self.seed = seed_of("RandomWindows", seed)
         self.stride = positive("RandomWindows", "stride", steps if stride is None else stride)
         self.windows = max(1, (length - self.steps) // self.stride)
         self._cut["stride"] = self.stride
@@ -164,22 +110,14 @@ class RandomWindows(_Windows):
         """Batches in an epoch."""
         return -(-self.windows // self.batch_size)
 
-    def _batches(self, start: int) -> Iterator[Places]:
-        rng = np.random.default_rng((self.seed, self.epoch))
+    def _places(self, start: int) -> Iterator[Places]:
+        rng = self._drawn()
         reach = self.steps + (self.windows - 1) * self.stride
         offset = rng.integers(len(self.ids) - reach)
         first = offset + self.stride * rng.permutation(self.windows)
         inside = np.arange(self.steps)[:, None]
         for k in range(start, len(self)):
             yield inside + first[k * self.batch_size : (k + 1) * self.batch_size]
-
-    def _take(self, state: Mapping[str, Any]) -> None:
-        super()._take(state)
-        self.seed = state["seed"]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the loop stands, as plain numbers; inside it, the present batch counts as done."""
-        return super().state_dict() | {"seed": self.seed}
 
 
 class Streams(_Windows):
@@ -215,33 +153,11 @@ class Streams(_Windows):
         """Batches in an epoch."""
         return -(-self.stream_length // self.steps)
 
-    def _batches(self, start: int) -> Iterator[Places]:
+    def _places(self, start: int) -> Iterator[Places]:
         first = self.stream_length * np.arange(self.batch_size)
         for k in range(start, len(self)):
             end = min((k + 1) * self.steps, self.stream_length)
             yield np.arange(k * self.steps, end)[:, None] + first
-
-
-def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
-    """Part a text (or its ids) by position: the end is held out for validation.
-
-    Args:
-        sequence: Anything that can be sliced.
-        validation: The share of the end, between 0 and 1.
-
-    Returns:
-        The beginning, for training, and the end.
-
-    Raises:
-        ValueError: One of the two would be empty.
-    """
-    at = len(sequence) - round(validation * len(sequence)) if 0 < validation < 1 else 0
-    if not 0 < at < len(sequence):
-        raise ValueError(
-            f"split expects a share that leaves both parts something; got validation={validation} "
-            f"of {len(sequence)} items"
-        )
-    return sequence[:at], sequence[at:]  # type: ignore[return-value]  # a slice is of the same type
 
 
 def _checked(ids: Any) -> Values:

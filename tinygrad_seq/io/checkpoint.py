@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..backend import get_rng_state, set_rng_state
-from .files import CheckpointError, load, save
+from .files import LONGEST, CheckpointError, load, save
 
 
 class Stateful(Protocol):
@@ -62,6 +62,8 @@ class Checkpoint:
     def restore(self, path: str | os.PathLike[str]) -> dict[str, Any]:
         """Bring every part into the state saved in ``path``, or on an error leave all as they are.
 
+        An interrupt (Ctrl-C) is such an error.
+
         Returns:
             The notes.
 
@@ -74,21 +76,25 @@ class Checkpoint:
         if not (isinstance(content, Mapping) and content.keys() == {"parts", "notes"}):
             raise CheckpointError(f"{path} was not written by Checkpoint.save; read it with load()")
         saved = content["parts"]
-        if saved.keys() != self.parts.keys():
+        if not isinstance(saved, Mapping) or saved.keys() != self.parts.keys():
             raise CheckpointError(
-                f"{path} holds the parts {sorted(saved)}; this checkpoint has {sorted(self.parts)}"
+                f"{path} holds the parts {str(list(saved))[:LONGEST]}; this checkpoint has "
+                f"{list(self.parts)}"
             )
         # All of them first: parts may share something, as a schedule sets its optimizer's rates.
         before = {name: part.state_dict() for name, part in self.parts.items()}
-        for name, part in self.parts.items():
-            try:
+        name = ""
+        try:
+            for name, part in self.parts.items():
                 part.load_state_dict(saved[name])
-            except Exception as error:
-                for done, state in before.items():
-                    self.parts[done].load_state_dict(state)
-                raise CheckpointError(
-                    f"{path} does not fit the part {name!r}: {error}. Nothing was changed"
-                ) from error
+        except BaseException as error:
+            for done, state in before.items():
+                self.parts[done].load_state_dict(state)
+            if not isinstance(error, Exception):
+                raise  # an interrupt
+            raise CheckpointError(
+                f"{path} does not fit the part {name!r}: {error}. Nothing was changed"
+            ) from error
         notes: dict[str, Any] = content["notes"]
         return notes
 

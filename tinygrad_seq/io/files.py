@@ -7,9 +7,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..atomic import replacing
 from . import npz, safetensors
-from .atomic import replacing
 from .tree import decode, encode
+
+LONGEST = 400
+"""Characters of a message that may repeat what stands in a file."""
 
 _FORMATS: dict[str, ModuleType] = {".npz": npz, ".safetensors": safetensors}
 
@@ -31,8 +34,9 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     arrays of a flat dict keep their keys as names.
 
     The file is complete or untouched at any moment: a new file is written beside it, brought to
-    the disk, and put in its place in one step. A process that is killed may leave a hidden file
-    ``.saving-*.tmp`` in the folder, which can be deleted.
+    the disk, and put in its place in one step, with the mode of the file that was there. A process
+    that is killed may leave a hidden file ``.saving-*.tmp`` beside it; the next save to ``path``
+    removes it, once it is a minute old.
 
     Args:
         path: Where to; ends in ``.npz`` or ``.safetensors``, in a folder that exists.
@@ -42,6 +46,7 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         TypeError: Something in the tree cannot be stored; the message says where.
         ValueError: The suffix is unknown, or the tree is nested too deep or contains itself.
         FileNotFoundError: The folder does not exist.
+        FileExistsError: The path is a device, a pipe or a socket.
         ImportError: The library of the format is not installed.
     """
     if not isinstance(path, (str, os.PathLike)):
@@ -74,17 +79,17 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     path = Path(path)
     form = _format_of(path)
-    content = path.read_bytes()
-    try:
-        document, arrays = form.read(content)
-        return arrays if document is None else decode(document, arrays)
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever the parsers make of damaged bytes
-        raise CheckpointError(
-            f"{path} cannot be loaded ({type(error).__name__}: {error}): it is damaged, cut short, "
-            "or was not written by save(); load an earlier copy"
-        ) from error
+    with path.open("rb") as file:
+        try:
+            document, arrays = form.read(file)
+            return arrays if document is None else decode(document, arrays)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the parsers make of damaged bytes
+            raise CheckpointError(
+                f"{path} cannot be loaded ({type(error).__name__}: {str(error)[:LONGEST]}): it is "
+                "damaged, cut short, or was not written by save(); load an earlier copy"
+            ) from error
 
 
 def _format_of(path: Path) -> ModuleType:

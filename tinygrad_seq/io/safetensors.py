@@ -66,14 +66,17 @@ def write(file: BinaryIO, document: str, arrays: Arrays) -> None:
     file.write(save(stored, metadata=metadata))
 
 
-def read(content: bytes) -> tuple[str | None, Arrays]:
-    """The document, or None in a file from elsewhere, and the arrays in the bytes of a file."""
+def read(file: BinaryIO) -> tuple[str | None, Arrays]:
+    """The document, or None in a file from elsewhere, and the arrays in a file."""
     import safetensors
 
     parse: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = safetensors.deserialize
-    arrays = {name: _array(name, entry) for name, entry in parse(content)}
+    content = file.read()
+    entries = parse(content)  # copies
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    del content
+    arrays = {name: _array(name, entry) for name, entry in entries}
     if _TREE not in metadata and _CHECKSUM not in metadata:
         return None, arrays
     document: str = metadata[_TREE]
@@ -90,7 +93,8 @@ def _array(name: str, entry: dict[str, Any]) -> np.ndarray[Any, Any]:
         return (upper << 16).view(np.float32).reshape(shape)
     if kind not in _DTYPES:
         raise ValueError(f"NumPy has no dtype {kind}, which {name!r} has")
-    return np.frombuffer(entry["data"], dtype=_DTYPES[kind]).reshape(shape).copy()
+    array = np.frombuffer(entry["data"], dtype=_DTYPES[kind]).reshape(shape)
+    return array if array.flags.writeable else array.copy()
 
 
 def _checksum(document: str, arrays: Arrays) -> str:

@@ -141,7 +141,10 @@ def _decode(node: Any, arrays: Arrays) -> Any:
         raise ValueError(f"the document has a node of unknown kind {kind!r}")
     array = arrays.pop(content)
     if "dtype" in node:
-        array = array.astype(node["dtype"])
+        dtype = np.dtype(node["dtype"])
+        if dtype.newbyteorder("=") != array.dtype.newbyteorder("="):
+            raise ValueError(f"an array of dtype {array.dtype} cannot have been {dtype}")
+        array = array.astype(dtype)
     if kind == "tensor":
         return Tensor(array, requires_grad=node["requires_grad"])
     return array if kind == "array" else array[()]

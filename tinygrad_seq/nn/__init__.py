@@ -1,33 +1,66 @@
 """Floor 4: modules, layers, recurrent cells, initialisers and losses."""
 
+from ..hints import NN, absent
+from ..recurrence import unrolled
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
 from .attention import AdditiveAttention, Attention, BilinearAttention, DotAttention
-from .cell import Cell
-from .cells import GRUCell, LSTMCell, RNNCell
-from .container import ModuleList, Sequential
+from .container import Identity, ModuleDict, ModuleList, Sequential
+from .ctc import CTCLoss, ctc_loss
 from .dropout import Dropout
 from .embedding import Embedding
-from .layers import GRU, LSTM, RNN
-from .learned import InitialState
 from .linear import Linear
 from .losses import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
-    MSELoss,
     NLLLoss,
     bce_with_logits,
     cross_entropy,
-    mse_loss,
     nll_loss,
 )
-from .module import LoadReport, Module, Parameter
+from .module import Buffer, LoadReport, Module, Parameter
 from .norm import LayerNorm
-from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
-from .recurrent import Bidirectional, Recurrent, unrolled
-from .stacked import Stacked
-from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
-from .wrappers import VariationalDropout, Zoneout
+from .recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Cell,
+    CoupledLSTMCell,
+    GRUCell,
+    InitialState,
+    LayerNormGRUCell,
+    LayerNormLSTMCell,
+    LayerNormRNNCell,
+    LeakyCell,
+    LSTMCell,
+    PeepholeLSTMCell,
+    Recurrent,
+    RNNCell,
+    Stacked,
+    VariationalDropout,
+    Zoneout,
+)
+from .regression import (
+    GaussianNLLLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+    gaussian_nll_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+    quantile_loss,
+)
+
+
+def __getattr__(name: str) -> object:
+    """Only reached for a name that does not exist: say what is written here, if it is known."""
+    raise absent(f"module {__name__!r}", name, NN)
+
 
 __all__ = [
     "GRU",
@@ -38,6 +71,8 @@ __all__ = [
     "BCEWithLogitsLoss",
     "Bidirectional",
     "BilinearAttention",
+    "Buffer",
+    "CTCLoss",
     "Cell",
     "CoupledLSTMCell",
     "CrossEntropyLoss",
@@ -45,7 +80,11 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GRUCell",
+    "GaussianNLLLoss",
+    "HuberLoss",
+    "Identity",
     "InitialState",
+    "L1Loss",
     "LSTMCell",
     "LayerNorm",
     "LayerNormGRUCell",
@@ -56,10 +95,13 @@ __all__ = [
     "LoadReport",
     "MSELoss",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
     "PeepholeLSTMCell",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "RNNCell",
     "ReLU",
     "Recurrent",
@@ -71,8 +113,14 @@ __all__ = [
     "Zoneout",
     "bce_with_logits",
     "cross_entropy",
+    "ctc_loss",
+    "gaussian_nll_loss",
+    "huber_loss",
     "init",
+    "l1_loss",
     "mse_loss",
     "nll_loss",
+    "poisson_nll_loss",
+    "quantile_loss",
     "unrolled",
 ]

@@ -16,10 +16,17 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .checks import as_tensor, beside, floating_dtype, positive, same_dtype
+from .checks import (
+    Mask,
+    as_tensor,
+    beside,
+    floating_dtype,
+    positive,
+    same_dtype,
+    valid_steps,
+)
 from .linear import affine
 from .module import Module, Parameter
-from .recurrent import Mask, valid_steps
 
 
 class Attention(Module):

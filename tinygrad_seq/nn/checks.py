@@ -13,6 +13,9 @@ from ..tensor import Tensor
 State: TypeAlias = Tensor | tuple[Tensor, ...]
 """What a cell hands from step to step: one tensor, or a tuple of them."""
 
+Mask: TypeAlias = np.ndarray[Any, Any]
+"""Which steps are read, booleans ``(T, N)``, or ``(T,)`` for one sequence."""
+
 
 def positive(owner: str, name: str, value: Any) -> int:
     """A size, as a positive int."""
@@ -31,6 +34,22 @@ def fraction(owner: str, name: str, value: float) -> float:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{owner} expects {name} between 0 and 1; got {value}")
     return float(value)
+
+
+def flag(owner: str, name: str, value: Any) -> bool:
+    """A setting that is True or False; any other value (``"False"``) would be taken for True."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{owner} expects {name} to be True or False; got {value!r}")
+    return bool(value)
+
+
+def only_none(set_to_none: bool) -> None:
+    """PyTorch's ``zero_grad(set_to_none=...)``: what it does by default is all that there is."""
+    if set_to_none is not True:
+        raise ValueError(
+            "zero_grad() makes gradients None: leave set_to_none out, and read p.grad as zero "
+            "where it is None"
+        )
 
 
 def seed_of(owner: str, seed: Any) -> int:
@@ -150,5 +169,50 @@ def indices(owner: str, name: str, values: Any, size: int) -> np.ndarray[Any, An
         where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= size))[0])
         raise IndexError(
             f"{owner} expects {name} from 0 to {size - 1}; got {array[where]} at index {where}"
+        )
+    return array
+
+
+def valid_steps(
+    lengths: Any, mask: Any, shape: tuple[int, ...], owner: str = "a recurrent layer"
+) -> Mask | None:
+    """Which steps of x, ``(T, N, ...)`` or ``(T, I)``, are read; None if all are.
+
+    Raises:
+        TypeError: the lengths are not integers, or the mask is not booleans.
+        ValueError: both are given, or the lengths are not one for each sequence, or not in 1..T, or
+            the mask has not one for each step.
+    """
+    if mask is not None:
+        if lengths is not None:
+            raise ValueError("give lengths or a mask, not both: a mask says which steps are read")
+        valid = mask_of(mask, shape, owner)
+        return None if valid.all() else valid
+    if lengths is None:
+        return None
+    array = integers(owner, "lengths", lengths)
+    steps = shape[0]
+    if len(shape) < 3:
+        raise ValueError(f"lengths need a batch, x of shape (T, N, ...); got x of shape {shape}")
+    if array.shape != shape[1:2]:
+        raise ValueError(
+            f"lengths must be one for each of {shape[1]} sequences, of shape ({shape[1]},); "
+            f"got shape {array.shape}"
+        )
+    wrong = np.flatnonzero((array < 1) | (array > steps))
+    if wrong.size:
+        n = int(wrong[0])
+        raise ValueError(f"lengths must be from 1 to {steps} steps; sequence {n} has {array[n]}")
+    return None if (array == steps).all() else np.arange(steps)[:, None] < array
+
+
+def mask_of(mask: Any, shape: tuple[int, ...], owner: str = "a recurrent layer") -> Mask:
+    """The mask of an x of this shape, as a NumPy array."""
+    array = booleans(owner, "mask", mask)
+    expected = shape[: min(2, len(shape) - 1)]
+    if array.shape != expected:
+        raise ValueError(
+            f"mask must say of each step whether it is read, of shape {expected} "
+            f"for x of shape {shape}; got shape {array.shape}"
         )
     return array

@@ -1,5 +1,6 @@
-"""Losses: how far predictions are from targets, as one number to differentiate.
+"""Losses of classes: how far predictions are from targets, as one number to differentiate.
 
+Those of numbers are in ``nn/regression.py``, that of labels without alignment in ``nn/ctc.py``.
 Each loss is a function, and a Module that holds its settings. ``reduction`` is ``"mean"``,
 ``"sum"`` or ``"none"`` (one loss per target). A mean over nothing (an empty batch, or targets that
 are all ignored) is 0 with zero gradients: a window of padding alone has nothing to teach, and must
@@ -17,6 +18,7 @@ from ..ops import classes
 from ..tensor import Tensor
 from .checks import as_tensor, beside, fraction, indices, integers
 from .module import Module
+from .reduction import floating, known, like, pair, reduce
 
 Indices: TypeAlias = np.ndarray[Any, Any]
 """On the host, where they are checked."""
@@ -32,6 +34,8 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy of class indices under softmax.  l = -w_t log softmax(logits)_t
 
+    Floating targets are probabilities of the classes:  l = -Σ_c w_c t_c log softmax(logits)_c.
+
     With smoothing ε the target is 1-ε on class t plus ε/C on every class. The mean divides by the
     sum of the weights w_t of the targets that count, as in PyTorch.
 
@@ -40,8 +44,10 @@ def cross_entropy(
 
     Args:
         logits: Scores ``(..., C)``, floating, any finite size.
-        targets: Class indices ``(...)``, integers in 0..C-1, or ``ignore_index``.
-        weight: Weight of each class ``(C,)``; all ones if None.
+        targets: Class indices ``(...)``, integers in 0..C-1, or ``ignore_index``; or probabilities
+            ``(..., C)``, floating, which gradients pass through too.
+        weight: Weight of each class ``(C,)``; all ones if None. The mean over probabilities
+            divides by their number, not by weights, as in PyTorch.
         ignore_index: Targets of this value count for nothing, and whatever their logits are (NaN
             too) they get a gradient of exactly zero.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -53,9 +59,11 @@ def cross_entropy(
     Raises:
         IndexError: a target is out of range.
         ValueError: shapes or settings do not fit.
-        TypeError: targets are not integers, or logits are not floating.
+        TypeError: targets are not numbers, or logits are not floating.
     """
     smoothing = fraction("cross_entropy", "label_smoothing", label_smoothing)
+    if as_tensor(targets).dtype.kind == "f" and np.size(targets):
+        return _soft_cross_entropy(logits, targets, weight, reduction, smoothing)
     logits, chosen, counts = _classes("cross_entropy", logits, targets, ignore_index)
     if not smoothing:
         loss = _softmax_loss(logits, chosen, counts)
@@ -65,6 +73,27 @@ def cross_entropy(
     log_probs = ops.log_softmax(logits, axis=-1)
     loss = _pick(log_probs, chosen)
     return _weigh(loss, log_probs, chosen, counts, weight, reduction, smoothing)
+
+
+def _soft_cross_entropy(
+    logits: Any, targets: Any, weight: Any, reduction: str, smoothing: float
+) -> Tensor:
+    """-Σ_c w_c t_c log softmax(logits)_c of probabilities t."""
+    logits = floating("cross_entropy", logits)
+    if np.shape(targets) != logits.shape or not logits.ndim:
+        raise ValueError(
+            "cross_entropy takes integer targets (...) as classes, and floating targets (..., C) "
+            f"as their probabilities; got logits {logits.shape} and floating targets "
+            f"{np.shape(targets)}"
+        )
+    targets = like(targets, logits)
+    if smoothing:
+        targets = (1 - smoothing) * targets + smoothing / logits.shape[-1]
+    if weight is not None:
+        targets = targets * _weights(weight, logits)
+    log_probs = ops.log_softmax(logits, axis=-1)
+    nothing = (targets.data == 0) & (log_probs.data == -np.inf)  # 0 ln 0 = 0
+    return reduce(-ops.sum(targets * ops.where(nothing, 0, log_probs), axis=-1), reduction)
 
 
 def nll_loss(
@@ -81,22 +110,6 @@ def nll_loss(
     """
     log_probs, chosen, counts = _classes("nll_loss", log_probs, targets, ignore_index)
     return _weigh(_pick(log_probs, chosen), log_probs, chosen, counts, weight, reduction)
-
-
-def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Tensor:
-    """Squared error.  l = (prediction - target)²
-
-    Args:
-        predictions: ``(...)``, floating.
-        targets: Of the same shape: nothing is broadcast.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-
-    Raises:
-        ValueError: the shapes differ, or the reduction is unknown.
-    """
-    predictions, targets = _pair("mse_loss", predictions, targets)
-    error = predictions - targets
-    return _reduce(error * error, reduction)
 
 
 def bce_with_logits(
@@ -120,14 +133,14 @@ def bce_with_logits(
     Raises:
         ValueError: the shapes differ, or the reduction is unknown.
     """
-    logits, targets = _pair("bce_with_logits", logits, targets)
+    logits, targets = pair("bce_with_logits", logits, targets)
     miss = ops.softplus(-logits)
     if pos_weight is not None:
-        miss = (1 + (_like(pos_weight, logits) - 1) * targets) * miss
+        miss = (1 + (like(pos_weight, logits) - 1) * targets) * miss
     loss = (1 - targets) * logits + miss
     if weight is not None:
-        loss = _like(weight, logits) * loss
-    return _reduce(loss, reduction)
+        loss = like(weight, logits) * loss
+    return reduce(loss, reduction)
 
 
 class CrossEntropyLoss(Module):
@@ -142,7 +155,7 @@ class CrossEntropyLoss(Module):
     ) -> None:
         self.weight = weight
         self.ignore_index = ignore_index
-        self.reduction = _known(reduction)
+        self.reduction = known(reduction)
         self.label_smoothing = fraction("CrossEntropyLoss", "label_smoothing", label_smoothing)
 
     def forward(self, logits: Any, targets: Any) -> Tensor:
@@ -165,22 +178,11 @@ class NLLLoss(Module):
     ) -> None:
         self.weight = weight
         self.ignore_index = ignore_index
-        self.reduction = _known(reduction)
+        self.reduction = known(reduction)
 
     def forward(self, log_probs: Any, targets: Any) -> Tensor:
         """The loss of log-probabilities ``(..., C)`` for class indices ``(...)``."""
         return nll_loss(log_probs, targets, self.weight, self.ignore_index, self.reduction)
-
-
-class MSELoss(Module):
-    """:func:`mse_loss` with its reduction kept."""
-
-    def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = _known(reduction)
-
-    def forward(self, predictions: Any, targets: Any) -> Tensor:
-        """The loss of predictions for targets of the same shape."""
-        return mse_loss(predictions, targets, self.reduction)
 
 
 class BCEWithLogitsLoss(Module):
@@ -189,7 +191,7 @@ class BCEWithLogitsLoss(Module):
     def __init__(self, weight: Any = None, pos_weight: Any = None, reduction: str = "mean") -> None:
         self.weight = weight
         self.pos_weight = pos_weight
-        self.reduction = _known(reduction)
+        self.reduction = known(reduction)
 
     def forward(self, logits: Any, targets: Any) -> Tensor:
         """The loss of logits for targets of the same shape."""
@@ -200,7 +202,7 @@ def _classes(
     owner: str, scores: Any, targets: Any, ignore_index: int
 ) -> tuple[Tensor, Indices, Indices]:
     """Scores, the class to pick for each target (0 where ignored), and which targets count."""
-    scores = _floating(owner, scores)
+    scores = floating(owner, scores)
     targets = integers(owner, "targets", targets)
     if scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         expected = f"(..., C) and targets (...); got {scores.shape} and {targets.shape}"
@@ -250,9 +252,7 @@ def _weigh(
     size = scores.shape[-1]
     share: Any = None  # the weight of each target in the mean
     if weight is not None:
-        weight = _like(weight, scores)
-        if weight.shape != (size,):
-            raise ValueError(f"expected a weight for each of {size} classes; got {weight.shape}")
+        weight = _weights(weight, scores)
         share = weight[beside(chosen, scores)]
         loss = share * loss
         share = ops.where(beside(counts, scores), share, 0)
@@ -261,8 +261,8 @@ def _weigh(
         loss = (1 - smoothing) * loss + smoothing / size * ops.sum(spread, axis=-1)
     if not counts.all():
         loss = ops.where(beside(counts, scores), loss, 0)
-    if _known(reduction) != "mean":
-        return _reduce(loss, reduction)
+    if known(reduction) != "mean":
+        return reduce(loss, reduction)
     result: Tensor = ops.sum(loss)
     total: Any = max(1, int(counts.sum()))
     if share is not None:
@@ -272,41 +272,9 @@ def _weigh(
     return mean
 
 
-def _known(reduction: str) -> str:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction must be "mean", "sum" or "none"; got {reduction!r}')
-    return reduction
-
-
-def _reduce(loss: Tensor, reduction: str) -> Tensor:
-    """One number, or the losses as they are; a mean over nothing is 0."""
-    if _known(reduction) == "none":
-        return loss
-    result: Tensor = ops.sum(loss) if reduction == "sum" or not loss.size else ops.mean(loss)
-    return result
-
-
-def _floating(owner: str, x: Any) -> Tensor:
-    tensor = as_tensor(x)
-    if tensor.dtype.kind != "f":
-        raise TypeError(f"{owner} expects floating predictions; got {tensor.dtype}")
+def _weights(weight: Any, scores: Tensor) -> Tensor:
+    """A weight for each class, beside the scores ``(..., C)``."""
+    tensor, size = like(weight, scores), scores.shape[-1]
+    if tensor.shape != (size,):
+        raise ValueError(f"expected a weight for each of {size} classes; got {tensor.shape}")
     return tensor
-
-
-def _like(values: Any, x: Tensor) -> Tensor:
-    """Values in the dtype of ``x``, so that they do not widen it; numbers go where it is."""
-    tensor = as_tensor(values, x.dtype)
-    tensor = tensor if isinstance(values, Tensor) else tensor.to(x.backend)
-    return tensor if tensor.dtype == x.dtype else Tensor.astype(tensor, x.dtype)
-
-
-def _pair(owner: str, predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """Predictions and targets of one shape and dtype."""
-    predictions = _floating(owner, predictions)
-    targets = _like(targets, predictions)
-    if predictions.shape != targets.shape:
-        raise ValueError(
-            f"{owner} expects predictions and targets of one shape; "
-            f"got {predictions.shape} and {targets.shape}"
-        )
-    return predictions, targets

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
+from operator import setitem
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from ..autograd import mark_written
 from ..autograd.mode import tracing
 from ..autograd.scope import inside, joined
 from ..backend import backend_named, there, xp
+from ..backend.dtypes import fitted
+from ..hints import MODULES, absent
 from ..html import tree_html
 from ..tensor import Tensor
-from .checks import floating_dtype
+from .checks import floating_dtype, only_none
 
 
 class Parameter(Tensor):
@@ -33,6 +39,24 @@ class Parameter(Tensor):
     def __init__(self, data: Any, name: str | None = None) -> None:
         source = Tensor(data).data
         super().__init__(xp(source).array(source, order="C"), requires_grad=True, name=name)
+
+
+class Buffer(Tensor):
+    """A tensor that belongs to a module and is not trained: a running mean, a table, a mask.
+
+    It is saved, loaded, moved and converted with the parameters, but no optimizer sees it. Its
+    memory is a contiguous copy of ``data``. Assigning a tensor in its place makes a Buffer of it.
+
+    Args:
+        data: Array, Tensor, number or list, of any dtype.
+        name: How it is called in messages and graphs; a module gives it its attribute's name.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None) -> None:
+        source = Tensor(data).data
+        super().__init__(xp(source).array(source, order="C"), name=name)
 
 
 class LoadReport(NamedTuple):
@@ -77,10 +101,18 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if tracing.get() is None:
+        here = tracing.get()
+        if here is None:
             return self.forward(*args, **kwargs)
         with inside(self):
-            return self.forward(*args, **kwargs)
+            given = here.trace.instead(self, args, kwargs)
+            return self.forward(*args, **kwargs) if given is NotImplemented else given
+
+    if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
+
+        def __getattr__(self, name: str) -> Any:
+            """Only reached for a name that does not exist: say what is written here, if known."""
+            raise absent(f"{type(self).__name__!r} object", name, MODULES)
 
     # -- the tree -----------------------------------------------------------------------------
 
@@ -93,10 +125,12 @@ class Module:
                 f"{owner}.{name} is a Parameter and cannot become a {type(value).__name__}: assign "
                 f"a Parameter, or write new values with {name}.copy_(...) under no_grad()"
             )
+        if isinstance(known, Buffer) and type(value) is Tensor:
+            value = Buffer(value)
         _refuse_collection(owner, name, value)
         if isinstance(value, Module) and any(part is self for part in value.modules()):
             raise ValueError(f"{owner}.{name} would make the module a part of itself")
-        if isinstance(value, Parameter) and value.name is None:
+        if isinstance(value, Parameter | Buffer) and value.name is None:
             value.name = name
         super().__setattr__(name, value)
 
@@ -141,6 +175,30 @@ class Module:
             for name, parameter in module._own_parameters():
                 yield (f"{path}.{name}" if path else name), parameter
 
+    def _all_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """All buffers under every name they have."""
+        for path, module in self._walk():
+            for name, value in vars(module).items():
+                if isinstance(value, Buffer):
+                    yield joined(path, name), value
+
+    def _all_tensors(self) -> dict[str, Parameter | Buffer]:
+        """All parameters, then all buffers, under every name they have."""
+        return {**dict(self._all_parameters()), **dict(self._all_buffers())}
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield (name, module) of those held by this module itself; a shared one once."""
+        seen: set[int] = set()
+        for name, child in self._children():
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
+
+    def children(self) -> Iterator[Module]:
+        """Yield the modules held by this module itself; a shared one once."""
+        for _, child in self.named_children():
+            yield child
+
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield (dotted path, module), this one first with path ``""``; a shared one once."""
         seen: set[int] = set()
@@ -168,6 +226,30 @@ class Module:
         for _, parameter in self.named_parameters():
             yield parameter
 
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Yield (dotted name, buffer); a shared one once, under its first name."""
+        seen: set[int] = set()
+        for name, buffer in self._all_buffers():
+            if id(buffer) not in seen:
+                seen.add(id(buffer))
+                yield name, buffer
+
+    def buffers(self) -> Iterator[Buffer]:
+        """Yield the buffers in the order of :meth:`named_buffers`."""
+        for _, buffer in self.named_buffers():
+            yield buffer
+
+    def apply(self, function: Callable[[Module], Any]) -> Self:
+        """Call ``function(module)`` on all modules of the tree, parts first; return this one.
+
+        For example, to draw the weights of every Linear anew:
+
+            net.apply(lambda m: isinstance(m, nn.Linear) and nn.init.orthogonal(m.weight))
+        """
+        for module in reversed(list(self.modules())):
+            function(module)
+        return self
+
     # -- modes --------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
@@ -180,15 +262,27 @@ class Module:
         """Put the whole tree into evaluation mode (dropout is the identity); return the module."""
         return self.train(False)
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters (``.grad`` becomes None)."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters (``.grad`` becomes None, never zeros)."""
+        only_none(set_to_none)
         for parameter in self.parameters():
             parameter.grad = None
+
+    def requires_grad_(self, value: bool = True) -> Self:
+        """Let all parameters require grad, or freeze them; return the module.
+
+        An optimizer passes over frozen parameters, for they get no gradient.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = value
+            if not value:
+                parameter.grad = None
+        return self
 
     # -- values -------------------------------------------------------------------------------
 
     def astype(self, dtype: Any) -> Self:
-        """Convert all parameters to a floating dtype and return the module.
+        """Convert all parameters, and floating buffers, to a dtype and return the module.
 
         The Parameter objects stay the same, so an optimizer goes on seeing them, but they get new
         buffers and lose their gradients: convert before training.
@@ -200,10 +294,13 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
             parameter.data = parameter.data.astype(dtype)
+        for buffer in self.buffers():
+            if buffer.dtype.kind == "f":
+                buffer.data = buffer.data.astype(dtype)
         return self
 
     def to(self, backend: str) -> Self:
-        """Bring all parameters, and their gradients, to a backend and return the module.
+        """Bring all parameters, their gradients and buffers to a backend and return the module.
 
         The Parameter objects stay the same, so an optimizer goes on seeing them (what it remembers
         of them follows at its next step), but they get new buffers: call backward before.
@@ -216,7 +313,7 @@ class Module:
             RuntimeError: it cannot be had here; the message says what to install.
         """
         target = backend_named(backend)
-        for parameter in self.parameters():
+        for parameter in (*self.parameters(), *self.buffers()):
             if parameter.backend != target.name:
                 parameter._data = target.from_host(parameter.detach().numpy())
                 if parameter.grad is not None:
@@ -224,16 +321,16 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Copies of all parameters as NumPy arrays, by dotted name, as PyTorch names them.
+        """Copies of all parameters and buffers as NumPy arrays, by dotted name, as PyTorch's.
 
-        A shared parameter stands under each of its names.
+        A shared one stands under each of its names.
         """
-        return {name: np.array(_host(p), order="C") for name, p in self._all_parameters()}
+        return {name: np.array(_host(t), order="C") for name, t in self._all_tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Write values into the parameters by name: all of them, or nothing and one error.
+        """Write values into parameters and buffers: all, or none (at an interrupt too).
 
-        Values are cast to the dtype of the parameter.
+        Values are cast to the dtype of the parameter; one that is beyond it is an error.
 
         Args:
             state: Name -> array or tensor, as :meth:`state_dict` gives it; tensors of other
@@ -255,7 +352,7 @@ class Module:
                 f"{owner}.load_state_dict expects a dict of name -> array; "
                 f"got {type(state).__name__}"
             )
-        parameters = dict(self._all_parameters())
+        parameters = self._all_tensors()
         missing = [name for name in parameters if name not in state]
         unexpected = [name for name in state if name not in parameters]
         problems = self._refusals(state)
@@ -270,19 +367,29 @@ class Module:
                 continue
             value = np.asarray(_host(state[name]))
             first = first_names.setdefault(id(parameter), name)
-            if value.dtype.kind != "f":
-                problems.append(f"{name} must be floating, got {value.dtype}")
+            floating = parameter.dtype.kind == "f"
+            if (value.dtype.kind == "f") != floating or value.dtype.kind not in "fiub":
+                kind = "floating" if floating else "integer or boolean"
+                problems.append(f"{name} must be {kind}, got {value.dtype}")
             elif value.shape != parameter.shape:
                 problems.append(f"{name} has shape {value.shape}, expected {parameter.shape}")
             elif first != name and not np.array_equal(value, values[first], equal_nan=True):
                 problems.append(f"{name} and {first} are one parameter, but their values differ")
+            else:
+                try:
+                    value = fitted(value, parameter.dtype, name)
+                except ValueError as error:
+                    problems.append(str(error))
             values[name] = value
         if problems:
             raise ValueError(
                 f"{owner}.load_state_dict changed nothing, because:\n  " + "\n  ".join(problems)
             )
-        for name, value in values.items():
-            parameters[name].detach().copy_(value)
+        buffers = [parameters[name]._data for name in values]
+        news = [there(value, b) for value, b in zip(values.values(), buffers, strict=True)]
+        for buffer in buffers:  # first: where an interrupt comes next, nothing is written
+            mark_written(buffer)
+        deque(map(setitem, buffers, repeat(...), news), 0)  # in C: an interrupt comes after it
         return LoadReport(missing, unexpected)
 
     def _refusals(self, state: Mapping[str, Any]) -> list[str]:

@@ -96,6 +96,7 @@ from .functions import (
 from .index import add_at, getitem, index_add, index_set, one_hot, scatter_add, set_at
 from .linear import contract, dot, einsum, inner, matmul, outer, tensordot
 from .reduce import cumprod, cumsum, max, mean, min, norm, prod, std, sum, trace, var, vector_norm
+from .scan import linear_scan
 from .shape import (
     astype,
     broadcast_to,
@@ -176,6 +177,7 @@ __all__ = [
     "less",
     "less_equal",
     "limit",
+    "linear_scan",
     "log",
     "log1p",
     "log2",

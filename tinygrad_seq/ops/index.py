@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import Variable, primitive
+from ..autograd.scope import asked_first
 from ..backend import Array, backend_of, default_dtype, is_array, xp
 from .arithmetic import REALS, where
 
@@ -114,6 +115,7 @@ def index_add(x: Any, index: Any, v: Any) -> Any:
     return add_at(x, v, index)
 
 
+@asked_first
 def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Array:
     """1 at each index, 0 elsewhere: shape (..., num_classes).  An array; it has no gradient.
 

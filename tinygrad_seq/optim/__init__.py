@@ -1,13 +1,23 @@
-"""Floor 5: optimizers, gradient clipping and learning-rate schedules.
+"""Floor 5: optimizers, gradient clipping, learning-rate schedules, and weights kept beside.
 
 Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere runs unchanged.
 """
 
+from ..hints import OPTIM, absent
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
+from .keeping import EarlyStopping, WeightAverage
+from .nadam import NAdam, RAdam
+from .rates import ExponentialLR, LambdaLR, MultiStepLR, OneCycleLR, SequentialLR
 from .schedules import CosineAnnealingLR, LinearWarmup, ReduceLROnPlateau, Schedule, StepLR
 from .sgd import SGD
+
+
+def __getattr__(name: str) -> object:
+    """Only reached for a name that does not exist: say what is written here, if it is known."""
+    raise absent(f"module {__name__!r}", name, OPTIM)
+
 
 __all__ = [
     "SGD",
@@ -15,12 +25,21 @@ __all__ = [
     "Adam",
     "AdamW",
     "CosineAnnealingLR",
+    "EarlyStopping",
+    "ExponentialLR",
+    "LambdaLR",
     "LinearWarmup",
+    "MultiStepLR",
+    "NAdam",
+    "OneCycleLR",
     "Optimizer",
+    "RAdam",
     "RMSprop",
     "ReduceLROnPlateau",
     "Schedule",
+    "SequentialLR",
     "StepLR",
+    "WeightAverage",
     "clip_grad_norm_",
     "clip_grad_value_",
 ]

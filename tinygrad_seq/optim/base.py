@@ -15,6 +15,8 @@ import numpy
 
 from ..autograd import mark_written
 from ..backend import Array, backend_of, is_array, there, xp
+from ..backend.dtypes import fitted
+from ..nn.checks import only_none
 from ..tensor import Tensor
 from .flat import Flat, flat_for
 
@@ -92,8 +94,9 @@ class Optimizer:
                     self.update(p.data, p.grad.data, memory, options)
                     mark_written(p.data)
 
-    def zero_grad(self) -> None:
-        """Forget the gradient of every parameter (``.grad`` becomes None)."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient of every parameter (``.grad`` becomes None, never zeros)."""
+        only_none(set_to_none)
         for p in self._parameters():
             p.grad = None
 
@@ -169,9 +172,16 @@ class Optimizer:
                 name: _copy_in(value, p, f"{name!r} of parameter {index}")
                 for name, value in memory.items()
             }
-        self._memory = memories
-        for group, options in zip(self.param_groups, groups, strict=True):
-            group.update(options)
+        before = self._memory, [_options(group) for group in self.param_groups]
+        try:
+            self._memory = memories
+            for group, options in zip(self.param_groups, groups, strict=True):
+                group.update(options)
+        except BaseException:  # an interrupt
+            self._memory = before[0]
+            for group, options in zip(self.param_groups, before[1], strict=True):
+                group.update(options)
+            raise
 
     def _checked_groups(self, state_dict: Mapping[str, Any]) -> list[Group]:
         """The options in ``state_dict``, group by group, once they are known to fit."""
@@ -286,7 +296,7 @@ def _copy_in(value: Any, p: Tensor, what: str) -> Any:
     value = _plain(value)
     if isinstance(value, int | float):
         return value
-    array = numpy.array(value, dtype=p.dtype)
+    array = fitted(numpy.array(value), p.dtype, what)
     if array.shape != p.shape:
         raise ValueError(f"{what} has shape {array.shape}; the parameter has shape {p.shape}")
     return backend_of(p.data).from_host(array)

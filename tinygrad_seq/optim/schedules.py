@@ -68,7 +68,12 @@ class Schedule:
             ValueError: It is of another schedule, or of another number of groups; nothing changed.
         """
         self._check(state)
-        self._take(state)
+        before = self.state_dict()
+        try:
+            self._take(state)
+        except BaseException:  # an interrupt, or a value of another kind
+            self._take(before)
+            raise
 
     def _check(self, state: Mapping[str, Any]) -> None:
         expected = self.state_dict()

@@ -16,9 +16,20 @@ from ..tensor import Tensor
 from .record import Underivable
 from .trees import each, flat, like
 from .trust import Found, found
-from .unroll import step_by_step, unroll, unrolled
+from .unroll import as_rows, pair, step_by_step, unroll, unrolled
 
-__all__ = ["Underivable", "each", "flat", "found", "like", "scan", "unroll", "unrolled"]
+__all__ = [
+    "Underivable",
+    "as_rows",
+    "each",
+    "flat",
+    "found",
+    "like",
+    "pair",
+    "scan",
+    "unroll",
+    "unrolled",
+]
 
 
 def scan(

@@ -42,11 +42,11 @@ class Numba:
 
     def tiling(self, count: int, columns: int) -> tuple[int, int]:
         """Rows and registers of a tile, for products of ``count`` rows and so many columns."""
-        return self._self.machine.tiling(count, columns)
+        return self._thin.tiling(count, columns)
 
     def apart(self, count: int, width: int) -> bool:
         """Whether a product is made in a block for each plane, which then needs no padding."""
-        _, vectors = self._self.machine.tiling(count, width)
+        _, vectors = self._thin.tiling(count, width)
         whole = width % (vectors * self._thin.LANES) == 0
         return whole and count > min(self._thin.TILES.values())
 

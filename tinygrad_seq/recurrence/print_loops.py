@@ -68,6 +68,7 @@ class Place(NamedTuple):
         row: The name of the rows' width.
         low: The name of the first column, or "".
         alone: Whether the rows are the plane, so that several follow one another.
+        span: The name of the number of columns that a number of one row fills, or "".
     """
 
     array: str
@@ -75,6 +76,7 @@ class Place(NamedTuple):
     row: str
     low: str
     alone: bool
+    span: str = ""
 
 
 @dataclass
@@ -189,10 +191,12 @@ class LoopPrinter:
     def _put(self, v: Value, array: str, t: str, into: Any) -> None:
         planes, columns = self.plan.planes[v], self.plan.columns[v]
         self.arg(array)
-        for q, (low, _) in zip(planes, columns, strict=True):
+        for q, (low, high) in zip(planes, columns, strict=True):
             if isinstance(q, Plane):
                 low_name = self.number("o", low) if low else ""
-                place = Place(array, t, self.width(v), low_name, len(planes) == 1)
+                span = self.number("w", high - low) if high - low > q.width else ""
+                alone = len(planes) == 1 and not span
+                place = Place(array, t, self.width(v), low_name, alone, span)
                 into.setdefault(q, []).append(place)
 
     def _places(self) -> None:
@@ -502,7 +506,12 @@ class _Cluster:
     def _scalar(self, q: Plane) -> None:
         self.inline[q] = f"m{q.id}"
         for place in self.of.stored.get(q, ()):
-            self.loops.append(f"{place.array}[{self.of.start(place)}] = m{q.id}")
+            start = self.of.start(place)
+            if place.span:
+                self.loops.append(f"for j in range({place.span}):")
+                self.loops.append(f"    {place.array}[{start} + j] = m{q.id}")
+            else:
+                self.loops.append(f"{place.array}[{start}] = m{q.id}")
         if q in self.of.stored:
             self.of.read[q] = self.of.stored[q][0]
         elif self.of.last.get(q, -1) > self.stage:

@@ -35,7 +35,8 @@ def unroll(
     count, outputs = len(inputs[0]), []
     for t in reversed(range(count)) if reverse else range(count):
         with at_step(t):
-            y, after = step(like(xs, [part[t] for part in inputs]), state)
+            result = step(like(xs, [part[t] for part in inputs]), state)
+            y, after = pair("a cell", result, state)
             if valid is not None and not valid[t].all():
                 after = _freeze(valid[t], after, state)
         outputs.append(y)
@@ -46,10 +47,56 @@ def unroll(
     return y, state
 
 
+def pair(owner: str, result: Any, before: Any = None) -> tuple[Tensor, Any]:
+    """What a cell or a layer returned, if it is (y, state), in the form of the state before.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            f"{owner} must return the pair (y, state); got a {type(result).__name__}"
+            + (f" of {len(result)}" if isinstance(result, tuple) else "")
+        )
+    y, after = result
+    if not isinstance(y, Tensor):
+        raise TypeError(
+            f"{owner} must return y as a Tensor, or gradients would be lost; got a "
+            f"{type(y).__name__}"
+        )
+    if not _continues(before, after):
+        raise TypeError(
+            f"{owner} must return its state in the form in which it was given; "
+            f"got {_written(after)} after {_written(before)}"
+        )
+    return y, after
+
+
+def _continues(before: Any, after: Any) -> bool:
+    """Whether a state has the form of the one before; None may become anything."""
+    if isinstance(before, tuple | list):
+        same = isinstance(after, tuple | list) and len(after) == len(before)
+        return same and all(map(_continues, before, after))
+    return before is None or not (after is None or isinstance(after, tuple | list))
+
+
+def _written(state: Any) -> str:
+    """The form of a state, with the shapes of its parts."""
+    if isinstance(state, tuple | list):
+        return f"({', '.join(map(_written, state))}{',' * (len(state) == 1)})"
+    shape = getattr(state, "shape", None)
+    return repr(state) if shape is None else f"{type(state).__name__}{list(shape)}"
+
+
 def as_rows(mask: Any, x: Tensor) -> Any:
     """A mask with as many axes as ``x``, to broadcast over the last ones."""
     return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
 
 
 def _freeze(valid: Any, after: Any, before: Any) -> Any:
+    if before is None:
+        raise ValueError(
+            "leaving out the first step that is read needs a state to keep until each sequence "
+            "starts: give state=, or the cell an initial_state(batch_shape)"
+        )
     return each(lambda a, b: ops.where(as_rows(there(valid, a.data), a), a, b), after, before)

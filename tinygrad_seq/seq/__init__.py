@@ -3,7 +3,9 @@
 from . import hmm
 from .beam import Hypothesis, beam_search, select
 from .bptt import bptt
+from .constraints import at_least, no_repeats
 from .context import ContextState, at_each_step
+from .ctc import ctc_beam_search, ctc_greedy
 from .encoder_decoder import EncoderDecoder
 from .feedback import FeedbackCell, teacher_forcing
 from .generation import (
@@ -32,13 +34,17 @@ __all__ = [
     "Truncated",
     "after",
     "at_each_step",
+    "at_least",
     "beam_search",
     "bptt",
     "coin",
+    "ctc_beam_search",
+    "ctc_greedy",
     "end_symbol",
     "generate",
     "greedy",
     "hmm",
+    "no_repeats",
     "sample",
     "select",
     "teacher_forcing",

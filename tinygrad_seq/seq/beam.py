@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 from .. import ops
 from ..autograd import no_grad
 from ..nn.checks import positive
-from ..nn.unrollable import each
+from ..recurrence import each
+from .constraints import Constraint
 from .generation import NOTHING, Array, Step, largest, possible, scored, starting
 
 
@@ -36,6 +38,7 @@ def beam_search(
     length: int,
     end: int | None = None,
     alpha: float = 0.0,
+    constrain: Sequence[Constraint] = (),
 ) -> list[list[Hypothesis]]:
     """Keep the best sequences of each length, and go on from these alone.
 
@@ -57,13 +60,16 @@ def beam_search(
         length: At most so many tokens.
         end: The token that ends a sequence; None if there is none.
         alpha: α, how much a longer sequence is forgiven: 0 compares log p, 1 the mean per token.
+        constrain: :func:`at_least`, :func:`no_repeats`, or your own: what must not come, given the
+            tokens written so far. log p stays that of the model.
 
     Returns:
         For each of the N searches, at most B hypotheses, the best score first.
 
     Raises:
         TypeError: tokens are not integers, or the step does not return a pair.
-        ValueError: a shape does not fit; scores are NaN or +∞, or all of a sequence are -∞.
+        ValueError: a shape does not fit; scores are NaN or +∞, or all of a sequence are -∞; or the
+            constraints leave nothing to write.
 
     Source: Sutskever et al. 2014, 3.2; length normalisation: Wu et al. 2016, 7, who have
     (5 + T) / 6 in the place of T.
@@ -83,11 +89,14 @@ def beam_search(
         for t in range(length):
             scores, state = scored(step, tokens, state)
             scores = possible(scores, np.ones(len(tokens), bool)).astype(np.float64)
-            rows, tokens, log_p = _followers(
-                log_p[:, None] + ops.log_softmax(scores),
-                search,
-                [width - len(found) for found in finished],
-            )
+            following = log_p[:, None] + ops.log_softmax(scores)
+            for constraint in constrain:
+                following = constraint(following, history)
+            free = [width - len(found) for found in finished]
+            rows, tokens, log_p = _followers(following, search, free)
+            for n in set(search) - set(search[rows]):
+                if not finished[n]:
+                    raise ValueError(f"the constraints leave search {n} no token after {t}")
             search, history = search[rows], np.column_stack([history[rows], tokens])
             done = (tokens == end) | (t + 1 == length)
             for row in np.flatnonzero(done):

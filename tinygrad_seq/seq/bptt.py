@@ -16,7 +16,7 @@ from .. import ops
 from ..autograd import is_grad_enabled
 from ..nn import Recurrent
 from ..nn.checks import as_sequence
-from ..nn.unrollable import each
+from ..recurrence import each
 from ..tensor import Tensor
 from .rtrl import RTRL, check_part, forward_in_time, nothing_to_learn, value_of
 from .truncation import Full

@@ -16,7 +16,7 @@ from typing import Any
 from .. import ops
 from ..nn import Linear, Module, ModuleList
 from ..nn.checks import as_tensor, positive, same_dtype
-from ..nn.unrollable import each
+from ..recurrence import each
 from ..tensor import Tensor
 
 
@@ -95,7 +95,7 @@ class ContextState(Module):
 
         def part(k: int) -> Any:
             flat = ops.tanh(self.maps[k](context))
-            return ops.moveaxis(ops.reshape(flat, (len(context), *self._shapes[k])), 0, -2)
+            return ops.moveaxis(ops.reshape(flat, (context.shape[0], *self._shapes[k])), 0, -2)
 
         return each(part, self._form)
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..autograd.scope import asked_first
 from ..nn import GRU, Attention, Embedding, Linear, Module
-from ..nn.checks import integers, positive
-from ..nn.layers import RecurrentLayer
-from ..nn.recurrent import valid_steps
+from ..nn.checks import integers, positive, valid_steps
+from ..nn.recurrent.layers import RecurrentLayer
 from ..tensor import Tensor
 from .context import ContextState
 
@@ -71,6 +71,7 @@ class EncoderDecoder(Module):
         self.combine = None if attention is None else Linear(2 * hidden_size, hidden_size)
         self.read = Linear(hidden_size, target_size)
 
+    @asked_first
     def encode(self, source: Any, lengths: Any = None) -> Any:
         """Read the source.
 
@@ -117,6 +118,7 @@ class EncoderDecoder(Module):
             raise ValueError("this EncoderDecoder was built without attention: it has no weights")
         return weights
 
+    @asked_first
     def step(self, tokens: Any, state: Any) -> tuple[Tensor, Any]:
         """Read one token of each sequence: ids ``(N,)`` -> (scores ``(N, V)``, state)."""
         scores, _, state = self._scores(np.asarray(tokens)[None], state)

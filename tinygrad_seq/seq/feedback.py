@@ -18,8 +18,8 @@ from ..creation import zeros
 from ..nn import Module, Recurrent
 from ..nn.checks import as_tensor, fraction, positive, zeros_beside
 from ..nn.dropout import chosen
-from ..nn.recurrent import pair
-from ..nn.unrollable import each, unrollable
+from ..nn.recurrent.cell import initial_state_of, require_cell
+from ..recurrence import each, pair
 from ..tensor import Tensor
 
 
@@ -116,8 +116,8 @@ def teacher_forcing(
     each(functools.partial(_along, x=x), states)
     if p == 0:
         return Recurrent(cell).forward(x, state)
-    asked = unrollable("teacher_forcing", cell)
-    first = asked.initial_state(x.shape[1:-1]) if state is None else state
+    require_cell("teacher_forcing", cell)
+    first = initial_state_of(cell, x.shape[1:-1]) if state is None else state
     if first is None:
         raise ValueError(
             "teacher_forcing needs a state before the first step: give state=, or the cell an "

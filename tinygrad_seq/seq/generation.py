@@ -13,7 +13,7 @@ tokens that may follow. What is chosen from the scores, and when to stop, are fu
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..autograd import no_grad
 from ..backend import generator
 from ..nn.checks import integers, positive
 from ..tensor import Tensor
+from .constraints import Constraint
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -202,6 +203,7 @@ def generate(
     length: int | None,
     choose: Choose = greedy,
     stop: Stop | None = None,
+    constrain: Sequence[Constraint] = (),
 ) -> Iterator[Array]:
     """Write N sequences side by side, and hand over each token as soon as it is chosen.
 
@@ -219,6 +221,8 @@ def generate(
         choose: :func:`greedy`, :func:`sample` with its filters, or your own.
         stop: :func:`end_symbol`, :func:`coin`, :func:`after`, or your own; asked after each step,
             before a token is chosen.
+        constrain: :func:`at_least`, :func:`no_repeats`, or your own: what must not come, given the
+            tokens written so far.
 
     Returns:
         An iterator over tokens ``(N,)``, int64: -1 for sequences that have ended. It ends when all
@@ -241,21 +245,30 @@ def generate(
     tokens = starting(tokens)
     if length is not None and operator.index(length) < 0:
         raise ValueError(f"generate expects a length of at least 0, or None; got {length}")
-    stream: Iterator[Array] = _stream(step, tokens, state, length, choose, stop)
+    stream: Iterator[Array] = _stream(step, tokens, state, length, choose, stop, tuple(constrain))
     return stream
 
 
 @no_grad
 def _stream(
-    step: Step, tokens: Array, state: Any, length: int | None, choose: Choose, stop: Stop | None
+    step: Step,
+    tokens: Array,
+    state: Any,
+    length: int | None,
+    choose: Choose,
+    stop: Stop | None,
+    constrain: tuple[Constraint, ...],
 ) -> Iterator[Array]:
     running, count = np.ones(len(tokens), bool), 0
+    history = np.empty((len(tokens), 0), np.int64)
     while count != length:
         scores, state = scored(step, tokens, state)
         if stop is not None:
             running &= ~_one_each("stop", "b", stop(tokens, state, count), len(tokens))
             if not running.any():
                 return
+        for constraint in constrain:
+            scores = constraint(scores, history)
         chosen = choose(possible(scores, running))
         tokens = _one_each("choose", "iu", chosen, len(tokens)).astype(np.int64, copy=False)
         wrong = np.flatnonzero((tokens < 0) | (tokens >= scores.shape[1]))
@@ -265,6 +278,8 @@ def _stream(
                 f"for tokens 0 to {scores.shape[1] - 1}"
             )
         count += 1
+        if constrain:
+            history = np.column_stack([history, tokens])
         yield np.where(running, tokens, NOTHING)
 
 

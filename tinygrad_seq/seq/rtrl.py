@@ -21,8 +21,8 @@ from ..autograd.engine import reachable
 from ..autograd.graph import source_of
 from ..backend import xp
 from ..nn.checks import as_tensor
-from ..nn.recurrent import pair
-from ..nn.unrollable import each, unrollable
+from ..nn.recurrent.wrappers import cell_within
+from ..recurrence import each, pair
 from ..tensor import Tensor
 
 Influence: TypeAlias = dict[Any, Any]
@@ -55,8 +55,8 @@ def forward_in_time(
     influence, learns = None, False
     for t, x in enumerate(steps):
         if influence is None:
-            state, influence = _start(unrollable("bptt", cell), x, state)
-        y, after = pair("a cell", cell(x, state))
+            state, influence = _start(cell, x, state)
+        y, after = pair("a cell", cell(x, state), state)
         each(check_part, after)
         l_t = loss(t, y)
         if l_t is not None:
@@ -99,7 +99,8 @@ def _start(cell: Any, x: Tensor, given: Any) -> tuple[Any, Influence]:
     """The first state, cut; its own influence on itself, where its gradient is wanted, is 1."""
     if given is None:
         return None, {}
-    given = each(as_tensor, cell.check_state(given, x.shape[:-1]))
+    library = cell_within(cell)
+    given = each(as_tensor, given) if library is None else library.check(x, given)[1]
     parts = _parts(given)
     size, at, influence = sum(part.size for part in parts), 0, {}
     for part in parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    from hypothesis import given
+    from hypothesis import HealthCheck, given
     from hypothesis import settings as Settings
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
@@ -14,4 +14,4 @@ except ImportError as error:
         "and gradcheck work without it."
     ) from error
 
-__all__ = ["Settings", "given", "hnp", "st"]
+__all__ = ["HealthCheck", "Settings", "given", "hnp", "st"]

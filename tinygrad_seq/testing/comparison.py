@@ -12,6 +12,8 @@ from .oracles import Array, Index
 from .reference import Reference
 from .report import Mismatch, Situation, worst
 
+NEEDED = 1e-2  # how closely, in parts of a gradient's size, a check must be able to tell
+
 
 def compare(
     subject: Differentiable,
@@ -49,16 +51,26 @@ def compare(
 
 
 def _disagreement(gradient: Array, reference: Reference) -> Mismatch | None:
-    """Where a gradient and its reference still differ after the reference was refined there."""
-    numeric, tolerance = reference.value.copy(), reference.tolerance.copy()
-    while not np.all(np.abs(gradient - numeric) <= tolerance):
-        index = worst(gradient, numeric, tolerance)
-        if reference.refine is None:
-            return Mismatch(gradient, numeric, tolerance, index, reference.source)
-        entry = reference.refine(index)
-        numeric[index], tolerance[index] = entry.value, entry.tolerance
-        if not entry.settled or not abs(gradient[index] - entry.value) <= entry.tolerance:
-            return Mismatch(gradient, numeric, tolerance, index, entry.source, entry.settled)
+    """Where a gradient and its reference still differ after the reference was refined there.
+
+    A tolerance in which a wrong gradient could hide decides nothing: within it the two must agree
+    as closely as a check has to, or there is no saying which is right.
+    """
+    numeric, tolerance = np.array(reference.value), np.array(reference.tolerance)
+    needed = np.maximum(
+        NEEDED * (np.abs(numeric) + 0.1 * np.max(np.abs(numeric), initial=0.0)), 1e-6
+    )
+    while not np.all(np.abs(gradient - numeric) <= np.minimum(tolerance, needed)):
+        index = worst(gradient, numeric, np.minimum(tolerance, needed))
+        source, settled = reference.source, True
+        if reference.refine is not None:
+            entry = reference.refine(index)
+            numeric[index], tolerance[index] = entry.value, entry.tolerance
+            source, settled = entry.source, entry.settled
+        error = abs(gradient[index] - numeric[index])
+        if not settled or not error <= min(tolerance[index], needed[index]):
+            hidden = bool(error <= tolerance[index])
+            return Mismatch(gradient, numeric, tolerance, index, source, settled, hidden)
     return None
 
 

@@ -13,6 +13,7 @@ upper hand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,18 +43,18 @@ def extrapolate(
         wanted: the error, for a derivative of a given size, at which to stop.
     """
     coarse, _ = difference(step)
-    best = previous = None
+    best: Estimate | None = None
+    previous: float | None = None
     for _ in range(HALVINGS):
         step /= 2
         fine, noise = difference(step)
         value = fine + (fine - coarse) / 3
         rounding = 2 * ROUNDING * noise
-        if previous is not None:
+        if previous is not None and math.isfinite(value):
             error = abs(value - previous) + rounding
             if best is None or error < best.error:
                 best = Estimate(value, error, step)
             if best.error <= wanted(best.value) or rounding > best.error:
                 break
-        coarse, previous = fine, value
-    assert best is not None
-    return best
+        coarse, previous = fine, value if math.isfinite(value) else None
+    return best or Estimate(math.nan, math.inf, step)

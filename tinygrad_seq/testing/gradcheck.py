@@ -28,7 +28,7 @@ from .comparison import compare
 from .conduct import analytic_gradients
 from .oracles import Array
 from .reference import Oracle, references
-from .report import Situation, describe, shapes_of
+from .report import Situation, constant, describe, shapes_of
 from .subject import GradientSubject, Subject
 
 
@@ -150,6 +150,8 @@ def _check(
     analytic = analytic_gradients(subject, cotangents, situation)
     expected = references(subject, cotangents, oracle, rtol)
     compare(subject, cotangents, analytic, expected, situation)
+    if all(gradient is None for gradient in analytic):
+        raise situation.error(constant(subject.name))
     return True
 
 

@@ -70,7 +70,8 @@ def central_differences_with_noise(
     """`central_differences`, each with the rounding to expect: ε Σ |ȳ| (|f₊| + |f₋| + m) / 2h.
 
     Only the outputs that change take part in the sum, so that the noise of an elementwise
-    function is that of its one element. An output may be a small difference of large numbers, as
+    function is that of its one element; where none does, the largest term stands for all, for a
+    change may be too small to be seen. An output may be a small difference of large numbers, as
     1 - tanh² is, and then carries their rounding: m, the largest input squared (1 at least), stands
     for them.
     """
@@ -95,24 +96,31 @@ def central_difference(
     index: Index,
     *,
     step: float = CENTRAL_STEP,
+    cautious: bool = True,
 ) -> tuple[float, float]:
-    """The central difference for one entry of one input, and the rounding error to expect."""
+    """The central difference for one entry of one input, and the rounding error to expect.
+
+    Without `cautious`, m is left out: for who measures what it stands for.
+    """
     point = points[position]
     h = step * max(1.0, abs(float(point[index])))
     high, low = point.copy(), point.copy()
-    high[index] += h
-    low[index] -= h
-    width = float(high[index] - low[index])
-    above = _outputs(f(*points[:position], high, *points[position + 1 :]))
-    below = _outputs(f(*points[:position], low, *points[position + 1 :]))
-    hidden = max(1.0, *(float(np.max(np.abs(p), initial=0.0)) for p in points)) ** 2
-    slope = spread = 0.0
-    for g, plus, minus in zip(upstream, above, below, strict=True):
-        change = plus - minus
-        slope += float(np.sum(g * change))
-        size = np.where(change != 0, np.abs(plus) + np.abs(minus) + hidden, 0)
-        spread += float(np.sum(np.abs(g) * size))
-    return slope / width, float(np.finfo(np.float64).eps) * spread / width
+    with np.errstate(all="ignore"):  # next to the largest float
+        high[index] += h
+        low[index] -= h
+        width = float(high[index] - low[index])
+        above = _outputs(f(*points[:position], high, *points[position + 1 :]))
+        below = _outputs(f(*points[:position], low, *points[position + 1 :]))
+        largest = max(1.0, *(float(np.max(np.abs(p), initial=0.0)) for p in points))
+        hidden = largest * largest if cautious else 0.0
+        slope = spread = unseen = 0.0
+        for g, plus, minus in zip(upstream, above, below, strict=True):
+            change = plus - minus
+            slope += float(np.sum(g * change))
+            size = np.abs(g) * (np.abs(plus) + np.abs(minus) + hidden)
+            spread += float(np.sum(np.where(change != 0, size, 0)))
+            unseen = max(unseen, float(np.max(size, initial=0.0)))
+    return slope / width, float(np.finfo(np.float64).eps) * (spread or unseen) / width
 
 
 def complex_step(

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from .backward import draw_cotangents
 from .closure import advice
 from .oracles import Array
-from .report import Situation, describe
+from .report import Situation, constant, describe
 from .subject import Subject
 
 
@@ -41,7 +41,9 @@ def check_float32(
         GradientError: an output or a gradient has another dtype, or is far from float64; or f runs
             in float64 only, as with a float64 Module that is closed over and not an argument.
     """
-    single = Subject(f, inputs, names).astype(np.float32)
+    given = Subject(f, inputs, names)
+    with np.errstate(over="ignore"):
+        single = given.astype(np.float32)
     double = single.astype(np.float64)
     situation = Situation(
         single.name,
@@ -49,6 +51,12 @@ def check_float32(
         seed,
         [describe(leaf.label, leaf.value) for leaf in single.leaves],
     )
+    for leaf, original in zip(single.leaves, given.values, strict=True):
+        if np.any(np.isinf(leaf.value) & np.isfinite(original)):
+            raise situation.error(
+                f"{leaf.label} of {single.name} is beyond the range of float32: draw from a "
+                "narrower one, or leave this check out (float32=False in gradient_property)."
+            )
     expected_outputs, expected_gradients = _run(double, seed)
     try:
         outputs, gradients = _run(single, seed)
@@ -62,6 +70,8 @@ def check_float32(
     for leaf, x, x64 in zip(single.leaves, gradients, expected_gradients, strict=True):
         if x is not None and x64 is not None:
             _compare(single, situation, f"the gradient of {leaf.label}", x, x64, rtol)
+    if all(x is None for x in gradients):
+        raise situation.error(constant(single.name))
     return True
 
 

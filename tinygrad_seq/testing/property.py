@@ -11,19 +11,22 @@
         return cell(x, h)
 
 pytest runs it as it stands; `@settings(...)`, `@seed(...)` and pytest's marks go above or below it,
-as with `@given`, and `@example(x=..., w=..., seed=0)` with the seed of the upstream gradients. A
-failure shows the drawn inputs, shrunk, and that seed; Hypothesis prints how to reproduce it.
+as with `@given`, and `@example(x=..., w=..., seed=0)` with the seed of the upstream gradients.
+Arguments of which it is told nothing are those of whoever runs the test: `self`, fixtures, what is
+parametrized. A failure shows the drawn inputs, shrunk, and that seed; Hypothesis prints how to
+reproduce it.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Collection
 from typing import Any
 
 from ..nn import Module
-from ._hypothesis import Settings, given, st
+from ._hypothesis import HealthCheck, Settings, given, st
 from .gradcheck import gradcheck, gradgradcheck
 from .oracles import name_of
 from .precision import check_float32
@@ -64,8 +67,8 @@ def gradient_property(
             Parameters of Modules are checked as inputs. What the function closes over is not.
 
     Returns:
-        A decorator for a function of these arguments, or for a Module, that returns a Tensor or a
-        nested tuple of them. The result is a test without arguments.
+        A decorator for a function or method of these arguments, or for a Module, that returns a
+        Tensor or a nested tuple of them. The result is a test, of the arguments that are left.
 
     Raises:
         GradientError: when the test runs and a check fails.
@@ -88,10 +91,20 @@ def gradient_property(
         for name, value in inputs.items()
     }
 
-    def decorate(f: Callable[..., Any]) -> Test:
-        def test(**drawn: Any) -> None:
-            seed = drawn.pop(own_seed)
-            call, names, arguments = _arranged(f, drawn)
+    def decorate(f: Callable[..., Any]) -> Any:
+        if isinstance(f, staticmethod | classmethod):
+            return type(f)(decorate(f.__func__))
+        others = _others(f, strategies)
+        ours = [
+            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in (own_seed, *strategies)
+        ]
+        signature = inspect.Signature([*others, *ours])
+
+        def test(*args: Any, **kwargs: Any) -> None:
+            values = dict(signature.bind_partial(*args, **kwargs).arguments)
+            rest = {p.name: values.pop(p.name) for p in others if p.name in values}
+            seed = values.pop(own_seed)
+            call, names, arguments = _arranged(_with(f, rest), values)
             gradcheck(call, *arguments, names=names, seed=seed)
             if complex_step:
                 gradcheck(call, *arguments, names=names, seed=seed, oracle="complex")
@@ -107,17 +120,50 @@ def gradient_property(
         test.__name__ = name if name.startswith("test") else f"test_{name}"
         test.__qualname__, test.__module__ = test.__name__, getattr(f, "__module__", __name__)
         test.__doc__ = f.__doc__
+        test.__signature__ = signature  # type: ignore[attr-defined]  # for Hypothesis and pytest
         return _with_settings(given(**{own_seed: st.integers(0, 2**16)}, **strategies)(test))
 
     def _with_settings(test: Test) -> Test:
         if settings is not None:
-            return Settings(settings, deadline=None)(test)
+            return _lenient(settings)(test)
         if not hasattr(test, _APPLIED):
-            Settings(deadline=None)(test)
+            _lenient(Settings())(test)
             vars(test).pop(_APPLIED, None)
         return test
 
     return decorate
+
+
+def _lenient(settings: Settings) -> Settings:
+    """Without a deadline; and a fixture made once for all examples is no matter: it is given."""
+    suppressed = {*settings.suppress_health_check, HealthCheck.function_scoped_fixture}
+    return Settings(settings, deadline=None, suppress_health_check=suppressed)
+
+
+def _others(f: Callable[..., Any], named: Collection[str]) -> list[inspect.Parameter]:
+    """The parameters of a function that whoever runs the test gives."""
+    if not inspect.isfunction(f):
+        return []
+    parameters = inspect.signature(f).parameters.values()
+    return [
+        p.replace(kind=p.POSITIONAL_OR_KEYWORD, annotation=p.empty)
+        for p in parameters
+        if p.name not in named
+        and p.default is p.empty
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+
+
+def _with(f: Callable[..., Any], given: dict[str, Any]) -> Callable[..., Any]:
+    """The function with some of its arguments given."""
+    if not given:
+        return f
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return f(*args, **kwargs, **given)
+
+    return call
 
 
 def _free(name: str, taken: Collection[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .backward import Differentiable
-from .extrapolation import ROUNDING, Estimate, extrapolate
+from .extrapolation import ROUNDING, extrapolate
 from .oracles import (
     CENTRAL_STEP,
     COMPLEX_STEP,
@@ -24,6 +24,7 @@ from .oracles import (
 from .subject import Subject
 
 Oracle = Literal["central", "complex"]
+WIDE_STEP = 0.1  # where rounding hides the gradient from CENTRAL_STEP
 RTOL: dict[Oracle, float] = {"central": 1e-6, "complex": 1e-9}
 
 
@@ -69,16 +70,15 @@ def references(
     rtol = RTOL[oracle] if rtol is None else rtol
     # Where a gradient is 0, or nearly, the rule's own rounding is what is left of it.
     outputs = zip(cotangents, subject.call(subject.values), strict=True)
-    rounding = (
-        256 * np.finfo(np.float64).eps * sum(float(np.sum(np.abs(g * y))) for g, y in outputs)
-    )
+    size = 256 * np.finfo(np.float64).eps * sum(float(np.sum(np.abs(g * y))) for g, y in outputs)
+    rounding = [size / np.maximum(1.0, np.abs(value)) for value in subject.values]
     if oracle == "complex":
         return _by_complex_step(subject, cotangents, rtol, rounding)
     f = _forward(subject.call)
     pairs = central_differences_with_noise(f, subject.values, tuple(cotangents))
     found = []
     for position, (value, noise) in enumerate(pairs):
-        allowed = _Allowance(rtol, _largest(value), rounding)
+        allowed = _Allowance(rtol, _largest(value), rounding[position])
         refine = partial(_refine, f, subject.values, cotangents, allowed, position)
         source = f"central differences, step {CENTRAL_STEP:g}"
         found.append(Reference(value, allowed(value) + ROUNDING * noise, source, refine))
@@ -91,14 +91,14 @@ class _Allowance:
 
     rtol: float
     largest: float
-    rounding: float
+    rounding: Array
 
-    def __call__(self, value: Any) -> Any:
-        return self.rtol * (np.abs(value) + 0.1 * self.largest) + self.rounding
+    def __call__(self, value: Any, index: Index = ()) -> Any:
+        return self.rtol * (np.abs(value) + 0.1 * self.largest) + self.rounding[index]
 
 
 def _by_complex_step(
-    subject: Differentiable, cotangents: list[Array], rtol: float, rounding: float
+    subject: Differentiable, cotangents: list[Array], rtol: float, rounding: list[Array]
 ) -> list[Reference]:
     plain = isinstance(subject, Subject) and all(leaf.parameter is None for leaf in subject.leaves)
     if not isinstance(subject, Subject) or not plain:
@@ -108,7 +108,8 @@ def _by_complex_step(
         )
     values = complex_step(_forward(subject.apply), subject.values, tuple(cotangents))
     source = f"complex step {COMPLEX_STEP:g}"
-    return [Reference(x, _Allowance(rtol, _largest(x), rounding)(x), source) for x in values]
+    pairs = zip(values, rounding, strict=True)
+    return [Reference(x, _Allowance(rtol, _largest(x), r)(x), source) for x, r in pairs]
 
 
 def _refine(
@@ -119,18 +120,29 @@ def _refine(
     position: int,
     index: Index,
 ) -> Refined:
-    """One entry from central differences of smaller steps, with their error in the tolerance."""
+    """One entry from central differences of smaller steps, with their error in the tolerance.
 
-    def difference(step: float) -> tuple[float, float]:
-        return central_difference(f, values, cotangents, position, index, step=step)
+    Where rounding hides it from these, from wider ones, whose error is what they change by alone.
+    """
 
-    found: Estimate = extrapolate(difference, CENTRAL_STEP, allowed)
-    return Refined(
-        found.value,
-        float(allowed(found.value)) + found.error,
-        f"central differences, extrapolated from steps {CENTRAL_STEP:g} to {found.step:.2g}",
-        settled=found.error <= 1e-2 * max(abs(found.value), 0.1 * allowed.largest),
-    )
+    def estimate(start: float, cautious: bool, least: float) -> Refined:
+        def difference(step: float) -> tuple[float, float]:
+            at = f, values, cotangents, position, index
+            return central_difference(*at, step=step, cautious=cautious)
+
+        found = extrapolate(difference, start, lambda value: float(allowed(value, index)))
+        return Refined(
+            found.value,
+            float(allowed(found.value, index)) + found.error,
+            f"central differences, extrapolated from steps {start:g} to {found.step:.2g}",
+            settled=found.error <= 1e-2 * max(abs(found.value), least),
+        )
+
+    narrow = estimate(CENTRAL_STEP, cautious=True, least=0.1 * allowed.largest)
+    if narrow.settled:
+        return narrow
+    wide = estimate(WIDE_STEP, cautious=False, least=1e-4)
+    return wide if wide.settled and wide.tolerance < narrow.tolerance else narrow
 
 
 def _forward(f: Callable[[Sequence[Array]], list[Any]]) -> Callable[..., tuple[Array, ...]]:

@@ -40,6 +40,14 @@ class Situation:
         )
 
 
+def constant(name: str) -> str:
+    """What to say where no gradient reached any input, and rightly so."""
+    return (
+        f"there is nothing to check: no floating output of {name} was recorded as a function of "
+        "its inputs. Give something that depends on them, and is not detached."
+    )
+
+
 def describe(label: str, value: Array) -> str:
     """`input 1 (w): float64 (4, 2)`."""
     return f"{label}: {value.dtype} {value.shape}"
@@ -56,6 +64,7 @@ class Mismatch:
         index: the entry to report.
         source: where its numeric value comes from, in words.
         settled: False if differences of ever smaller steps kept changing.
+        hidden: True if the tolerance is too wide to tell which is right.
     """
 
     analytic: Array
@@ -64,6 +73,7 @@ class Mismatch:
     index: Index
     source: str
     settled: bool = True
+    hidden: bool = False
 
     def error(
         self, situation: Situation, label: str, kink: tuple[float, float] | None
@@ -76,11 +86,12 @@ class Mismatch:
             kink: the slopes on either side of a kink at the entry, if there is one.
         """
         error = np.abs(self.analytic - self.numeric)
-        wrong = ~(error <= self.tolerance)
+        wrong = np.asarray(~(error <= self.tolerance))
         wrong[self.index] = True
         index = self.index
-        verdict = "is wrong" if self.settled else "cannot be checked"
-        count = "are wrong" if self.settled else "differ"
+        decided = self.settled and not self.hidden
+        verdict = "is wrong" if decided else "cannot be checked"
+        count = "are wrong" if decided else "differ"
         lines = [
             f"the gradient of {situation.name} with respect to {label} {verdict} at index {index}",
             f"  analytic {float(self.analytic[index])!r}",
@@ -101,6 +112,11 @@ class Mismatch:
                 f"the slope is {kink[0]:.6g} on the left and {kink[1]:.6g} on the right: a kink "
                 "lies within the step. Draw inputs away from it, as arrays(shape, Interval(low, "
                 "high, kinks=(k,))) does, or test the convention at the kink by itself."
+            )
+        if self.hidden:
+            return (
+                "the outputs or inputs are so large that their rounding hides the gradient: check "
+                "without what makes them large, such as a constant that is added."
             )
         if not self.settled:
             return (

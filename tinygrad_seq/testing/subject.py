@@ -19,7 +19,7 @@ from ..autograd import enable_grad, grad, no_grad
 from ..nn import Module
 from ..tensor import Tensor
 from .oracles import Array, name_of
-from .report import GRADIENT_OF
+from .report import GRADIENT_OF, GradientError
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,16 @@ class Subject:
         return [leaf.value for leaf in self.leaves]
 
     def apply(self, values: Sequence[Any]) -> list[Any]:
-        """The floating outputs of f with these values in the places of the leaves."""
-        return _floating_outputs(self.f(*(_fill(argument, values) for argument in self.arguments)))
+        """The floating outputs of f with these values in the places of the leaves.
+
+        Raises:
+            GradientError: there is none: a check would compare nothing, and pass.
+        """
+        result = self.f(*(_fill(argument, values) for argument in self.arguments))
+        outputs = _floating_outputs(result)
+        if not outputs:
+            raise GradientError(_nothing(self.name, result))
+        return outputs
 
     def call(self, values: Sequence[Array]) -> list[Array]:
         """The outputs at other values, as arrays; nothing is recorded, parameters are restored."""
@@ -196,6 +204,21 @@ class GradientSubject:
             allow_unused=True,
         )
         return [g for g in gradients if g is not None]
+
+
+def _nothing(name: str, result: Any) -> str:
+    """What to say of a function whose result has nothing to differentiate."""
+    if inspect.iscoroutine(result):
+        result.close()
+        return f"{name} is async, and a check does not await it: check a plain function."
+    hint = (
+        "is a `return` missing?"
+        if result is None
+        else "integers and booleans, such as positions and comparisons, have no gradient."
+    )
+    return (
+        f"there is nothing to check: {name} must give floating Tensors; got {result!r:.60}: {hint}"
+    )
 
 
 def _array(y: Any) -> Array:

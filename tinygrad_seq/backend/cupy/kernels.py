@@ -14,6 +14,23 @@ from typing import Any
 
 from ..base import Source
 
+
+def _scan(first: str, step: str) -> Source:
+    """A loop over time, forwards or back, of one element of the state: ``at`` is its place."""
+    return Source(
+        "raw T a, raw T b, raw T start, int64 steps, int64 width, bool begun, bool back, "
+        "bool adjoint",
+        "raw T y",
+        f"""
+        {first}
+        for (long long k = 0; k < steps; k++) {{
+            const long long at = (back ? steps - 1 - k : k) * width + i;
+            {step}
+        }}
+        """,
+    )
+
+
 KERNELS: dict[str, Source] = {
     # Softmax cross-entropy: ln Σ e^x, less x_t; and back
     "log_sum": Source(
@@ -31,6 +48,26 @@ KERNELS: dict[str, Source] = {
         "T x, T g, T top, T log_sum, int64 t, int64 j",
         "T y",
         "y = t < 0 ? (T)0 : (T)(g * (exp(x - top - log_sum) - (j == t ? (T)1 : (T)0)));",
+    ),
+    # h_t = a_t h_{t-1} + b_t, a thread for each h; the adjoint has the a of the step before
+    "linear_scan": _scan(
+        "T h = begun ? start[i] : (T)0, f = 0;",
+        """
+        if (k || begun) h = (adjoint ? f : a[at]) * h + b[at]; else h = b[at];
+        f = a[at]; y[at] = h;
+        """,
+    ),
+    "linear_scan_pairs": _scan(
+        "T h = begun ? start[2 * i] : (T)0, h_ = begun ? start[2 * i + 1] : (T)0, f = 0, f_ = 0;",
+        """
+        const long long re = 2 * at, im = 2 * at + 1;
+        if (!adjoint) { f = a[re]; f_ = a[im]; }
+        const T next = (k || begun ? (T)(f * h - f_ * h_) : (T)0) + b[re];
+        h_ = (k || begun ? (T)(f * h_ + f_ * h) : (T)0) + b[im];
+        h = next;
+        if (adjoint) { f = a[re]; f_ = -a[im]; }
+        y[re] = h; y[im] = h_;
+        """,
     ),
     # Of ``rows``, which may repeat, where each comes next; sums in that order; the last of each
     "chain": Source(

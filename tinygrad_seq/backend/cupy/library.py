@@ -22,7 +22,6 @@ import numpy
 
 from ..base import Array, Backend, is_array, register
 from ..random import generator
-from ..recurrence import KERNELS
 from . import kernels
 
 _INSTALL = "pip install 'tinygrad-seq[cuda12]' (or [cuda13], as your driver is)"
@@ -108,7 +107,7 @@ class CuPy(Backend):
         self.np = _Names(cupy)
         self.array_type = cupy.ndarray
         self.kernel = kernels.compiler(cupy)
-        self.kernels = KERNELS | self._steps()
+        self.kernels = self._steps()
 
     def _kernel(self, name: str) -> Any:
         """The kernel of a name."""
@@ -256,7 +255,7 @@ class CuPy(Backend):
     # -- steps ----------------------------------------------------------------------------------
 
     def _steps(self) -> dict[str, Any]:
-        """The kernels of ``backend.steps``, with their names and arguments."""
+        """The kernels of ``backend.steps`` and ``backend.scan``, with their names and arguments."""
         kernel = self._kernel
 
         def cross_entropy(np: Any, x: Array, targets: Array, keep: bool) -> tuple[Array, Any]:
@@ -275,6 +274,20 @@ class CuPy(Backend):
             columns = np.arange(x.shape[1])
             rows = (g[:, None], top, log_sum[:, None], targets[:, None])
             return kernel("unpick")(x, *rows, columns)
+
+        def linear_scan(
+            np: Any, a: Array, b: Array, start: Any, reverse: bool, adjoint: bool, pairs: bool
+        ) -> Array:
+            y = np.empty(b.shape, b.dtype)
+            if y.size:
+                steps, parts = len(b), 2 if pairs else 1
+                width = b.size // steps // parts
+                begun, start = start is not None, b if start is None else _contiguous(start)
+                a, b = _contiguous(np.broadcast_to(a, b.shape)), _contiguous(b)
+                where = (steps, width, begun, reverse != adjoint, adjoint)
+                name = "linear_scan_pairs" if pairs else "linear_scan"
+                kernel(name)(a, b, start, *where, y, size=width)
+            return y
 
         def sgd(np: Any, p: Array, g: Array, lr: float) -> None:
             kernel("sgd")(p, g, lr, p)
@@ -295,6 +308,7 @@ class CuPy(Backend):
         return {
             "cross_entropy": cross_entropy,
             "cross_entropy_backward": cross_entropy_backward,
+            "linear_scan": linear_scan,
             "sgd": sgd,
             "sgd_momentum": sgd_momentum,
             "adam": adam,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...nn.cell import Cell
-from ...nn.cells import GRUCell, LSTMCell, RNNCell
 from ...nn.module import Module
+from ...nn.recurrent.cell import Cell
+from ...nn.recurrent.cells import GRUCell, LSTMCell, RNNCell
 from .units import (
     Array,
     Unit,

@@ -13,10 +13,10 @@ import numpy as np
 
 from ... import ops
 from ...nn.activation import Activation, nonlinearity_of
-from ...nn.cell import Cell
-from ...nn.cells import GRUCell, LSTMCell, RNNCell
 from ...nn.module import Module
-from ...nn.variants import CoupledLSTMCell, PeepholeLSTMCell
+from ...nn.recurrent.cell import Cell
+from ...nn.recurrent.cells import GRUCell, LSTMCell, RNNCell
+from ...nn.recurrent.variants import CoupledLSTMCell, PeepholeLSTMCell
 from .units import Unit, Weights, fit, inverse, levels_of, refuse_for, reorder, shape_of, write
 
 # ONNX's block k is our block GATES[k].
@@ -216,13 +216,17 @@ def _differences(level: list[Unit], own: dict[str, Any], given: Mapping[str, Any
     """What a node has or does that the layer's own has or does not; arrays are not looked into."""
     for name in sorted(own.keys() - given.keys() - {"op_type", "attributes"}):
         yield f"missing {name} {own[name].shape}" + ": build with bias=False" * (name == "B")
-    for name in sorted(given.keys() - own.keys()):
+    for name in sorted(given.keys() - own.keys(), key=str):
         yield f"unexpected {name} {shape_of(given[name])}{HINTS.get(name, '')}"
     op_type = given.get("op_type", own["op_type"])
     if op_type != own["op_type"]:
         yield f"its op_type is {op_type}, the layer is {own['op_type']}"
 
-    attributes = {name: _text(value) for name, value in given.get("attributes", {}).items()}
+    theirs = given.get("attributes", {})
+    if not isinstance(theirs, Mapping):
+        yield f"its attributes are a {type(theirs).__name__}; expected a dict of name -> value"
+        return
+    attributes = {name: _text(value) for name, value in theirs.items()}
     defaults = {
         "activations": ACTIVATIONS[own["op_type"]] * len(level),
         "linear_before_reset": 0,
@@ -254,14 +258,14 @@ def _text(value: Any) -> Any:
     """Strings for the bytes that ONNX has for them."""
     if isinstance(value, list | tuple):
         return [_text(item) for item in value]
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _same(theirs: Any, ours: Any) -> bool:
     """Whether attributes agree: names of activations in any case, and None with any."""
     if not isinstance(ours, list):
-        return bool(theirs == ours)
-    return len(theirs) == len(ours) and all(
+        return np.ndim(theirs) == 0 and bool(theirs == ours)
+    return np.shape(theirs) == (len(ours),) and all(
         name is None or str(given).lower() == name.lower()
         for given, name in zip(theirs, ours, strict=True)
     )

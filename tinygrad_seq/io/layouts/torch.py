@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...nn.cells import GRUCell
-from ...nn.layers import RecurrentLayer
 from ...nn.module import Module
+from ...nn.recurrent.cells import GRUCell
+from ...nn.recurrent.layers import RecurrentLayer
 from .units import Weights, as_array
 
 

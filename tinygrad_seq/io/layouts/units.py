@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...nn.cell import Cell
+from ...backend.dtypes import fitted
 from ...nn.container import ModuleList
-from ...nn.layers import RecurrentLayer
 from ...nn.module import Module
-from ...nn.recurrent import Bidirectional, Recurrent
+from ...nn.recurrent.cell import Cell
+from ...nn.recurrent.layers import RecurrentLayer
+from ...nn.recurrent.recurrent import Bidirectional, Recurrent
 
 Array: TypeAlias = NDArray[Any]
 Weights: TypeAlias = dict[str, Array]
@@ -90,9 +91,7 @@ def _cells(layer: Any) -> Iterator[list[tuple[Any, bool]]]:
 def _kind(cell: Any, kinds: Iterable[type[Cell]]) -> type[Cell] | None:
     """Which of some kinds a cell is: a subclass only if its equations are its parent's."""
     for kind in kinds:
-        same = all(
-            getattr(type(cell), n, None) is getattr(kind, n) for n in ("fused", "recurrence")
-        )
+        same = all(getattr(type(cell), n, None) is getattr(kind, n) for n in ("step", "forward"))
         if isinstance(cell, kind) and same:
             return kind
     return None
@@ -139,7 +138,10 @@ def fit(name: str, value: Any, own: Array, problems: list[str]) -> Array:
     elif array.shape != own.shape:
         problems.append(f"{name} has shape {array.shape}, expected {own.shape}")
     else:
-        return array.astype(own.dtype)
+        try:
+            return fitted(array, own.dtype, name)
+        except ValueError as error:
+            problems.append(str(error))
     return array
 
 

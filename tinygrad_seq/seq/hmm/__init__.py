@@ -2,10 +2,12 @@
 
 :class:`Chain` answers every question about a chain from three tables: log P(h_1),
 log P(h_{t+1} | h_t) and the log-likelihoods log P(x_t | h_t), whatever they come from.
-:class:`HMM` has the tables as parameters, with symbols as observations.
+:class:`HMM` has the tables as parameters, with symbols as observations, and
+:class:`GaussianHMM` with numbers.
 """
 
 from .chain import Chain
+from .gaussian import GaussianHMM
 from .model import HMM
 
-__all__ = ["HMM", "Chain"]
+__all__ = ["HMM", "Chain", "GaussianHMM"]

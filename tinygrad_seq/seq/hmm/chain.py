@@ -12,8 +12,7 @@ import numpy as np
 
 from ... import ops
 from ...backend import backend_of
-from ...nn.checks import as_tensor, beside, indices, integers, zeros_beside
-from ...nn.recurrent import valid_steps
+from ...nn.checks import as_tensor, beside, indices, integers, valid_steps, zeros_beside
 from ...tensor import Tensor
 from .messages import messages
 

@@ -5,26 +5,28 @@ Shapes: T steps, N sequences, k hidden values, V symbols.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ... import ops
-from ...autograd import enable_grad, no_grad
-from ...backend import backend_of, generator, xp
+from ...autograd import no_grad
+from ...backend import generator
 from ...distributions import Categorical
 from ...nn import Module, Parameter
-from ...nn.checks import beside, booleans, floating_dtype, indices, integers, positive
-from ...nn.recurrent import valid_steps
+from ...nn.checks import beside, booleans, floating_dtype, indices, integers, positive, valid_steps
 from ...tensor import Tensor
 from .chain import Chain
+from .em import baum_welch, update
 
 
 class HMM(Module):
     """P(h_1), P(h_{t+1} | h_t) and P(x_t | h_t) over V symbols, each the softmax of its parameter.
 
     Train it by gradient, as any module (``-model(x).mean()`` is a loss), or by
-    :meth:`baum_welch`. For observations of another kind give :class:`Chain` their log-likelihoods.
+    :meth:`baum_welch`. For numbers there is :class:`GaussianHMM`; for observations of
+    another kind give :class:`Chain` their log-likelihoods.
 
     Args:
         states: k, the number of hidden values.
@@ -168,26 +170,17 @@ class HMM(Module):
 
         Source: Baum et al. 1970; Rabiner 1989, §III.C.
         """
-        history: list[float] = []
-        for left in reversed(range(positive("baum_welch", "iterations", iterations) + 1)):
+
+        def expect() -> tuple[Tensor, Callable[[], None]]:
             tables = [t.detach().requires_grad_() for t in self.tables()]
-            with enable_grad():  # wherever it is called
-                each = _chain(tables, x, lengths, observed).log_prob()
-                total = ops.sum(each)
-            values = each.detach().numpy()
-            if not values.size or not np.isfinite(values).all():
-                raise ValueError(
-                    "baum_welch needs sequences that are possible under the model; got "
-                    + (f"log P(x) = {values}" if values.size else "none")
-                )
-            history.append(float(values.sum()))
-            if not left or (len(history) > 1 and history[-1] - history[-2] < tolerance):
-                break
-            total.backward()
-            for scores, table in zip(self.parameters(), tables, strict=True):
-                if table.grad is not None:  # sequences of one step have no transition
-                    scores.detach().copy_(_log_shares(table.grad.data, otherwise=table.data))
-        return history
+
+            def maximise() -> None:
+                for scores, table in zip(self.parameters(), tables, strict=True):
+                    update(scores, table)
+
+            return _chain(tables, x, lengths, observed).log_prob(), maximise
+
+        return baum_welch(expect, iterations, tolerance)
 
 
 def _chain(tables: Any, x: Any, lengths: Any, observed: Any) -> Chain:
@@ -199,22 +192,22 @@ def _chain(tables: Any, x: Any, lengths: Any, observed: Any) -> Chain:
             f"HMM expects symbols (T, N) of at least one step; got shape {x.shape}"
             + (": for one sequence give it as [:, None]" if x.ndim == 1 else "")
         )
-    valid = valid_steps(lengths, None, (*x.shape, 1), "HMM")
-    seen = np.ones(x.shape, bool) if valid is None else valid
-    if observed is not None:
-        mask = booleans("HMM", "mask of what was observed", observed)
-        if mask.shape != x.shape:
-            raise ValueError(f"observed must be of the shape {x.shape} of x; got {mask.shape}")
-        seen = seen & mask
+    seen = seen_steps("HMM", x.shape, lengths, observed)
     x = indices("HMM", "symbols", np.where(seen, x, 0), emission.shape[1])
     said = ops.take(ops.swapaxes(emission, 0, 1), x, axis=0)
     return Chain(initial, transition, ops.where(beside(seen[..., None], said), said, 0), lengths)
 
 
-def _log_shares(counts: Any, otherwise: Any) -> Any:
-    """ln of each row of counts as shares; where a row has none, ``otherwise``."""
-    backend, np = backend_of(counts), xp(counts)
-    total = counts.sum(axis=-1, keepdims=True)
-    with backend.quiet():
-        shares = np.log(np.maximum(counts, 0) / np.where(total > 0, total, 1))
-    return np.where(total > 0, shares, otherwise)
+def seen_steps(
+    owner: str, shape: tuple[int, ...], lengths: Any, observed: Any
+) -> np.ndarray[Any, Any]:
+    """Which steps of sequences ``(T, N)`` were seen: neither padding nor missing."""
+    valid = valid_steps(lengths, None, (*shape, 1), owner)
+    seen: np.ndarray[Any, Any] = np.ones(shape, bool) if valid is None else valid
+    if observed is None:
+        return seen
+    mask = booleans(owner, "mask of what was observed", observed)
+    if mask.shape != shape:
+        raise ValueError(f"observed must be of the shape {shape} of x; got {mask.shape}")
+    both: np.ndarray[Any, Any] = seen & mask
+    return both

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...atomic import replacing
 from ...tensor import Tensor
 from ..graph import graph
 from ..profile import profile as Profile
@@ -73,7 +74,9 @@ def explore(
             "explore before backward, or backward(retain_graph=True)"
         )
     target = Path(path)
-    target.write_text(page(describe(loss, made, title or target.stem, check, profile)), "utf-8")
+    content = page(describe(loss, made, title or target.stem, check, profile)).encode()
+    with replacing(target) as file:
+        file.write(content)
     return target
 
 

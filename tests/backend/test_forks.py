@@ -1,0 +1,118 @@
+"""A child of os.fork, made while another thread holds every lock, goes on by itself."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn, viz
+from tinygrad_seq.autograd import engine, scope
+from tinygrad_seq.backend import blas, generator, threads
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
+    pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning"),
+]
+
+
+def in_child(work):
+    """Whether ``work`` gives True in a forked child, which has ten seconds."""
+    child = os.fork()
+    if child == 0:
+        timer = threading.Timer(10, os._exit, [3])  # where it hangs
+        timer.daemon = True
+        timer.start()
+        try:
+            os._exit(0 if work() else 1)
+        except BaseException:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def held_by_another(*locks):
+    """Another thread that holds ``locks``, and what lets go of them."""
+    ready, enough = threading.Event(), threading.Event()
+
+    def hold():
+        for lock in locks:
+            lock.acquire()
+        ready.set()
+        enough.wait()
+        for lock in locks:
+            lock.release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    ready.wait()
+
+    def let_go():
+        enough.set()
+        thread.join()
+
+    return let_go
+
+
+def train():
+    """A step with dropout whose module has to be given a name."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
+    with viz.trace():
+        net(ts.ones((2, 3))).sum().backward()
+    return net[0].weight.grad is not None
+
+
+def test_a_child_is_not_held_up_by_a_lock_of_another_thread():
+    let_go = held_by_another(
+        engine._depositing, scope._naming, blas._lock, generator().bit_generator.lock
+    )
+    try:
+        assert in_child(train)
+    finally:
+        let_go()
+
+
+def test_the_childs_random_numbers_are_those_that_would_have_followed():
+    ts.manual_seed(5)
+    expected = np.random.default_rng(5).random(3)
+    assert in_child(lambda: (generator().random(3) == expected).all())
+    assert (generator().random(3) == expected).all()
+
+
+@pytest.mark.skipif(blas._openblas() is None, reason="NumPy has no OpenBLAS of its own here")
+def test_a_child_puts_back_what_another_thread_would_have():
+    get, put = blas._openblas()
+    before = get()
+    inside, enough = threading.Event(), threading.Event()
+
+    def alone():
+        with blas.one_thread():
+            inside.set()
+            enough.wait()
+
+    put(2)
+    thread = threading.Thread(target=alone)
+    thread.start()
+    inside.wait()
+    try:
+        assert get() == 1
+        assert in_child(lambda: get() == 2)
+        with blas.one_thread():  # its own is still inside in the child
+            assert in_child(lambda: get() == 1)
+    finally:
+        enough.set()
+        thread.join()
+        assert get() == 2
+        put(before)
+
+
+def test_a_child_makes_helpers_of_its_own(with_threads):
+    with_threads(2)
+    both = threading.Barrier(2, timeout=10)  # passes only if two threads come
+    threads.at_once(lambda low, high: both.wait(), 2, 1)
+
+    def again():
+        threads.at_once(lambda low, high: both.wait(), 2, 1)
+        return True
+
+    assert in_child(again)

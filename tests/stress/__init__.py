@@ -1,0 +1,1 @@
+"""Campaigns that look for what is lost, stuck or half done: ``make stress``, outside the suite."""

@@ -1,0 +1,88 @@
+"""Loops over data that can be left at any batch and gone on with later, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+B = TypeVar("B")
+
+
+class Epochs(Generic[B]):
+    """An endless number of epochs, each a loop: ``for batch in batches``.
+
+    ``state_dict()`` tells where the loop stands; after ``load_state_dict()`` the next one gives the
+    rest of that epoch.
+
+    Args:
+        seed: What the order is drawn from, together with the epoch; None if nothing is drawn.
+        **cut: What must be equal for a position to mean the same batch: plain numbers.
+
+    Attributes:
+        epoch: The number of the epoch under way, or of the next one, from 0.
+        position: How many batches of it were given.
+    """
+
+    def __init__(self, seed: int | None, **cut: int) -> None:
+        self.seed = seed
+        self.epoch = 0
+        self.position = 0
+        self._resumed = False
+        self._cut = cut
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        raise NotImplementedError
+
+    def _batches(self, start: int) -> Iterator[B]:
+        """The batches of the present epoch, from batch ``start`` on."""
+        raise NotImplementedError
+
+    def _drawn(self) -> np.random.Generator:
+        """What draws the order of the present epoch."""
+        return np.random.default_rng((self.seed or 0, self.epoch))
+
+    def __iter__(self) -> Iterator[B]:
+        """One epoch; or, after ``load_state_dict``, the rest of one.
+
+        A loop that was left early does not count: the next one starts a new epoch.
+        """
+        if self.position and not self._resumed:
+            self.epoch, self.position = self.epoch + 1, 0
+        self._resumed = False
+        for position, batch in enumerate(self._batches(self.position), start=self.position + 1):
+            self.position = position
+            yield batch
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop stands, as plain numbers; inside it, the present batch counts as done."""
+        place = {"epoch": self.epoch, "position": self.position}
+        return place | self._cut | ({} if self.seed is None else {"seed": self.seed})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken.
+
+        Raises:
+            ValueError: It is of other data, or of data cut in another way; nothing changed.
+        """
+        kind, mine = type(self).__name__, self.state_dict()
+        if state.keys() != mine.keys():
+            raise ValueError(
+                f"the state of {kind} has the keys {sorted(mine)}; got {sorted(state)}"
+            )
+        for name, value in self._cut.items():
+            if state[name] != value:
+                raise ValueError(
+                    f"the state was taken with {name} {state[name]}, but these {kind} have {name} "
+                    f"{value}: resume with the same data and sizes"
+                )
+        if not (state["epoch"] >= 0 and 0 <= state["position"] <= len(self)):
+            raise ValueError(
+                f"the state stands at batch {state['position']} of epoch {state['epoch']}; "
+                f"an epoch has {len(self)} batches"
+            )
+        new = {name: state.get(name) for name in ("epoch", "position", "seed")}
+        vars(self).update(new, _resumed=True)  # all of it, or none

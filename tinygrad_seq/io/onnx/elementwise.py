@@ -1,0 +1,282 @@
+"""Handlers of what is computed element by element."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ... import ops
+from ...ops.shape import to
+from .graph import BOOL, FLOAT, INT, LONG, Graph, broadcast, where
+from .handlers import HANDLERS, onnx_handler
+from .symbol import ExportError, Symbol
+
+UNARY: dict[Any, str] = {
+    ops.arccos: "Acos",
+    ops.arccosh: "Acosh",
+    ops.arcsin: "Asin",
+    ops.arcsinh: "Asinh",
+    ops.arctan: "Atan",
+    ops.arctanh: "Atanh",
+    ops.ceil: "Ceil",
+    ops.cos: "Cos",
+    ops.cosh: "Cosh",
+    ops.erf: "Erf",
+    ops.exp: "Exp",
+    ops.floor: "Floor",
+    ops.gelu: "Gelu",
+    ops.log: "Log",
+    ops.sigmoid: "Sigmoid",
+    ops.sin: "Sin",
+    ops.sinh: "Sinh",
+    ops.softplus: "Softplus",
+    ops.sqrt: "Sqrt",
+    ops.tan: "Tan",
+    ops.tanh: "Tanh",
+}
+ANY_NUMBER: dict[Any, str] = {ops.absolute: "Abs", ops.negative: "Neg", ops.sign: "Sign"}
+BINARY: dict[Any, str] = {
+    ops.add: "Add",
+    ops.maximum: "Max",
+    ops.minimum: "Min",
+    ops.multiply: "Mul",
+    ops.subtract: "Sub",
+}
+COMPARE: dict[Any, str] = {
+    ops.equal: "Equal",
+    ops.greater: "Greater",
+    ops.greater_equal: "GreaterOrEqual",
+    ops.less: "Less",
+    ops.less_equal: "LessOrEqual",
+}
+LOGIC: dict[Any, str] = {ops.logical_and: "And", ops.logical_or: "Or", ops.logical_xor: "Xor"}
+BITS: dict[Any, tuple[str, str]] = {
+    ops.bitwise_and: ("And", "BitwiseAnd"),
+    ops.bitwise_or: ("Or", "BitwiseOr"),
+    ops.bitwise_xor: ("Xor", "BitwiseXor"),
+}
+
+
+def operands(graph: Graph, *args: Any, floating: bool = False) -> list[Symbol]:
+    """Arguments as symbols of one dtype: float32 beside integers, int64 beside int32 or booleans;
+    Python's numbers give way."""
+    dtypes = [x.dtype for x in args if hasattr(x, "dtype")]
+    kinds = {d.kind for d in dtypes}
+    if floating or "f" in kinds or any(isinstance(x, float) for x in args):
+        common = FLOAT
+    elif any(d not in (INT, BOOL) for d in dtypes):
+        common = LONG
+    elif any(d == INT for d in dtypes):
+        common = INT
+    else:
+        common = BOOL if all(isinstance(x, bool) or hasattr(x, "dtype") for x in args) else LONG
+    return [graph.symbol(x, common) for x in args]
+
+
+def elementwise(graph: Graph, op_type: str, *given: Symbol, dtype: Any = None) -> Symbol:
+    """A node of broadcast operands."""
+    return graph.node(op_type, given, broadcast(*(x.shape for x in given)), dtype)
+
+
+def _function(op_type: str, graph: Graph, x: Any) -> Symbol:
+    return elementwise(graph, op_type, *operands(graph, x, floating=True))
+
+
+def _unary(op_type: str, graph: Graph, x: Any) -> Symbol:
+    return elementwise(graph, op_type, *operands(graph, x))
+
+
+def _binary(op_type: str, graph: Graph, a: Any, b: Any) -> Symbol:
+    a, b = operands(graph, a, b)
+    if a.dtype == BOOL:
+        raise ExportError(f"{where()} computes {op_type} of booleans: astype(int) them first")
+    return elementwise(graph, op_type, a, b)
+
+
+def _compare(op_type: str, graph: Graph, a: Any, b: Any) -> Symbol:
+    a, b = operands(graph, a, b)
+    if a.dtype == BOOL and op_type != "Equal":
+        a, b = graph.cast(a, INT), graph.cast(b, INT)
+    return elementwise(graph, op_type, a, b, dtype=BOOL)
+
+
+def _logic(op_type: str, graph: Graph, a: Any, b: Any) -> Symbol:
+    return elementwise(graph, op_type, truth(graph, a), truth(graph, b))
+
+
+def _bits(names: tuple[str, str], graph: Graph, a: Any, b: Any) -> Symbol:
+    a, b = operands(graph, a, b)
+    return elementwise(graph, names[a.dtype != BOOL], a, b)
+
+
+def truth(graph: Graph, x: Any) -> Symbol:
+    """Whether each element is not 0."""
+    return graph.symbol(x, BOOL)
+
+
+_TABLES: list[tuple[dict[Any, Any], Callable[..., Any]]] = [
+    (UNARY, _function),
+    (ANY_NUMBER, _unary),
+    (BINARY, _binary),
+    (COMPARE, _compare),
+    (LOGIC, _logic),
+    (BITS, _bits),
+]
+for _table, _handler in _TABLES:
+    for _op, _name in _table.items():
+        HANDLERS[_op] = functools.partial(_handler, _name)
+
+
+@onnx_handler(ops.divide)
+def _(graph: Graph, a: Any, b: Any) -> Symbol:
+    return elementwise(graph, "Div", *operands(graph, a, b, floating=True))
+
+
+@onnx_handler(ops.power)
+def _(graph: Graph, a: Any, b: Any) -> Symbol:
+    return elementwise(graph, "Pow", *operands(graph, a, b))
+
+
+@onnx_handler(ops.square)
+def _(graph: Graph, x: Any) -> Any:
+    return x * x
+
+
+@onnx_handler(ops.relu)
+def _(graph: Graph, x: Any) -> Any:
+    (x,) = operands(graph, x)
+    return elementwise(graph, "Relu", x) if x.dtype == FLOAT else ops.maximum(x, 0)
+
+
+@onnx_handler(ops.silu)
+def _(graph: Graph, x: Any) -> Any:
+    return x * ops.sigmoid(x)
+
+
+@onnx_handler(ops.elu)
+def _(graph: Graph, x: Any, alpha: float) -> Symbol:
+    (x,) = operands(graph, x, floating=True)
+    return graph.node("Elu", [x], x.shape, alpha=float(alpha))
+
+
+@onnx_handler(ops.leaky_relu)
+def _(graph: Graph, x: Any, slope: float) -> Symbol:
+    (x,) = operands(graph, x, floating=True)
+    return graph.node("LeakyRelu", [x], x.shape, alpha=float(slope))
+
+
+@onnx_handler(ops.exp2)
+def _(graph: Graph, x: Any) -> Any:
+    return ops.exp(x * math.log(2))
+
+
+@onnx_handler(ops.expm1)
+def _(graph: Graph, x: Any) -> Any:
+    return ops.tanh(x * 0.5) * (ops.exp(x) + 1.0)  # right also near 0
+
+
+@onnx_handler(ops.log2)
+def _(graph: Graph, x: Any) -> Any:
+    return ops.log(x) * (1 / math.log(2))
+
+
+@onnx_handler(ops.log10)
+def _(graph: Graph, x: Any) -> Any:
+    return ops.log(x) * (1 / math.log(10))
+
+
+@onnx_handler(ops.log1p)
+def _(graph: Graph, x: Any) -> Any:
+    near = ops.limit(x, -0.5, 0.5)  # ln(1 + x) = 2 artanh(x / (2 + x)), right also near 0
+    return ops.where(near == x, 2.0 * ops.arctanh(near / (2.0 + near)), ops.log(x + 1.0))
+
+
+@onnx_handler(ops.logaddexp)
+def _(graph: Graph, a: Any, b: Any) -> Any:
+    a, b = operands(graph, a, b, floating=True)
+    return ops.maximum(a, b) + ops.softplus(-ops.absolute(a - b))
+
+
+@onnx_handler(ops.round)
+def _(graph: Graph, x: Any, decimals: int) -> Any:
+    (x,) = operands(graph, x, floating=True)
+    if not decimals:
+        return elementwise(graph, "Round", x)
+    scale = 10.0**decimals
+    return elementwise(graph, "Round", x * scale) / scale
+
+
+@onnx_handler(ops.remainder)
+def _(graph: Graph, a: Any, b: Any) -> Any:
+    a, b = operands(graph, a, b)
+    if a.dtype == FLOAT:
+        return a - b * ops.floor(a / b)
+    return elementwise(graph, "Mod", a, b)
+
+
+@onnx_handler(ops.floor_divide)
+def _(graph: Graph, a: Any, b: Any) -> Any:
+    a, b = operands(graph, a, b)
+    if a.dtype == FLOAT:
+        return ops.floor(a / b)
+    return elementwise(graph, "Div", a - elementwise(graph, "Mod", a, b), b)
+
+
+@onnx_handler(ops.limit)
+def _(graph: Graph, x: Any, low: Any, high: Any) -> Any:
+    x = x if low is None else ops.maximum(x, low)
+    return x if high is None else ops.minimum(x, high)
+
+
+@onnx_handler(ops.where)
+def _(graph: Graph, condition: Any, a: Any, b: Any) -> Symbol:
+    return elementwise(
+        graph,
+        "Where",
+        truth(graph, condition),
+        *(given := operands(graph, a, b)),
+        dtype=given[0].dtype,
+    )
+
+
+@onnx_handler(ops.not_equal)
+def _(graph: Graph, a: Any, b: Any) -> Any:
+    return ops.logical_not(_compare("Equal", graph, a, b))
+
+
+@onnx_handler(ops.logical_not)
+def _(graph: Graph, x: Any) -> Symbol:
+    return elementwise(graph, "Not", truth(graph, x))
+
+
+@onnx_handler(ops.invert)
+def _(graph: Graph, x: Any) -> Symbol:
+    x = graph.symbol(x)
+    return elementwise(graph, "Not" if x.dtype == BOOL else "BitwiseNot", x)
+
+
+@onnx_handler(ops.isnan)
+def _(graph: Graph, x: Any) -> Symbol:
+    return elementwise(graph, "IsNaN", *operands(graph, x, floating=True), dtype=BOOL)
+
+
+@onnx_handler(ops.isinf)
+def _(graph: Graph, x: Any) -> Symbol:
+    return elementwise(graph, "IsInf", *operands(graph, x, floating=True), dtype=BOOL)
+
+
+@onnx_handler(ops.isfinite)
+def _(graph: Graph, x: Any) -> Any:
+    return ops.logical_not(ops.isnan(x) | ops.isinf(x))
+
+
+@onnx_handler(ops.astype)
+def _(graph: Graph, x: Any, dtype: Any) -> Symbol:
+    return graph.cast(graph.symbol(x), dtype)
+
+
+@onnx_handler(to)
+def _(graph: Graph, x: Any, backend: str) -> Symbol:
+    return graph.symbol(x)

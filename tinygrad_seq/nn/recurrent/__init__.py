@@ -1,0 +1,33 @@
+"""Recurrent nets: cells, wrappers around them, and layers that apply them along time."""
+
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, RNNCell
+from .layers import GRU, LSTM, RNN
+from .learned import InitialState
+from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
+from .recurrent import Bidirectional, Recurrent
+from .stacked import Stacked
+from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
+from .wrappers import VariationalDropout, Zoneout
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Bidirectional",
+    "Cell",
+    "CoupledLSTMCell",
+    "GRUCell",
+    "InitialState",
+    "LSTMCell",
+    "LayerNormGRUCell",
+    "LayerNormLSTMCell",
+    "LayerNormRNNCell",
+    "LeakyCell",
+    "PeepholeLSTMCell",
+    "RNNCell",
+    "Recurrent",
+    "Stacked",
+    "VariationalDropout",
+    "Zoneout",
+]

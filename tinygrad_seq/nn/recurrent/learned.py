@@ -1,0 +1,70 @@
+"""InitialState: a first state that is learned."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from ... import ops
+from ...recurrence import each
+from ...tensor import Tensor
+from ..module import Module, Parameter
+
+
+class InitialState(Module):
+    """A learned first state, the same for every sequence of a batch.
+
+    It starts from the module's own first state (zeros, for the library's), and is handed over like
+    any other state, in whatever form the module takes it.
+
+    Args:
+        module: A cell, :class:`Recurrent`, :class:`Bidirectional`, :class:`Stacked`, RNN, GRU or
+            LSTM: anything that has ``initial_state()``.
+
+    Attributes:
+        part0, part1, ...: The parts of the state for one sequence, in order.
+
+    Example:
+        >>> import tinygrad_seq as ts
+        >>> from tinygrad_seq import nn
+        >>> lstm = nn.LSTM(8, 16, num_layers=2)
+        >>> start = nn.InitialState(lstm)
+        >>> x = ts.ones((5, 3, 8))
+        >>> y, last = lstm(x, start(3))
+        >>> [name for name, _ in start.named_parameters()]
+        ['part0', 'part1']
+
+    Source: Forcada & Carrasco 1995.
+    """
+
+    def __init__(self, module: Any) -> None:
+        begin = getattr(module, "initial_state", None)
+        names: list[str] = []
+
+        def learn(part: Any) -> str:
+            if not isinstance(part, Tensor):
+                raise TypeError(
+                    "InitialState expects a cell or a layer whose initial_state() gives Tensors; "
+                    f"{type(module).__name__} gives {part!r}"
+                )
+            names.append(f"part{len(names)}")
+            setattr(self, names[-1], Parameter(part))
+            return names[-1]
+
+        self._form = each(learn, None if begin is None else begin())
+
+    def forward(self, batch: int | None = None) -> Any:
+        """The state for a batch of so many sequences, or for one sequence without that axis.
+
+        The batch is the axis before the last of every part, as ``(N, H)`` and ``(L*D, N, H)``.
+        """
+        if batch is None:
+            return each(lambda name: getattr(self, name), self._form)
+        count = operator.index(batch)
+
+        def repeat(name: str) -> Any:
+            part = getattr(self, name)
+            shape = (*part.shape[:-1], count, part.shape[-1])
+            return ops.broadcast_to(ops.expand_dims(part, -2), shape)
+
+        return each(repeat, self._form)

@@ -1,0 +1,223 @@
+"""Recurrent and Bidirectional: a cell applied along time, in either direction or both.
+
+Shapes: T steps, N sequences, I inputs. Sequences of different lengths are padded to T and come
+with ``lengths``; steps to leave out, wherever they are, come as a ``mask``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ... import ops
+from ...recurrence import as_rows, each, scan
+from ...tensor import Tensor
+from ..checks import Mask, as_sequence, as_tensor, beside, flag, valid_steps
+from ..module import Module
+from .cell import begun, initial_state_of, require_cell
+from .wrappers import cell_within
+
+
+class Recurrent(Module):
+    """Apply a cell along a sequence.  y_t, s_t = cell(x_t, s_{t-1})
+
+    The loop over time is one fused operation, derived from one step of the cell, where that can be
+    derived; it equals the cell unrolled, see :class:`unrolled`.
+
+    Args:
+        cell: Any callable ``(x_t, state) -> (y_t, state)`` whose state is a Tensor or a tuple of
+            Tensors. A :class:`Cell` starts from zeros; another cell given no state gets None at its
+            first step, unless it has ``initial_state(batch_shape)``.
+        reverse: Whether to read from the end to the start. Outputs keep their places in time.
+            (Keras' ``go_backwards`` gives them in the order read: y[::-1].)
+
+    Example:
+        >>> import tinygrad_seq as ts
+        >>> from tinygrad_seq import nn
+        >>> def decaying_sum(x, state):
+        ...     total = 0.5 * state + x
+        ...     return total, total
+        >>> y, last = nn.Recurrent(decaying_sum)(ts.ones((4, 1)), ts.zeros(1))
+        >>> y.T
+        Tensor([[1.   , 1.5  , 1.75 , 1.875]], dtype=float32)
+    """
+
+    def __init__(self, cell: Any, reverse: bool = False) -> None:
+        require_cell("Recurrent", cell)
+        self.cell = cell
+        self.reverse = flag("Recurrent", "reverse", reverse)
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
+        """The cell's own first state, for a batch ``(N,)`` or one sequence ``()``."""
+        return initial_state_of(self.cell, batch_shape)
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+    ) -> tuple[Tensor, Any]:
+        """Read a sequence.
+
+        Args:
+            x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence. NumPy's integers are taken as
+                ids, and stay on the host.
+            state: The state before the first step; the cell's own if None.
+            lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Past its
+                length a sequence keeps its state and gives zeros; in reverse it starts at its
+                own end. Padding of any value, NaN too, has no effect and a gradient of exactly
+                zero: each sequence comes out as if it were alone.
+            mask: In place of lengths, which steps to read, booleans ``(T, N)``, or ``(T,)`` for one
+                sequence: the others, anywhere, are left out as padding is.
+
+        Returns:
+            (y ``(T, N, H)``, state after the last step).
+
+        Raises:
+            ValueError: there are no steps, or shapes or lengths do not fit.
+            TypeError: dtypes or kinds do not fit, or the cell does not return (y, state).
+
+        Example:
+            At a step left out the output is zero. Keras' layers repeat the last one, unless they
+            have ``zero_output_for_mask`` or are bidirectional; that is a choice of steps:
+
+            >>> import numpy as np
+            >>> import tinygrad_seq as ts
+            >>> from tinygrad_seq import nn
+            >>> x, mask = ts.ones((3, 2, 1)), np.array([[1, 0], [0, 1], [1, 0]], bool)
+            >>> y, _ = nn.Recurrent(nn.GRUCell(1, 1))(x, mask=mask)
+            >>> last = np.maximum.accumulate(np.where(mask, np.arange(3)[:, None], 0))
+            >>> last.T  # for each sequence, the step that was read last; zeros before the first
+            array([[0, 0, 2],
+                   [0, 1, 1]])
+            >>> y[last, np.arange(2)].shape
+            (3, 2, 1)
+        """
+        x = as_sequence(x)
+        if x.ndim < 1 or x.shape[0] == 0:
+            raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
+        valid = valid_steps(lengths, mask, x.shape)
+        if valid is not None:
+            x = ops.where(as_rows(beside(valid, x), x), x, 0)
+        if state is None:
+            state = self.initial_state(x.shape[1:-1])
+        library = cell_within(self.cell)
+        if library is None:  # it checks its arguments itself
+            return self._read(x, each(_tensor_if_array, state), valid)
+        x, state = library.check(x, state, sequence=True)
+        if x.ndim == 3:
+            return self._read(x, state, valid)
+        one = each(lambda part: ops.expand_dims(part, 0), state)
+        y, last = self._read(ops.expand_dims(x, 1), one, None if valid is None else valid[:, None])
+        return ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
+
+    def _read(self, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
+        step, xs = begun(self.cell, x, state)
+        return scan(step, xs, state, valid, self.reverse, _name_of(self.cell))
+
+    def extra_repr(self) -> str:
+        """The direction, and a cell that is no module."""
+        parts = [] if isinstance(self.cell, Module) else [getattr(self.cell, "__name__", "cell")]
+        return ", ".join(parts + ["reverse=True"] * self.reverse)
+
+
+def _name_of(cell: Any) -> str:
+    """What the graph calls the loop of a cell: ``lstm`` for an LSTMCell."""
+    within = cell_within(cell) or cell
+    name = getattr(within, "__name__", type(within).__name__)
+    return name.removesuffix("Cell").lower() or "cell"
+
+
+class Bidirectional(Module):
+    """Read a sequence in both directions and join the outputs.  y_t = [y→_t, y←_t]
+
+    The two may differ in kind and, where they are concatenated, in size; each is built with its
+    own cell.
+
+    Args:
+        forwards: A :class:`Recurrent`.
+        backwards: A :class:`Recurrent` with ``reverse=True``.
+        merge: ``"concat"``, or ``"sum"``, ``"mean"`` or ``"product"`` element by element.
+
+    Example:
+        >>> import tinygrad_seq as ts
+        >>> from tinygrad_seq import nn
+        >>> both = nn.Bidirectional(
+        ...     nn.Recurrent(nn.LSTMCell(8, 32)), nn.Recurrent(nn.GRUCell(8, 16), reverse=True)
+        ... )
+        >>> y, (ahead, back) = both(ts.ones((5, 2, 8)))
+        >>> y.shape
+        (5, 2, 48)
+
+    Source: Schuster & Paliwal 1997.
+    """
+
+    def __init__(self, forwards: Recurrent, backwards: Recurrent, merge: str = "concat") -> None:
+        for name, part, reverse in (("first", forwards, False), ("second", backwards, True)):
+            if not isinstance(part, Recurrent) or part.reverse != reverse:
+                raise TypeError(
+                    f"Bidirectional expects Recurrent(cell) and Recurrent(cell, reverse=True); "
+                    f"got {part!r} as the {name}"
+                )
+        if merge not in _MERGES:
+            raise ValueError(f"merge must be one of {', '.join(_MERGES)}; got {merge!r}")
+        self.forwards = forwards
+        self.backwards = backwards
+        self.merge = merge
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
+        """The pair of the directions' first states."""
+        return self.forwards.initial_state(batch_shape), self.backwards.initial_state(batch_shape)
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+    ) -> tuple[Tensor, tuple[Any, Any]]:
+        """Read a sequence; arguments as for :class:`Recurrent`.
+
+        Args:
+            x: Input ``(T, N, I)``, or ``(T, I)``.
+            state: A pair, one state for each direction; each may be None.
+            lengths: Length of each sequence ``(N,)``.
+            mask: In place of lengths, which steps to read ``(T, N)``.
+
+        Returns:
+            (y ``(T, N, H→ + H←)``, or ``(T, N, H)`` if merged otherwise; pair of states).
+
+        Raises:
+            TypeError: ``state`` is no pair; and as :class:`Recurrent`.
+            ValueError: outputs to be merged differ in size; and as :class:`Recurrent`.
+        """
+        states = states_for("Bidirectional", state, 2, "pair, one for each direction")
+        ahead, state_ahead = self.forwards(x, states[0], lengths, mask)
+        back, state_back = self.backwards(x, states[1], lengths, mask)
+        if self.merge != "concat" and ahead.shape != back.shape:
+            raise ValueError(
+                f"Bidirectional(merge={self.merge!r}) expects two directions of one size; "
+                f"got {ahead.shape[-1]} forwards and {back.shape[-1]} backwards: use 'concat'"
+            )
+        return _MERGES[self.merge](ahead, back), (state_ahead, state_back)
+
+    def extra_repr(self) -> str:
+        """How the outputs are joined, if not by concatenation."""
+        return "" if self.merge == "concat" else f"merge={self.merge!r}"
+
+
+_MERGES: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "concat": lambda ahead, back: ops.concatenate([ahead, back], axis=-1),
+    "sum": lambda ahead, back: ahead + back,
+    "mean": lambda ahead, back: (ahead + back) / 2,
+    "product": lambda ahead, back: ahead * back,
+}
+
+
+def states_for(owner: str, state: Any, count: int, form: str) -> Sequence[Any]:
+    """The states of several parts, all None if none is given."""
+    if state is None:
+        return (None,) * count
+    if not isinstance(state, tuple | list) or len(state) != count:
+        many = f" of {len(state)}" if isinstance(state, tuple | list) else ""
+        raise TypeError(
+            f"{owner} expects its state as a {form}; got a {type(state).__name__}{many}"
+        )
+    return state
+
+
+def _tensor_if_array(part: Any) -> Any:
+    return as_tensor(part) if hasattr(part, "dtype") else part

@@ -1,0 +1,133 @@
+"""Linear recurrences over time, and their derivative: the same recurrence the other way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import primitive
+from ..autograd.operands import as_operand
+from ..backend import Array, backend_of, result_dtype, there, xp
+from .arithmetic import REALS, where
+from .index import plain
+from .shape import broadcast_to, concatenate, expand_dims, stack
+
+
+@primitive
+def scan(*xs: Array, reverse: bool = False, adjoint: bool = False, pairs: bool = False) -> Array:
+    """h_t = a_t ⊙ h_{t-1} + b_t for all t, of the list [a, b] or [a, b, h_0].
+
+    The adjoint is w_t = b_t + a*_{t+1} ⊙ w_{t+1}. Each is the other's rule: with w the adjoint
+    of ȳ,  b̄ = w,  ā_t = w_t ⊙ h*_{t-1},  h̄_0 = a*_1 ⊙ w_1.
+    """
+    np, kind = xp(*xs), result_dtype(*xs)
+    a, b, *start = (np.asarray(x, dtype=kind) for x in xs)
+    kernel = backend_of(*xs).kernels["linear_scan"]
+    return kernel(np, a, b, start[0] if start else None, reverse, adjoint, pairs)
+
+
+def _scan_rule(
+    g: Any, xs: tuple[Any, ...], y: Any, reverse: bool, adjoint: bool, pairs: bool
+) -> tuple[Any, ...]:
+    a, _, *start = xs
+    w = scan([a, g], reverse=reverse, adjoint=not adjoint, pairs=pairs)
+    if adjoint:
+        return _product(y, _shifted(w, None, reverse), pairs), w
+    a_ = _product(w, _shifted(y, start[0] if start else None, reverse), pairs)
+    if not start:
+        return a_, w
+    first = -1 if reverse else 0
+    return a_, w, _product(w[first], broadcast_to(a, y.shape)[first], pairs)
+
+
+scan.defvjp(xs=_scan_rule)
+scan.domain(xs=REALS, analytic=False)
+
+
+def _shifted(x: Any, first: Any, reverse: bool) -> Any:
+    """What stands one step earlier, in the order of the recurrence; ``first`` at its first."""
+    array = plain(x)
+    edge = xp(array).zeros_like(array[:1]) if first is None else expand_dims(first, 0)
+    return concatenate([x[1:], edge] if reverse else [edge, x[:-1]])
+
+
+def _product(x: Any, y: Any, pairs: bool) -> Any:
+    """x ⊙ y*"""
+    if not pairs:
+        return x * y
+    re, im, re_y, im_y = x[..., 0], x[..., 1], y[..., 0], y[..., 1]
+    return stack([re * re_y + im * im_y, im * re_y - re * im_y], axis=-1)
+
+
+def linear_scan(
+    a: Any, b: Any, h0: Any = None, reverse: bool = False, mask: Any = None, pairs: bool = False
+) -> Any:
+    """h_t = a_t ⊙ h_{t-1} + b_t for t = 1 … T, as one operation.
+
+    The derivative is the same recurrence the other way, so gradients of any order cost what the
+    values cost. With a within (-1, 1) it forgets; minGRU, RG-LRU and LRU are made of it.
+
+    Args:
+        a: Factors, of a shape that broadcasts to that of ``b``: ``(T, N, H)``, ``(H,)``, a number.
+        b: What comes in at each step ``(T, ...)``, T ≥ 1.
+        h0: h before the first step, of a shape that broadcasts to ``b.shape[1:]``; 0 if None.
+        reverse: Start at the last step: h_t = a_t ⊙ h_{t+1} + b_t.
+        mask: Which steps to read, booleans ``(T,)`` or ``(T, N)``, the first axes of ``b``. At the
+            others h stays as it is, so that for sequences that end early, ``arange(T)[:, None] <
+            lengths``, h of the last step is each one's own last; a and b get no gradient there.
+        pairs: Whether the last axis, of size 2 in all of them, holds complex numbers as (real,
+            imaginary).
+
+    Returns:
+        h ``(T, ...)``.
+
+    Raises:
+        ValueError: shapes do not fit.
+        TypeError: the mask is not booleans.
+
+    Example:
+        >>> linear_scan(0.5, np.array([8.0, 0.0, 0.0, 1.0]))
+        array([8., 4., 2., 2.])
+
+    Source: Martin & Cundy, "Parallelizing linear recurrent neural nets over sequence length"
+    (2018).
+    """
+    if not hasattr(b, "shape"):
+        b = xp(plain(a)).asarray(as_operand(b, [plain(a)], "linear_scan"))
+    shape = b.shape
+    if not shape or not shape[0]:
+        raise ValueError(f"linear_scan expects b (T, ...) of at least one step; got shape {shape}")
+    if pairs and shape[-1:] != (2,):
+        raise ValueError(
+            f"linear_scan with pairs expects b (..., 2), real and imaginary parts; got {shape}"
+        )
+    _fits("a", a, shape)
+    if mask is not None:
+        read = _readable(mask, b, pairs)
+        one = xp(plain(b)).asarray([1.0, 0.0] if pairs else 1.0, dtype=b.dtype)
+        a, b = where(read, a, one), where(read, b, 0.0)
+    if h0 is None:
+        return scan([a, b], reverse=reverse, pairs=pairs)
+    _fits("h0", h0, shape[1:])
+    return scan([a, b, broadcast_to(h0, shape[1:])], reverse=reverse, pairs=pairs)
+
+
+def _fits(name: str, x: Any, shape: tuple[int, ...]) -> None:
+    """Refuse what does not broadcast to a shape, or makes it larger."""
+    own = getattr(x, "shape", ())
+    sides = zip(own[::-1], shape[::-1], strict=False)
+    if len(own) > len(shape) or any(side not in (1, other) for side, other in sides):
+        raise ValueError(f"linear_scan expects {name} that broadcasts to {shape}; got {own}")
+
+
+def _readable(mask: Any, b: Any, pairs: bool) -> Array:
+    """A mask with as many axes as ``b``, where ``b`` is."""
+    array = plain(mask if hasattr(mask, "shape") else xp().asarray(mask))
+    if array.dtype.kind != "b":
+        raise TypeError(f"linear_scan expects a mask of booleans; got {array.dtype}")
+    axes = len(b.shape) - pairs
+    if not 1 <= array.ndim <= axes or array.shape != b.shape[: array.ndim]:
+        raise ValueError(
+            f"linear_scan expects a mask of the first axes of b, {b.shape}; got {array.shape}"
+        )
+    spread = array.reshape(array.shape + (1,) * (len(b.shape) - array.ndim))
+    return there(spread, plain(b))

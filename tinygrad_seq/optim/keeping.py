@@ -1,0 +1,190 @@
+"""Weights kept beside those that are trained: their average, and the best so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+
+from ..backend import Array, backend_of, there
+from ..nn import Module
+from ..tensor import Tensor
+
+
+class WeightAverage:
+    """The average of weights over the updates of a training run, which is often better than they.
+
+        ā ← ā + (p - ā) / n          the mean of n updates (decay None)
+        ā ← β ā + (1 - β) p          with a decay: an exponential average, begun at the first p
+
+        average = optim.WeightAverage(model.parameters(), decay=0.999)
+        ...
+        optimizer.step()
+        average.update()
+        ...
+        with average.applied():      # the model has the average inside, its own weights after
+            evaluate(model)
+
+    Args:
+        params: Tensors, such as ``model.parameters()``.
+        decay: β, from 0 to below 1; None for the mean.
+
+    Attributes:
+        count: How many updates were averaged.
+
+    Raises:
+        ValueError: no tensors, or a decay out of range.
+
+    Source: Polyak & Juditsky, "Acceleration of stochastic approximation by averaging" (1992);
+    Izmailov et al., "Averaging weights leads to wider optima" (2018).
+    """
+
+    def __init__(self, params: Iterable[Tensor], decay: float | None = None) -> None:
+        if isinstance(params, Module):
+            raise TypeError("WeightAverage expects tensors: give model.parameters()")
+        self.params = list(params)
+        if not self.params or not all(isinstance(p, Tensor) for p in self.params):
+            raise ValueError(
+                "WeightAverage expects tensors, at least one: was a generator used up?"
+            )
+        if decay is not None and not 0 <= decay < 1:
+            raise ValueError(f"WeightAverage expects a decay from 0 to below 1; got {decay}")
+        self.decay = decay
+        self.count = 0
+        self._average: list[Array] = []
+
+    def update(self) -> None:
+        """Take the present weights into the average."""
+        self.count += 1
+        if self.count == 1:
+            self._average = [p.data.copy() for p in self.params]
+            return
+        share = 1 / self.count if self.decay is None else 1 - self.decay
+        self._average = [there(a, p.data) for a, p in self._pairs()]
+        for average, p in self._pairs():
+            average += share * (p.data - average)
+
+    def _pairs(self) -> Iterator[tuple[Array, Tensor]]:
+        return zip(self._average, self.params, strict=True)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the weights are the average; after, also after an error, they are as before.
+
+        Raises:
+            RuntimeError: nothing was averaged yet.
+        """
+        if not self.count:
+            raise RuntimeError("nothing was averaged yet: call update() after optimizer.step()")
+        own = [p.data.copy() for p in self.params]
+        try:
+            for average, p in self._pairs():
+                p.detach().copy_(average)
+            yield
+        finally:
+            for value, p in zip(own, self.params, strict=True):
+                p.detach().copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count, and the averages as host arrays."""
+        return {"count": self.count, "average": [_copy(a) for a in self._average]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state made by :meth:`state_dict`.
+
+        Raises:
+            ValueError: it is of other weights; nothing changed.
+        """
+        shapes = [numpy.shape(a) for a in state["average"]]
+        expected = [p.shape for p in self.params] if state["count"] else []
+        if shapes != expected:
+            raise ValueError(f"the state has averages of {shapes}; the weights are of {expected}")
+        self.count = int(state["count"])
+        arrays = [numpy.array(a) for a in state["average"]]
+        self._average = [there(a, p.data) for a, p in zip(arrays, self.params, strict=False)]
+
+
+class EarlyStopping:
+    """Says when to stop: where a metric has not improved for too long; and keeps the best weights.
+
+        stop = optim.EarlyStopping(model, patience=5)
+        for epoch in range(100):
+            ...
+            if stop.step(validation_loss):
+                break
+        stop.restore()               # the model as it was at stop.best
+
+    Args:
+        model: The module whose weights are kept at each improvement.
+        patience: So many steps in a row without improvement are too long, at least 1.
+        mode: ``"min"`` where less is better (a loss), ``"max"`` where more is.
+        min_delta: By how much a step must beat the best. NaN never does.
+
+    Attributes:
+        best: The best metric so far.
+        bad_steps: Steps since then.
+
+    Source: Prechelt, "Early stopping - but when?" (1998).
+    """
+
+    def __init__(
+        self, model: Module, patience: int, mode: str = "min", min_delta: float = 0.0
+    ) -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f'mode must be "min" or "max"; got {mode!r}')
+        if patience < 1:
+            raise ValueError(f"EarlyStopping expects patience of at least 1; got {patience}")
+        self.model, self.patience, self.mode, self.min_delta = model, patience, mode, min_delta
+        self.best = math.inf if mode == "min" else -math.inf
+        self.bad_steps = 0
+        self._weights: dict[str, Any] = {}
+
+    def step(self, metric: Any) -> bool:
+        """Take in the metric of one step, and say whether to stop.
+
+        Args:
+            metric: A number, or a tensor of one element.
+        """
+        metric = float(metric)
+        gain = self.best - metric if self.mode == "min" else metric - self.best
+        if gain > self.min_delta:
+            self.best, self.bad_steps = metric, 0
+            self._weights = self.model.state_dict()
+        else:
+            self.bad_steps += 1
+        return self.bad_steps >= self.patience
+
+    def restore(self) -> None:
+        """Give the model the weights that it had at the best metric.
+
+        Raises:
+            RuntimeError: no metric was a number so far.
+        """
+        if not self._weights:
+            raise RuntimeError("no step was better than nothing: there are no best weights")
+        self.model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best metric, its weights, and how long ago it was."""
+        return {"best": self.best, "bad_steps": self.bad_steps, "weights": dict(self._weights)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state made by :meth:`state_dict`.
+
+        Raises:
+            ValueError: it has the weights of another model; nothing changed.
+        """
+        shapes = {name: numpy.shape(value) for name, value in state["weights"].items()}
+        own = {name: value.shape for name, value in self.model.state_dict().items()}
+        if shapes and shapes != own:
+            odd = sorted(name for name in shapes | own if shapes.get(name) != own.get(name))
+            raise ValueError(f"the state has the weights of another model; they differ in {odd}")
+        self.best, self.bad_steps = float(state["best"]), int(state["bad_steps"])
+        self._weights = dict(state["weights"])
+
+
+def _copy(array: Array) -> Any:
+    return numpy.array(backend_of(array).to_host(array))

@@ -1,0 +1,3 @@
+"""The version of the library: what files that it writes say of it."""
+
+__version__ = "0.1.0"
