@@ -591,8 +591,8 @@ def test_the_second_layer_that_does_not_fit_leaves_the_first_alone(rng):
 class Leaky(nn.LSTMCell):
     """A cell with equations of its own."""
 
-    def recurrence(self):
-        return super().recurrence()
+    def step(self, x, state):
+        return super().step(x, state)
 
 
 class Learned(nn.LSTM):
@@ -608,7 +608,7 @@ def test_layers_that_the_other_side_has_not(write):
     for layer in (
         nn.Linear(2, 3),
         Leaky(I, H),
-        nn.LeakyCell(I, H, 0.5),
+        nn.LeakyCell(I, H, alpha=0.5),
         nn.Recurrent(lambda x, s: (x, s)),
         "lstm",
     ):

@@ -1,5 +1,7 @@
 """Cells against NumPy loops: every value, and every gradient by the complex step."""
 
+import re
+
 import numpy as np
 import pytest
 import recurrent_reference as reference
@@ -247,3 +249,56 @@ def test_settings_are_checked():
         nn.LSTMCell(3, 4, proj_size=4)
     with pytest.raises(TypeError, match=r"floating dtype .*; got int64"):
         nn.LSTMCell(3, 4, dtype="int64")
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_weight_of_another_shape_is_told(kind):
+    """Of every weight of every cell, assigned or written into its parameter."""
+    make, _ = CELLS[kind]
+    x = np.ones((5, 2, 3), "f4")
+    for name, weight in list(make().named_parameters()):
+        if "." in name:  # of a module within, which checks itself
+            continue
+        wrong = np.zeros((weight.shape[0] + 1, *weight.shape[1:]), "f4")
+        message = rf"Cell expects {name} of shape {weight.shape}; got {wrong.shape}"
+        assigned, written = make(), make()
+        setattr(assigned, name, nn.Parameter(wrong))
+        getattr(written, name).requires_grad_(False).data = wrong
+        for cell in (assigned, written):
+            with pytest.raises(ValueError, match=re.escape(message)):
+                cell(x[0])
+            with pytest.raises(ValueError, match=re.escape(message)):
+                nn.Recurrent(cell)(x)
+
+
+def test_a_weight_of_another_dtype_is_told():
+    cell = nn.LSTMCell(3, 4)
+    cell.weight_hh = nn.Parameter(np.zeros((16, 4)))
+    with pytest.raises(TypeError, match="expects weight_hh of float32, as weight_ih; got float64"):
+        cell(np.ones((2, 3), "f4"))
+
+
+def test_a_layers_weight_of_another_shape_is_told_by_its_cell():
+    for layer in (nn.GRU(3, 8), nn.GRU(3, 8, reset_after=True), nn.LSTM(3, 8), nn.RNN(3, 8)):
+        rows = layer.weight_hh_l0.shape[0]
+        layer.weight_hh_l0 = nn.Parameter(np.zeros((12, 8), "f4"))
+        with pytest.raises(ValueError, match=rf"weight_hh.* of shape \({rows}, 8\); got \(12, 8\)"):
+            layer(np.ones((5, 2, 3), "f4"))
+
+
+@pytest.mark.parametrize("value", ["False", 1, None])
+def test_switches_are_true_or_false(value):
+    for make, names in (
+        (nn.RNNCell, ["bias"]),
+        (nn.GRUCell, ["bias", "reset_after"]),
+        (nn.LSTMCell, ["bias"]),
+        (nn.PeepholeLSTMCell, ["bias"]),
+        (nn.CoupledLSTMCell, ["bias", "peepholes"]),
+        (nn.LeakyCell, ["bias", "learned"]),
+        (nn.RNN, ["bias", "batch_first", "bidirectional"]),
+        (nn.GRU, ["bias", "batch_first", "bidirectional", "reset_after"]),
+        (nn.LSTM, ["bias", "batch_first", "bidirectional"]),
+    ):
+        for name in names:
+            with pytest.raises(TypeError, match=f"{name} to be True or False; got {value!r}"):
+                make(3, 4, **{name: value})

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import recurrent_reference as reference
 from device import host
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,24 +214,55 @@ def test_a_users_cell_starts_itself():
 
 
 class MinimalGatedUnit(nn.Cell):
-    """A cell cut in two, so that all inputs are projected at once.  h' = h + f (n - h)"""
-
     def __init__(self, input_size, hidden_size):
         super().__init__(input_size, hidden_size, gates=2, biases=1, dtype="float64")
 
-    def recurrence(self):
-        u_f, u_n = (u.T for u in ts.split(self.weight_hh, 2))
-
-        def step(wx, h):
-            x_f, x_n = ts.split(wx, 2, axis=-1)
-            f = ts.sigmoid(x_f + h @ u_f)
-            h = h + f * (ts.tanh(x_n + (f * h) @ u_n) - h)
-            return h, h
-
-        return step
+    def step(self, x, h):
+        x_f, x_n = ts.split(x @ self.weight_ih.T + self.bias_ih, 2, axis=-1)
+        u_f, u_n = ts.split(self.weight_hh, 2)
+        f = ts.sigmoid(x_f + h @ u_f.T)
+        h = (1 - f) * h + f * ts.tanh(x_n + (f * h) @ u_n.T)
+        return h, h
 
 
-def test_a_cell_in_two_parts_equals_its_steps():
+def minimal_gated_step(w, x, state):
+    """Zhou et al. 2016, eq. 5-7."""
+    (h,) = state
+    w_f, w_n = np.split(w["weight_ih"] @ x + w["bias_ih"], 2)
+    u_f, u_n = np.split(w["weight_hh"], 2)
+    f = reference.sigmoid(w_f + u_f @ h)
+    h = (1 - f) * h + f * np.tanh(w_n + u_n @ (f * h))
+    return h, (h,)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_cell_of_ten_lines_equals_its_equations(reverse):
+    cell = MinimalGatedUnit(3, 4)
+    draw = np.random.default_rng(0)
+    arrays = {"x": draw.normal(size=(5, 2, 3)), "h": draw.normal(size=(2, 4))}
+    up_y, up_h = draw.normal(size=(5, 2, 4)), draw.normal(size=(2, 4))
+
+    def loss(given):
+        w = {name: given[name] for name in cell.state_dict()}
+        y, (last,) = reference.read_batch(
+            minimal_gated_step, w, given["x"], (given["h"],), [3, 5], reverse
+        )
+        return (y * up_y).sum() + (last * up_h).sum()
+
+    leaves = {name: ts.Tensor(array, requires_grad=True) for name, array in arrays.items()}
+    y, last = nn.Recurrent(cell, reverse)(leaves["x"], leaves["h"], lengths=[3, 5])
+    total = (y * up_y).sum() + (last * up_h).sum()
+    weights = cell.state_dict()
+    np.testing.assert_allclose(host(total), loss(arrays | weights), rtol=1e-12)
+    total.backward()
+    expected = reference.complex_step_gradients(loss, arrays | weights)
+    for name, tensor in (leaves | dict(cell.named_parameters())).items():
+        np.testing.assert_allclose(
+            host(tensor.grad), expected[name], rtol=0, atol=1e-11, err_msg=name
+        )
+
+
+def test_a_cell_equals_its_steps():
     cell = MinimalGatedUnit(3, 4)
     x = np.random.default_rng(0).normal(size=(5, 2, 3))
 
@@ -334,6 +366,82 @@ def test_what_cannot_be_unrolled_is_told():
         nn.Bidirectional(nn.Recurrent(cell), nn.Recurrent(cell))
     with pytest.raises(TypeError, match="as the first"):
         nn.Bidirectional(cell, nn.Recurrent(cell, reverse=True))
+    with pytest.raises(TypeError, match="reverse to be True or False; got 'no'"):
+        nn.Recurrent(cell, reverse="no")
     both = nn.Bidirectional(nn.Recurrent(cell), nn.Recurrent(cell, reverse=True))
     with pytest.raises(TypeError, match="as a pair, one for each direction; got a Tensor"):
         both(np.ones((2, 1, 3), "f4"), ts.Tensor(np.ones((1, 4), "f4")))
+
+
+class Plain:
+    """Holds parameters, but is no module."""
+
+    def __init__(self):
+        self.rate = nn.Parameter(np.array(0.3))
+
+    def __call__(self, x, state):
+        return x * self.rate, state
+
+
+class Holder(Plain):
+    """Holds a module, but is none."""
+
+    def __init__(self):
+        self.rate = nn.Linear(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.LSTMCell, r"not its class: write \w+\(LSTMCell\(\.\.\.\)\)"),
+        (lambda: MinimalGatedUnit, r"not its class: write \w+\(MinimalGatedUnit\("),
+        (lambda: nn.GRU(3, 4), "GRU is a layer, which reads whole sequences by itself: call it"),
+        (lambda: nn.Recurrent(nn.GRUCell(3, 4)), "Recurrent is a layer"),
+        (lambda: nn.Stacked(nn.GRU(3, 4)), "Stacked is a layer"),
+        (Plain, "a Plain that holds parameters but is no module.*derive it from nn.Module"),
+        (Holder, "a Holder that holds parameters but is no module"),
+    ],
+)
+def test_what_is_no_cell_is_told_what_to_write(make, message):
+    for around in (nn.Recurrent, nn.VariationalDropout, lambda cell: nn.Zoneout(cell, 0.1)):
+        with pytest.raises(TypeError, match=message):
+            around(make())
+
+
+@pytest.mark.parametrize(
+    ("cell", "start", "message"),
+    [
+        (
+            lambda x, s: (x, (x, x)),
+            1,
+            r"got \(Tensor\[2, 3\], Tensor\[2, 3\]\) after Tensor\[2, 3\]",
+        ),
+        (lambda x, s: (x, (x,)), 2, r"got \(Tensor\[2, 3\],\) after \(Tensor\[2, 3\], "),
+        (lambda x, s: (x, x), 2, r"got Tensor\[2, 3\] after \("),
+        (lambda x, s: (x, None), 1, r"got None after Tensor\[2, 3\]"),
+    ],
+)
+def test_a_state_that_changes_its_form_is_told(cell, start, message):
+    part = ts.ones((2, 3))
+    state = part if start == 1 else (part,) * start
+    for cell_or_wrapper in (cell, nn.Zoneout(cell, 0.1)):
+        with pytest.raises(TypeError, match="state in the form in which it was given; " + message):
+            nn.Recurrent(cell_or_wrapper)(ts.ones((4, 2, 3)), state)
+
+
+def test_a_cell_that_overrides_forward_is_what_runs():
+    class Tokens(nn.GRUCell):  # reads ids
+        def __init__(self):
+            super().__init__(3, 4, dtype="float64")
+            self.embed = nn.Embedding(5, 3, dtype="float64")
+
+        def forward(self, ids, state=None):
+            return super().forward(self.embed(ids), state)
+
+    cell, ids = Tokens(), np.array([[1, 2], [3, 0], [4, 4]])
+    y, last = nn.Recurrent(cell)(ids, cell.initial_state((2,)))
+    plain = nn.GRUCell(3, 4, dtype="float64")
+    plain.load_state_dict({k: v for k, v in cell.state_dict().items() if "embed" not in k})
+    expected, _ = nn.Recurrent(plain)(cell.embed(ids))
+    np.testing.assert_allclose(host(y), host(expected), rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(host(last), host(y)[-1])

@@ -25,13 +25,6 @@ def draw(*shape, seed=0):
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_other_equations_are_not_taken_for_a_fused_operation(kind):
-    assert VARIANTS[kind].fused is None
-    y, _ = nn.Recurrent(VARIANTS[kind](3, 4))(ts.ones((5, 2, 3)))
-    assert y.node.op.name == "stack"
-
-
-@pytest.mark.parametrize("kind", VARIANTS)
 def test_unbatched_float32_and_long_sequences(kind):
     layer = nn.Recurrent(VARIANTS[kind](3, 4))
     x = draw(6, 2, 3).astype("f4")

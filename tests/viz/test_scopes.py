@@ -95,7 +95,7 @@ def test_a_fused_layer_is_in_its_cell_at_no_step(name):
     layer = LAYERS[name]()
     with viz.trace(layer):
         y, _ = layer(sequence())
-    fused = [o for o in operations(y) if o.name in ("rnn_tanh", "gru", "lstm")]
+    fused = [o for o in operations(y) if o.name in ("rnn", "gru", "lstm")]
     assert fused
     for o in fused:
         assert o.step is None

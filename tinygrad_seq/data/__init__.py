@@ -1,4 +1,4 @@
-"""Floor 5: from files to batches, and the yardsticks of language models.
+"""Floor 6: from files to batches, and the yardsticks of language models.
 
 Ids, numbers, lengths and batches are NumPy arrays on the host, whatever library computes.
 """

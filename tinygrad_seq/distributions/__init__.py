@@ -1,4 +1,4 @@
-"""Floor 4: distributions to sample from, and to differentiate through.
+"""Floor 5: distributions to sample from, and to differentiate through.
 
 | family        | values      | parameters              | gradient through a sample      |
 |---------------|-------------|-------------------------|--------------------------------|

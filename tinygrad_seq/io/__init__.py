@@ -1,4 +1,4 @@
-"""Floor 6: save and load, without pickle and without half-written files; weights from elsewhere."""
+"""Floor 7: save and load, without pickle and without half-written files; weights from elsewhere."""
 
 from .checkpoint import Checkpoint
 from .files import CheckpointError, load, save

@@ -1,4 +1,4 @@
-"""Floor 4: modules, layers, recurrent cells, initialisers and losses."""
+"""Floor 5: modules, layers, recurrent cells, initialisers and losses."""
 
 from ..hints import NN, absent
 from ..recurrence import unrolled

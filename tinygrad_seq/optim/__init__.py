@@ -1,4 +1,4 @@
-"""Floor 5: optimizers, gradient clipping, learning-rate schedules, and weights kept beside.
+"""Floor 6: optimizers, gradient clipping, learning-rate schedules, and weights kept beside.
 
 Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere runs unchanged.
 """

@@ -1,4 +1,4 @@
-"""A cell along a sequence: as one fused operation derived from one recorded step, or unrolled.
+"""Floor 4: a cell along a sequence, as one fused operation derived from one step, or unrolled.
 
 A cell is any function ``step(x_t, state) -> (y_t, state)``. One step of it is recorded with the
 library's own rules (:mod:`.record`), rewritten (:mod:`.passes`), placed and cut (:mod:`.plan`), and
@@ -9,6 +9,7 @@ the cell. Nothing here knows a cell by name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..backend import there
@@ -39,6 +40,7 @@ def scan(
     valid: Any = None,
     reverse: bool = False,
     name: str = "scan",
+    scope: AbstractContextManager[None] | None = None,
 ) -> tuple[Tensor, Any]:
     """y_t, s_t = step(x_t, s_{t-1}) for every t, fused where that can be derived.
 
@@ -50,6 +52,7 @@ def scan(
             others the state stays, the output is zero, and no gradient passes.
         reverse: Whether to read from the last step to the first.
         name: What the graph calls the operation.
+        scope: Entered while it is recorded.
 
     Returns:
         (y ``(T, ...)``, the state after the last step read).
@@ -65,7 +68,8 @@ def scan(
         return plain()
     mask = None if valid is None else there(valid, flat(xs)[0]._data)
     how = (known.scan, known.recording, xs, state, plain, mask, reverse)
-    return known.derived(name, *how)
+    with scope or nullcontext():
+        return known.derived(name, *how)
 
 
 def refusal(xs: Any, state: Any) -> str:

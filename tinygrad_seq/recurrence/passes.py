@@ -26,9 +26,7 @@ TRANSPOSE, SPLIT, CONCATENATE, GETITEM = ops.transpose, ops.split, ops.concatena
 
 def simplified(p: Program) -> Program:
     """All passes, in an order that lets one use what another shows."""
-    p = split_products(without_repeats(without_options(p)))
-    p = regrouped(without_repeats(p))
-    p = turned_products(without_repeats(p))
+    p = turned_products(regrouped(split_products(without_options(p))))
     return state_copied(without_repeats(p))
 
 
@@ -117,8 +115,8 @@ def without_repeats(p: Program) -> Program:
         if to is not None:
             alias[i.outs[0]] = to
             continue
-        ins = sorted(i.ins, key=repr) if i.op in (ADD, MULTIPLY) else i.ins
-        key = (i.op, tuple([repr(v) for v in ins]), repr(i.params))
+        ins = [(type(v) is Value, repr(v)) for v in i.ins]
+        key = (i.op, tuple(sorted(ins) if i.op in (ADD, MULTIPLY) else ins), repr(i.params))
         if i.op is FULL:
             key += (p.types[i.outs[0]],)
         before = seen.setdefault(key, i)

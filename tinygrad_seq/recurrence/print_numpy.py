@@ -25,7 +25,9 @@ from .program import SAME, Instr, Value, called
 
 TEMPLATES: dict[Any, str] = {
     SAME: "copyto({out}, {0})",
-    ops.relu: "maximum({0}, 0, {out})",
+    ops.relu: "maximum({0}, 0, out={out})",
+    ops.maximum: "maximum({0}, {1}, out={out})",
+    ops.minimum: "minimum({0}, {1}, out={out})",
     ops.where: "copyto({out}, {2}); copyto({out}, {1}, where={0})",
     ops.tanh: "tanh({0}, {out})",
     ops.absolute: "absolute({0}, {out})",
@@ -33,7 +35,7 @@ TEMPLATES: dict[Any, str] = {
 """How a map is written, beside the ufuncs of NumPy that have the names of primitives."""
 
 NAMES = (
-    "add subtract multiply divide negative exp log sqrt square sin cos expm1 log1p maximum minimum "
+    "add subtract multiply divide negative exp log sqrt square sin cos expm1 log1p "
     "greater less greater_equal less_equal equal not_equal sign floor ceil"
 ).split()
 TEMPLATES |= {
@@ -41,7 +43,7 @@ TEMPLATES |= {
     for name in NAMES
     if isinstance(numpy_ufunc := getattr(numpy, name), numpy.ufunc)
 }
-CALLS = [*NAMES, "copyto", "tanh", "absolute", "dot", "matmul"]
+CALLS = [*NAMES, "maximum", "minimum", "copyto", "tanh", "absolute", "dot", "matmul"]
 
 
 @dataclass(eq=False)
@@ -151,12 +153,16 @@ class NumpyPrinter:
         planes = self.plan.planes[v]
         block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
         for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
-            if isinstance(q, Plane):
-                home = Home(block, low, high, len(planes) == 1)
-                if written and (q in self.home or self._comes_in(q)):
-                    self.more.append((q, home))
-                else:
-                    self.home.setdefault(q, home)
+            if not isinstance(q, Plane):
+                continue
+            spread = high - low > q.width  # one column stands for several
+            home = Home(block, low, high, len(planes) == 1)
+            if written and (spread or q in self.home or self._comes_in(q)):
+                self.more.append((q, home))
+            elif spread:
+                self.home.setdefault(q, Home(block, low, low + 1, False))
+            else:
+                self.home.setdefault(q, home)
 
     def _comes_in(self, q: Plane) -> bool:
         """Whether a plane is made outside of the loops."""

@@ -1,4 +1,4 @@
-"""Floor 5: what is done with sequences: gradients through time, hidden Markov sums, writing."""
+"""Floor 6: what is done with sequences: gradients through time, hidden Markov sums, writing."""
 
 from . import hmm
 from .beam import Hypothesis, beam_search, select

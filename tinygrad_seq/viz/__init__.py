@@ -1,4 +1,4 @@
-"""Floor 6: look inside; print, draw and measure what is recorded."""
+"""Floor 7: look inside; print, draw and measure what is recorded."""
 
 from ..autograd.scope import Scope, at_step
 from .draw import to_dot, to_mermaid

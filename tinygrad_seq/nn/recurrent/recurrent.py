@@ -14,7 +14,7 @@ from ...recurrence import as_rows, each, scan
 from ...tensor import Tensor
 from ..checks import Mask, as_sequence, as_tensor, beside, flag, valid_steps
 from ..module import Module
-from .cell import begun, initial_state_of, require_cell
+from .cell import begun, initial_state_of, inside_cell, require_cell
 from .wrappers import cell_within
 
 
@@ -110,7 +110,8 @@ class Recurrent(Module):
 
     def _read(self, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
         step, xs = begun(self.cell, x, state)
-        return scan(step, xs, state, valid, self.reverse, _name_of(self.cell))
+        name, scope = _name_of(self.cell), inside_cell(self.cell)
+        return scan(step, xs, state, valid, self.reverse, name, scope)
 
     def extra_repr(self) -> str:
         """The direction, and a cell that is no module."""
