@@ -337,6 +337,8 @@ def ufunc(name: str) -> Any:
 
 def _call(what: str, function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     _check(what, names, args, kwargs)
+    if what == "matmul" and len(args) > 2:
+        raise ValueError("According to `signature`, `func` requires 2 arguments, but 3 given")
     if what == "array_equal" and not all(hasattr(a, "shape") for a in args[:2]):
         raise AttributeError("'list' object has no attribute 'shape'")
     counts.waits += what in ("argsort", "sort", "unique")  # Thrust, which sorts for CuPy, waits

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 from numpy.exceptions import AxisError
@@ -26,6 +26,7 @@ __all__ = [
     "Array",
     "AxisError",
     "Backend",
+    "Source",
     "backend_of",
     "is_array",
     "one_backend",
@@ -42,6 +43,18 @@ Array: TypeAlias = Any
 PART = 128  # rows that are added up one by one
 
 
+class Source(NamedTuple):
+    """What one thread of a GPU does for element ``i``, in C; ``T`` is the dtype of its arrays.
+
+    The arguments of ``cupy.ElementwiseKernel``, or of ``ReductionKernel`` where it reduces.
+    """
+
+    ins: str
+    outs: str
+    body: str
+    reduce: tuple[str, str, str] | None = None  # how two meet, what becomes of it, the start
+
+
 class Backend:
     """An array library: its namespace, the way to and from the host, and its kernels.
 
@@ -54,6 +67,8 @@ class Backend:
         array_type: The type of its arrays.
         kernels: Linear recurrences (``scan``), the softmax cross-entropy and the steps of
             optimizers (``steps``), by name.
+        kernel: Compiles a :class:`Source` for its arrays, where derived loops are kernels of their
+            own (``recurrence``); None where they are calls of the namespace.
         flat: Whether an optimizer lays the parameters of a group into one buffer: where starting a
             computation costs more than the computation.
     """
@@ -62,6 +77,7 @@ class Backend:
     np: Any = numpy
     array_type: Any = numpy.ndarray
     kernels: Mapping[str, Callable[..., Any]] = STEPS | SCAN
+    kernel: Callable[..., Any] | None = None
     flat = False
 
     def to_host(self, array: Array) -> numpy.ndarray:

@@ -99,14 +99,19 @@ class CuPy(Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
+    kernel: Callable[..., Any]
     flat = True
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
         self.np = _Names(cupy)
         self.array_type = cupy.ndarray
-        self._kernel = kernels.compiler(cupy)
+        self.kernel = kernels.compiler(cupy)
         self.kernels = self._steps()
+
+    def _kernel(self, name: str) -> Any:
+        """The kernel of a name."""
+        return self.kernel(kernels.KERNELS[name], name)
 
     def to_host(self, array: Array) -> numpy.ndarray[Any, Any]:
         """A copy on the host; waits for the device."""
