@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tinygrad_seq.backend.recurrence import KERNELS as NUMPY
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.backend import jit
-from tinygrad_seq.backend.recurrence import KERNELS as NUMPY
 
 pytest.importorskip("numba")
 

@@ -9,8 +9,8 @@ import numpy as np
 
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import grad
-from tinygrad_seq.recurrence.record import Recording, differentiated, record
 from tinygrad_seq.recurrence.plan import Plan, planned
+from tinygrad_seq.recurrence.record import Recording, differentiated, record
 from tinygrad_seq.recurrence.trees import flat, like
 from tinygrad_seq.recurrence.unroll import unroll
 

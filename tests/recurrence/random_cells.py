@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import tinygrad_seq as ts
 from tinygrad_seq import ops
 
+KINDS = ("product", "bias", "unary", "binary", "slice", "join", "sum", "affine", "split")
 UNARY = (
     "ts.tanh({})",
     "ts.sigmoid({})",
@@ -97,7 +98,7 @@ def cells(draw: Any, most: int = 9) -> RandomCell:
         return name
 
     for _ in range(draw(st.integers(1, most))):
-        kind = draw(st.sampled_from("product bias unary binary slice join sum affine split".split()))
+        kind = draw(st.sampled_from(KINDS))
         a, w = pick()
         if kind == "product":
             m = draw(st.integers(1, 6))

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..tensor import Tensor
-from .checks import beside, features, fraction, positive, state_of
+from .checks import beside, features, fraction, positive, state_of, valid_steps
 from .container import ModuleList
 from .dropout import Dropout
 from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 from .module import Module
-from .checks import valid_steps
 
 
 class LinearLayer(Module):

@@ -14,7 +14,16 @@ from typing import Any
 from .. import ops
 from .program import FULL, SAME, Instr, Program, Value, called, values_in
 
-ONCE, ALL, SUM = Enum("Had", "ONCE ALL SUM")
+
+class Had(Enum):
+    """How a value is had."""
+
+    ONCE = "once"
+    ALL = "for all steps"
+    SUM = "summed over the steps"
+
+
+ONCE, ALL, SUM = Had.ONCE, Had.ALL, Had.SUM
 
 LINEAR = {
     ops.transpose, ops.reshape, ops.negative, ops.add, ops.subtract, ops.concatenate, ops.split,
@@ -96,7 +105,7 @@ class Env:
         if not found.issuperset(i.outs):
             return False
         if i.op in (ops.multiply, ops.divide):
-            others = [a for k, a in enumerate(i.ins) if a != v or k and i.op is ops.divide]
+            others = [a for k, a in enumerate(i.ins) if a != v or (k and i.op is ops.divide)]
             return len(others) == 1 and every.isdisjoint(values_in(others))
         in_params = any(True for _ in values_in([value for _, value in i.params]))
         return i.op in LINEAR and not in_params and every.issuperset(i.reads())
@@ -109,7 +118,9 @@ class Env:
         elif ALL not in had or SUM in had:  # what is linear in sums takes sums of all its operands
             env = {v: self.total(v) if ALL in had else self.arrays[v] for v in i.reads()}
             result = called(i, env)
-            for o, array in zip(i.outs, result if type(result) is tuple else (result,), strict=True):
+            for o, array in zip(
+                i.outs, result if type(result) is tuple else (result,), strict=True
+            ):
                 array = self.np.asarray(array, self.p.types[o].dtype)
                 self.put(o, array, SUM if SUM in had else ONCE)
         else:
@@ -118,7 +129,9 @@ class Env:
                 self.put(i.outs[0], total, SUM)
                 return
             result = self._for_all(i)
-            for o, array in zip(i.outs, result if type(result) is tuple else (result,), strict=True):
+            for o, array in zip(
+                i.outs, result if type(result) is tuple else (result,), strict=True
+            ):
                 self.put(o, self.np.asarray(array, self.p.types[o].dtype), ALL)
 
     # -- sums -----------------------------------------------------------------------------------
@@ -204,7 +217,9 @@ class Env:
         """Any primitive: step by step."""
         results = []
         for t in range(self.T):
-            env = {v: self.arrays[v][t] if self.had[v] is ALL else self.arrays[v] for v in i.reads()}
+            env = {
+                v: self.arrays[v][t] if self.had[v] is ALL else self.arrays[v] for v in i.reads()
+            }
             results.append(called(i, env))
         if len(i.outs) > 1:
             return tuple([self.np.stack(part) for part in zip(*results, strict=True)])

@@ -7,6 +7,7 @@ loop, and what a thread computes does not depend on how many there are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ class Compiled(Scan):
         self._pack(run, text, arrays, apart, share)
         values = [text.sizes[n] if n in text.sizes else arrays[n] for n in text.arguments]
         flags = _NO_MASK if mask is None else _flat(mask)
-        loop = self._function(way)
+        loop = self._loop_of(way)
         rest = (
             T, N, run.reverse, keep, count, flags, mask is not None, *values,
         )  # fmt: skip
@@ -185,9 +186,7 @@ class Compiled(Scan):
             count *= 2
         return True, count
 
-    def _pack(
-        self, run: Pass, text: Text, arrays: dict[str, Any], apart: bool, share: int
-    ) -> None:
+    def _pack(self, run: Pass, text: Text, arrays: dict[str, Any], apart: bool, share: int) -> None:
         """Weights in panels, and the tiles and strides of their products."""
         forms: dict[Value, tuple[int, int]] = {}
         for out, known in text.projections.items():
@@ -203,9 +202,7 @@ class Compiled(Scan):
                 f"W{m}": U, f"depth{m}": W.shape[0], f"ahead{m}": ahead, f"tile{m}": tile[0],
                 f"vec{m}": tile[1], f"row{m}": width, f"gate{m}": np.array(gate, np.int64),
             }  # fmt: skip
-        for o in [o for stage in self.plan.loop("forward") for o in stage.dots] + [
-            o for stage in self.plan.loop("backward") for o in stage.dots
-        ]:
+        for o in [o for o in self._ops() if o.kind == "dot"]:
             out = o.instr.outs[0]
             k = int(out)
             if f"U{k}" not in text.arguments:
@@ -218,8 +215,8 @@ class Compiled(Scan):
             tile = self.machine.tiling(share, W.shape[1] // parts)
             U = self.machine.packed(W, parts, tile[1])
             width, step = U.shape[1] * U.shape[3], W.shape[1] // parts
-            lows = np.cumsum([0, *[q.width for q in o.outs][:-1]])
-            gate = [low // step * share * width + low % step for low in lows]
+            starts = accumulate([q.width for q in o.outs[:-1]], initial=0)
+            gate = [low // step * share * width + low % step for low in starts]
             arrays |= {
                 f"U{k}": U, f"tile{k}": tile[0], f"vec{k}": tile[1], f"row{k}": width,
                 f"gate{k}": np.array(gate, np.int64),
@@ -228,7 +225,7 @@ class Compiled(Scan):
     def _all_planes(self, out: Value, known: dict[int, Plane]) -> Any:
         return range(self.p.shape(out)[-1] // self.even) if self.even else known
 
-    def _function(self, way: str) -> Callable[..., None]:
+    def _loop_of(self, way: str) -> Callable[..., None]:
         if way not in self._loops:
             self._loops[way] = self.machine.compiled(self.texts[way].text)
         function: Callable[..., None] = self._loops[way]
@@ -245,4 +242,3 @@ def plain(a: Any) -> Any:
 
 def _flat(a: Any) -> Any:
     return plain(a).reshape(-1)
-

@@ -116,7 +116,11 @@ def without_repeats(p: Program) -> Program:
             alias[i.outs[0]] = to
             continue
         ins = [(type(v) is Value, repr(v)) for v in i.ins]
-        key = (i.op, tuple(sorted(ins) if i.op in (ADD, MULTIPLY) else ins), repr(i.params))
+        key: tuple[Any, ...] = (
+            i.op,
+            tuple(sorted(ins) if i.op in (ADD, MULTIPLY) else ins),
+            repr(i.params),
+        )
         if i.op is FULL:
             key += (p.types[i.outs[0]],)
         before = seen.setdefault(key, i)
@@ -313,4 +317,3 @@ def ancestors(p: Program, roots: Any) -> set[Value]:
             seen.add(v)
             stack += made[v].reads() if v in made else ()
     return seen
-

@@ -264,10 +264,10 @@ class _Cutter:
             return "map" if row else "call"
         if i.op is ops.matmul:
             a, b = i.ins
-            if type(a) is Value and type(b) is Value and self.where.get(b) == "once":
-                if len(p.shape(b)) == 2 and _is_row(p.shape(a), self.lead):
-                    return "dot"
-            return "call"
+            values = type(a) is Value and type(b) is Value
+            if not values or self.where.get(b) != "once" or len(p.shape(b)) != 2:
+                return "call"
+            return "dot" if _is_row(p.shape(a), self.lead) else "call"
         if i.op in (ops.sum, ops.mean) and _is_row(shapes[0], self.lead) and row:
             axis, n = i.param("axis"), len(shapes[0])
             axes = axis if isinstance(axis, tuple) else (axis,)
@@ -583,11 +583,14 @@ def _remembered(
         if row.way == "forward" and row.kept:
             have |= {q for q in cutter.of(v) if isinstance(q, Plane)}
     # what can be had from what is kept: saved itself, or from such by maps that cost little
-    at_hand: dict[Any, bool] = {q: True for q in have}
+    at_hand: dict[Any, bool] = dict.fromkeys(have, True)
     for o in forward:  # operands stand before results
         for q in o.outs:
-            at_hand[q] = q in have or o.kind != "dot" and (
-                o.op in COSTLY or o.kind in ("fold", "call") or _from(o, at_hand, cutter, where)
+            at_hand[q] = q in have or (
+                o.kind != "dot"
+                and (
+                    o.op in COSTLY or o.kind in ("fold", "call") or _from(o, at_hand, cutter, where)
+                )
             )
     saved: list[Plane] = []
     again: list[Op] = []

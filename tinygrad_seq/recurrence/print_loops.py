@@ -1,8 +1,8 @@
 """A loop over time as one function for numba: products, then loops over consecutive numbers.
 
 The loop over sequences between two products computes a cluster of maps. Every value that is stored
-is a loop of its own over columns, which becomes vector instructions; what is read once, or costs one
-operation, is written where it is read. All arrays are flat. The names:
+is a loop of its own over columns, which becomes vector instructions; what is read once, or costs
+one operation, is written where it is read. All arrays are flat. The names:
 
     S0       a part of the state, of all steps                   X0  an input, for all steps
     G0 H0    its gradients after and before a step
@@ -255,10 +255,10 @@ class LoopPrinter:
             bias = None
             if i is not None and i.op is ops.add:
                 for a, b in (i.ins, i.ins[::-1]):
-                    if type(b) is Value and plan.where[b] == "once" and a in made:
-                        if p.shape(b) == p.shape(v)[-1:]:
-                            bias, i = b, made[a]
-                            break
+                    once = type(b) is Value and plan.where[b] == "once" and a in made
+                    if once and p.shape(b) == p.shape(v)[-1:]:
+                        bias, i = b, made[a]
+                        break
             if i is None or i.op is not ops.matmul or i.ins[0] not in p.xs:
                 continue
             x, W = i.ins
@@ -319,7 +319,8 @@ class LoopPrinter:
             for o in stage.dots:
                 body += self._dot(o)
         body += [f"{self.arg(f'G{k}')}, H{k} = H{k}, G{k}" for k in self.handed]
-        head = [f"t = {'T - 1 - s if reverse else s' if self.forward else 's if reverse else T - 1 - s'}"]
+        first, second = ("T - 1 - s", "s") if self.forward else ("s", "T - 1 - s")
+        head = [f"t = {first} if reverse else {second}"]
         head += ["before, after = (t + 1, t) if reverse else (t, t + 1)", "at = t if keep else 0"]
         room = [f"{name} = empty({size})" for name, size in self.room]
         for out, known in self.out.projections.items():
@@ -328,7 +329,8 @@ class LoopPrinter:
                 self.arg(f"{name}{m}")
             room += [
                 f"A{m} = empty3(ahead{m}, last - first, depth{m})",
-                f"E{m} = empty3(W{m}.shape[0], ahead{m} * (last - first), W{m}.shape[1] * W{m}.shape[3])",
+                f"E{m} = empty3(W{m}.shape[0], ahead{m} * (last - first), "
+                f"W{m}.shape[1] * W{m}.shape[3])",
                 f"e{m} = E{m}.reshape(-1)",
             ]
             head += [
@@ -351,7 +353,7 @@ class LoopPrinter:
 
     def _left(self, v: Value) -> str:
         """The rows of a value, for a product."""
-        p, row = self.p, self.plan.rows.get(v)
+        row = self.plan.rows.get(v)
         host, low = v, ""
         if row is not None:
             array, t, host = f"R{int(row.host)}", "at" if row.kept else "", row.host
@@ -384,15 +386,19 @@ class LoopPrinter:
         if out in self.out.sums:
             m = int(self.out.sums[out])
             where = f"E{m}[part, done{m}:done{m} + last - first]"
-            return [f"for part in range(U{k}.shape[0]):",
-                    f"    product({self._left(a)}, U{k}[part], {where}, tile{m}, vec{m}, True)"]
+            return [
+                f"for part in range(U{k}.shape[0]):",
+                f"    product({self._left(a)}, U{k}[part], {where}, tile{m}, vec{m}, True)",
+            ]
         self.out.dots.append(o)
         for name in (f"tile{k}", f"vec{k}", f"gate{k}", f"row{k}"):
             self.arg(name)
         for g, q in enumerate(o.outs):
             self.read[q] = Place(f"d{k}", "own", f"row{k}", f"gate{k}[{g}]", True)
-        return [f"for part in range(U{k}.shape[0]):",
-                f"    product({self._left(a)}, U{k}[part], D{k}[part], tile{k}, vec{k}, False)"]
+        return [
+            f"for part in range(U{k}.shape[0]):",
+            f"    product({self._left(a)}, U{k}[part], D{k}[part], tile{k}, vec{k}, False)",
+        ]
 
     # -- clusters -------------------------------------------------------------------------------
 
@@ -444,8 +450,10 @@ class _Cluster:
         if of.forward:
             for k, s in enumerate(of.p.states):
                 w = of.width(s)
-                lines += [f"for j in range({w}):",
-                          f"    S{k}[(after * N + n) * {w} + j] = S{k}[(before * N + n) * {w} + j]"]
+                lines += [
+                    f"for j in range({w}):",
+                    f"    S{k}[(after * N + n) * {w} + j] = S{k}[(before * N + n) * {w} + j]",
+                ]
         for v, row in of.plan.rows.items():
             if v == row.host and row.way == of.way:
                 w, r = of.width(v), "(at * N + n)" if row.kept else "n"
@@ -503,7 +511,12 @@ class _Cluster:
         return any(p.shape[-1:] != (1,) for p in self._all())
 
     def _all(self) -> list[Plane]:
-        return [q for o in self.of.plan.ops(self.of.way) for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
+        return [
+            q
+            for o in self.of.plan.ops(self.of.way)
+            for q in (*o.ins, *o.outs)
+            if isinstance(q, Plane)
+        ]
 
     def _scalar(self, q: Plane) -> None:
         self.inline[q] = f"m{q.id}"
@@ -551,7 +564,10 @@ class _Cluster:
                 self.slices[f"m{q.id}"] = (f"m{q.id}", f"{place.array}[{of.start(place)}]")
             return f"m{q.id}"
         if q not in self.slices:
-            self.slices[q] = (f"p{q.id}", of.slice(self._place(q), f"count * {of.number('w', q.width)}"))
+            self.slices[q] = (
+                f"p{q.id}",
+                of.slice(self._place(q), f"count * {of.number('w', q.width)}"),
+            )
         return f"{self.slices[q][0]}[j]"
 
     def _place(self, q: Plane) -> Place:

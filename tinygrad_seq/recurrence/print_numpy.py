@@ -5,8 +5,8 @@ columns of an array of rows. Like maps of one depth whose operands are neighbour
 so are their results made neighbours. σ(a) = ½ tanh(½a) + ½ is a tanh too: its inner ½ is folded
 into the weights where it can be, and one tanh serves all gates.
 
-The text names its arrays; :mod:`.scan` makes them. Arrays with an axis of time are walked by ``zip``,
-which costs less than an index.
+The text names its arrays; :mod:`.scan` makes them. Arrays with an axis of time are walked by
+``zip``, which costs less than an index.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ TEMPLATES: dict[Any, str] = {
 }
 """How a map is written, beside the ufuncs of NumPy that have the names of primitives."""
 
-NAMES = (
-    "add subtract multiply divide negative exp log sqrt square sin cos expm1 log1p "
-    "greater less greater_equal less_equal equal not_equal sign floor ceil"
-).split()
+NAMES = [
+    "add", "subtract", "multiply", "divide", "negative", "exp", "log", "sqrt", "square", "sin",
+    "cos", "expm1", "log1p", "greater", "less", "greater_equal", "less_equal", "equal",
+    "not_equal", "sign", "floor", "ceil",
+]  # fmt: skip
 TEMPLATES |= {
     getattr(ops, name): name + ("({0}, {out})" if numpy_ufunc.nin == 1 else "({0}, {1}, {out})")
     for name in NAMES
@@ -139,7 +140,9 @@ class NumpyPrinter:
             for k, q in enumerate(o.ins):
                 if isinstance(q, Plane):
                     self.users.setdefault(q, []).append((o, k))
-        self.made = {q: o for stage in self.stages for o in (*stage.maps, *stage.dots) for q in o.outs}
+        self.made = {
+            q: o for stage in self.stages for o in (*stage.maps, *stage.dots) for q in o.outs
+        }
         self._given(saved or {})
         self._halve(maps)
         self._lay_dots()
@@ -149,7 +152,7 @@ class NumpyPrinter:
     # -- homes that are given -------------------------------------------------------------------
 
     def _give(self, v: Value, name: str, timed: bool, written: bool = False) -> None:
-        """The planes of a value are columns of an array of rows, which this loop writes or reads."""
+        """The planes of a value are columns of an array of rows, which the loop reads or writes."""
         planes = self.plan.planes[v]
         block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
         for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
@@ -244,7 +247,9 @@ class NumpyPrinter:
         if not depth:
             return ()
         users = self.users.get(q, ())
-        return tuple(sorted([(o.op.name, k, self._likeness(o.outs[0], depth - 1)) for o, k in users]))
+        return tuple(
+            sorted([(o.op.name, k, self._likeness(o.outs[0], depth - 1)) for o, k in users])
+        )
 
     def _block(self, planes: Iterable[Plane], name: str = "", timed: bool = False) -> Block:
         scratch = f"{'t' if self.forward else 'b'}{next(self.ids)}"
@@ -372,7 +377,9 @@ class NumpyPrinter:
         """Whether each operand of a run is one for all, or a neighbour of the last."""
         for k, q in enumerate(o.ins):
             first, last = run[0].ins[k], run[-1].ins[k]
-            if not (q == first == last or (self._follows(last, q) and (first != last or run[1:] == []))):
+            if not (
+                q == first == last or (self._follows(last, q) and (first != last or run[1:] == []))
+            ):
                 return False
         return self._out_follows(run[-1].outs[0], o.outs[0])
 
@@ -482,7 +489,7 @@ class NumpyPrinter:
                 self._add(f"copyto({target}, {self.ref(q)})")
 
     def _inputs_of_rows(self) -> None:
-        """Rows that hold pieces which no map of this loop makes, before all lines that read them."""
+        """Rows that hold pieces which no map of this loop makes, before all that read them."""
         count = len(self.lines)
         self._copies({q for q, _ in self.more if q not in self.made})
         self.lines = self.lines[count:] + self.lines[:count]
@@ -503,7 +510,9 @@ class NumpyPrinter:
             text = TEMPLATES[o.op].format(*ins, out=out)
             self._add(text, ";" not in text)  # of two calls the first may write over an operand
         else:
-            self._add(f"copyto({out}, {self._function(o.instr.op.name, o.op.forward)}({', '.join(ins)}))")
+            self._add(
+                f"copyto({out}, {self._function(o.instr.op.name, o.op.forward)}({', '.join(ins)}))"
+            )
 
     def _squash(self, run: list[Op], a: str, out: str) -> None:
         """tanh, and σ by it."""
@@ -559,7 +568,7 @@ class NumpyPrinter:
         planes = self.plan.planes[v]
         if len(planes) == 1:
             return self.ref(planes[0])
-        given = {f"s{k}": s for k, s in enumerate(p.states)}
+        given: dict[str, Any] = {f"s{k}": s for k, s in enumerate(p.states)}
         given |= {f"z{k}": s for k, s in enumerate(p.after)} | {"y": p.y, "gy": p.gy}
         gradients = {f"g{k}": g for k, g in enumerate(p.gafter)}
         for name, value in (given | gradients).items():
@@ -642,7 +651,11 @@ class NumpyPrinter:
                 self._add(f"if hold is not None: {'; '.join(copies)}", False)
             return
         held = [k for k, g in enumerate(p.gstates) if g is not None]
-        rows = [(f"r{int(v)}", v) for v, r in self.plan.rows.items() if r.way == "backward" and v == r.host]
+        rows = [
+            (f"r{int(v)}", v)
+            for v, r in self.plan.rows.items()
+            if r.way == "backward" and v == r.host
+        ]
         for k in held:
             self._argument(f"g{k}", Block(f"g{k}", [], False))
         lines = [f"copyto(g{k}, k{k}, where=hold[{k}])" for k in held]

@@ -100,13 +100,13 @@ class Recorder(Trace):
         return v
 
     def _equal(self, v: Value, array: Any) -> None:
-        first = array.flat[0] if array.size else 0
+        first: Any = array.flat[0] if array.size else 0.0
         if not (array == first).all():
             raise Underivable(
                 f"its derivative reads an array of shape {array.shape} that a rule made from no "
                 "value of the step"
             )
-        params = (("value", first.item() if array.size else 0.0),)
+        params = (("value", float(first)),)
         self.code.append(Instr(FULL, (), params, (v,)))
 
     def _param(self, value: Any) -> Any:
@@ -236,8 +236,7 @@ def differentiated(recording: Recording) -> Program:
     numbers = [None if t is None or t not in found else trace.at(found[t]._data) for t in targets]
     upstream = iter(given)
     gy, *gafter = (
-        next(upstream) if t._requires_grad else None
-        for t in (recording.y, *flat(recording.after))
+        next(upstream) if t._requires_grad else None for t in (recording.y, *flat(recording.after))
     )
     n, m = len(p.xs), len(p.xs) + len(p.states)
     return p._replace(

@@ -30,7 +30,7 @@ class Pass:
         np: The namespace of the arrays.
         T: How many steps.
         env: Values outside of the loops.
-        states: For each part of the state, those before each step and after the last ``(T+1, ...)``.
+        states: Each part of the state before each step and after the last ``(T+1, ...)``.
         y: Outputs, where they are made in the loop and are no part of the state, or None.
         saved: What the forward saved for the backward, by name.
         mask: Which steps are read ``(T, N)``, or None.
@@ -323,7 +323,8 @@ class Scan:
                 None if looks and row.all() else [_fit(~row, state) for state in states]
                 for row in run.mask
             ]
-        return run.holds
+        holds: list[Any] = run.holds
+        return holds
 
     # -- what is computed before the loop -------------------------------------------------------
 
@@ -432,4 +433,3 @@ def _hold(hold: list[Any], rows: Any) -> Any:
     """Where a step is padding, in the form of rows."""
     first = hold[0]
     return first.reshape(first.shape[:1] + (1,) * (rows.ndim - 1))
-

@@ -39,7 +39,7 @@ _lock = threading.Lock()
 
 
 class Found(NamedTuple):
-    """What is known of a step: its recording, what was derived and the loop, or why there is none."""
+    """What is known of a step: its recording, what was derived, the loop; or why there is none."""
 
     recording: Recording | None
     derived: Derived | None
@@ -119,14 +119,17 @@ def _examined(derived: Derived, kind: str, case: Case) -> Any:
     """Whether the loop of this kind equals two steps: True, None if unknown, or why not."""
     try:
         scan = derived.scan(kind)
+        largest, why = error_of(scan, case)
     except Uncompiled as error:
         return str(error)
-    largest, why = error_of(scan, case)
+    except Exception as error:
+        if kind == "numpy":
+            raise
+        largest, why = 1.0, f"it cannot be compiled here: {type(error).__name__}: {error}"
     if largest is None or why is None:
         return None if largest is None else True
-    if case.masked and derived.trusted.get((kind, False), True) is True:
-        if error_of(scan, case._replace(masked=False))[1] is None:
-            return "it mixes the sequences of a batch, of which some are padded"
+    if case.masked and error_of(scan, case._replace(masked=False))[1] is None:
+        return "it mixes the sequences of a batch, of which some are padded"
     warnings.warn(
         f"the loop derived from a cell differs from the cell, which is computed another way "
         f"instead, and slower: {why}. This is a fault of tinygrad_seq; please report the cell",
@@ -165,7 +168,7 @@ def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
         names = [a for a, t in zip(scan.arguments, targets, strict=True) if t is not None]
         where = None if mask is None else there(mask, leaves[0]._data)
         arrays = [*[leaf._data for leaf in leaves], *recording.arrays]
-        how = {"mask": where, "reverse": reverse}
+        how: dict[str, Any] = {"mask": where, "reverse": reverse}
         results, run = scan.forward(*arrays, keep=True, **how)
         bare, _ = scan.forward(*arrays, keep=False, **how)
         got = scan.backward(*[g._data for g in seeds], run, set(names))
@@ -179,8 +182,9 @@ def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
 
 
 def _compared(pairs: list[tuple[str, Any, Any]]) -> tuple[float | None, str | None]:
-    host = [(name, *(backend_of(a).to_host(a) for a in both)) for name, *both in pairs]
-    floats = [(name, a, b) for name, a, b in host if a.size]
+    floats: list[tuple[str, Any, Any]] = [
+        (name, backend_of(a).to_host(a), backend_of(b).to_host(b)) for name, a, b in pairs if a.size
+    ]
     if not all(numpy.isfinite(a).all() for _, a, _ in floats):
         return None, None
     scale = max([float(numpy.abs(a).max()) for _, a, _ in floats], default=0.0)

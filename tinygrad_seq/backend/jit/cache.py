@@ -11,6 +11,7 @@ somebody else.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -120,7 +121,5 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the machine code, if it can be written."""
-        try:
+        with contextlib.suppress(OSError):  # a full disk: it will be compiled again
             super().save_overload(sig, data)
-        except OSError:
-            pass  # a full disk: it will be compiled again
