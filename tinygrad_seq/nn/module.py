@@ -16,7 +16,7 @@ from ..autograd.scope import inside, joined
 from ..backend import backend_named, there, xp
 from ..backend.dtypes import fitted
 from ..hints import MODULES, absent
-from ..html import tree_html
+from ..html import one_line, tree_html
 from ..tensor import Tensor
 from .checks import floating_dtype, only_none
 
@@ -382,9 +382,8 @@ class Module:
                     problems.append(str(error))
             values[name] = value
         if problems:
-            raise ValueError(
-                f"{owner}.load_state_dict changed nothing, because:\n  " + "\n  ".join(problems)
-            )
+            listed = "\n  ".join(map(one_line, problems))
+            raise ValueError(f"{owner}.load_state_dict changed nothing, because:\n  {listed}")
         buffers = [parameters[name]._data for name in values]
         news = [there(value, b) for value, b in zip(values.values(), buffers, strict=True)]
         for buffer in buffers:  # first: where an interrupt comes next, nothing is written
@@ -437,7 +436,7 @@ class Module:
             return
         yield f"{label}({self.extra_repr()}{note}"
         for name, child in children:
-            for line in child._lines(f"({name}): {type(child).__name__}"):
+            for line in child._lines(f"({one_line(name)}): {type(child).__name__}"):
                 yield f"  {line}"
         yield ")"
 
