@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types examples docs bench bench-gpu check clean
+.PHONY: help demo test stress lint types examples docs bench bench-gpu check clean
 
 help:
 	@echo "make demo      train a character model on real text and print samples (3 minutes)"
 	@echo "make test      run the whole suite"
+	@echo "make stress    kill, interrupt, fork and damage: what is lost or stuck (minutes; ARGS=kills)"
 	@echo "make check     lint, types, tests and the examples in their quick form"
 	@echo "make docs      run the guide and build the site in build/docs"
 	@echo "make bench     race a training step against PyTorch, JAX, autograd, MyGrad (ARGS=--short)"
@@ -27,6 +28,9 @@ demo: $(VENV)/made-examples
 
 test: $(VENV)/made-test
 	$(BIN)/python -m pytest
+
+stress: $(VENV)/made-test
+	cd tests && ../$(BIN)/python -m stress $(ARGS)
 
 lint: $(VENV)/made-dev
 	$(BIN)/ruff check .

@@ -87,6 +87,13 @@ def _library_randomness(seed: int) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _nothing_compiled() -> Iterator[None]:
+    """Loops of NumPy's calls: drawn shapes and cells would each be compiled, for seconds."""
+    with ts.use_jit(False):
+        yield
+
+
+@pytest.fixture(autouse=True)
 def _op_table() -> Iterator[None]:
     """Forget the primitives that a test defines."""
     before = dict(PRIMITIVES)

@@ -17,6 +17,12 @@ NEGATIVE, POSITIVE, MIDDLE = (33, 102, 172), (230, 97, 1), (247, 247, 247)
 NOT_FINITE = "#111111"
 
 
+def one_line(text: str) -> str:
+    """Text, such as a name, without what is no character to be seen: line breaks, escapes of
+    terminals, marks that turn the direction of writing, halves of surrogate pairs."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def tensor_html(array: Any, words: Iterable[str] = ()) -> str:
     """An array's shape, dtype, statistics and a small heat map.
 
@@ -28,7 +34,7 @@ def tensor_html(array: Any, words: Iterable[str] = ()) -> str:
     head = " ".join([f"{host.dtype}{list(host.shape)}", *words])
     table = "".join(f"<td>{name} {value}</td>" for name, value in statistics(host).items())
     return (
-        f"<div><code>Tensor {escape(head)}</code>"
+        f"<div><code>Tensor {escape(one_line(head))}</code>"
         f"<table><tr>{table}</tr></table>{heat_map(host)}</div>"
     )
 
@@ -92,7 +98,8 @@ def tree_html(rows: Iterable[tuple[int, str, str, int, int]]) -> str:
         rows: For each: depth, name, what it is, how many parameters it has, and their bytes.
     """
     lines = "".join(
-        f'<tr><td style="text-align:left;padding-left:{1 + depth * 1.5}em">{escape(name)}</td>'
+        f'<tr><td style="text-align:left;padding-left:{1 + depth * 1.5}em">'
+        f"{escape(one_line(name))}</td>"
         f'<td style="text-align:left"><code>{escape(what)}</code></td>'
         f"<td>{count:,}</td><td>{size:,}</td></tr>"
         for depth, name, what, count, size in rows

@@ -1,7 +1,9 @@
 """Functions of functions: gradients, products with Jacobians, whole Jacobians.
 
-Each takes a function of tensors. The arguments to differentiate may be given as tensors, arrays or
-Python numbers; the function gets tensors. What it closes over (a model's weights) is left alone.
+Each takes a function of tensors. The arguments to differentiate may be given as tensors, arrays,
+Python numbers, or lists, tuples and dicts of tensors and arrays, for which the gradients come in
+the same form; the function gets tensors. Other arguments reach it as they are. What it closes over
+(a model's weights) is left alone.
 Where an argument, or what the function closes over, is on a graph already, the result stays on it:
 transforms nest to any order, and a gradient can be a part of a loss.
 """
@@ -17,19 +19,20 @@ from .autograd import Node, enable_grad, is_grad_enabled
 from .autograd import grad as _pull_back
 from .autograd.engine import reachable
 from .autograd.graph import source_of
-from .backend import xp
+from .backend import is_array, xp
 from .creation import zeros_like
 from .tensor import Tensor
 
 Function = Callable[..., Any]
 
 
-def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
     """The gradient of a function with one number as its result.  grad(f)(x) = ∂f/∂x.
 
     Args:
         f: A function of tensors.
         argnums: Which argument, or which (a tuple gives a tuple of gradients).
+        has_aux: f gives (number, anything else); the gradient function gives (gradient, the rest).
 
     Raises (when called):
         ValueError: f gives no single number.
@@ -40,23 +43,30 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
         >>> ts.grad(ts.grad(lambda x: x**3))(2.0)
         Tensor(12., dtype=float32)
     """
-    both = value_and_grad(f, argnums)
+    both = value_and_grad(f, argnums, has_aux)
 
     @functools.wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        return both(*args, **kwargs)[1]
+        value, gradients = both(*args, **kwargs)
+        return (gradients, value[1]) if has_aux else gradients
 
     return gradient
 
 
-def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
-    """A function that gives (f(x), ∂f/∂x); see :func:`grad`."""
+def value_and_grad(
+    f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Function:
+    """A function that gives (f(x), ∂f/∂x); see :func:`grad`.
+
+    With ``has_aux`` it gives ((number, the rest), ∂ number/∂x).
+    """
 
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        args, chosen = _prepare(args, argnums)
+        args, trees, chosen = _prepare(args, argnums)
         with enable_grad():
-            y = _one_tensor(f(*args, **kwargs), f)
+            y, aux = _split(f(*args, **kwargs), f, has_aux)
+            y = _one_tensor(y, f)
         if y.size != 1:
             raise ValueError(
                 f"grad needs a function with one number as its result; got shape {y.shape}: "
@@ -64,28 +74,51 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             )
         live = _is_live([y], chosen)
         gradients = _gradients([y], chosen, None, live)
-        return _off_graph(y, live), _as_asked(gradients, argnums)
+        value = _off_graph(y, live)
+        rest = mapped(lambda part: _off_graph(part, live), aux)
+        return (value, rest) if has_aux else value, _as_asked(gradients, trees, argnums)
 
     return value_and_gradient
 
 
-def vjp(f: Function, *args: Any) -> tuple[Any, Function]:
+def vjp(
+    f: Function,
+    *args: Any,
+    argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
+    **kwargs: Any,
+) -> Any:
     """f(x), and the function v ↦ vᵀ ∂f/∂x that pulls gradients back.
 
+    Args:
+        f: A function of tensors.
+        *args: Its arguments.
+        argnums: Which of them to differentiate; all by default.
+        has_aux: f gives (outputs, anything else).
+        **kwargs: Handed on to f.
+
     Returns:
-        (y, pullback): ``pullback(v)`` takes a gradient for each output and gives a tuple with one
-        for each argument; it may be called again.
+        (y, pullback), and the rest with ``has_aux``: ``pullback(v)`` takes a gradient for each
+        output and gives a tuple with one for each argument of ``argnums`` (the one itself for a
+        number); it may be called again.
     """
-    args, chosen = _prepare(args, tuple(range(len(args))))
+    numbers = tuple(range(len(args))) if argnums is None else argnums
+    args, trees, chosen = _prepare(args, numbers)
     with enable_grad():
-        result = f(*args)
+        result, aux = _split(f(*args, **kwargs), f, has_aux)
     outputs = _tensors(result, f)
     live = _is_live(outputs, chosen)
 
-    def pullback(*vs: Any) -> tuple[Tensor, ...]:
-        return _gradients(outputs, chosen, vs, live or _any_live(vs), retain=True)
+    def pullback(*vs: Any) -> Any:
+        found = _gradients(outputs, chosen, vs, live or _any_live(vs), retain=True)
+        return _as_asked(found, trees, numbers)
 
-    return _like(result, [_off_graph(y, live) for y in outputs]), pullback
+    y = _like(result, [_off_graph(y, live) for y in outputs])
+    return (
+        (y, pullback, mapped(lambda part: _off_graph(part, live), aux))
+        if has_aux
+        else (y, pullback)
+    )
 
 
 def jvp(f: Function, xs: Any, vs: Any) -> tuple[Any, Any]:
@@ -100,9 +133,12 @@ def jvp(f: Function, xs: Any, vs: Any) -> tuple[Any, Any]:
     """
     xs = xs if isinstance(xs, tuple) else (xs,)
     vs = vs if isinstance(vs, tuple) else (vs,)
-    args, chosen = _prepare(xs, tuple(range(len(xs))))
+    args, trees, chosen = _prepare(xs, tuple(range(len(xs))))
+    if len(vs) != len(xs):
+        raise ValueError(f"jvp of {len(xs)} arguments needs as many directions; got {len(vs)}")
+    vs = [v for tree, given in zip(trees, vs, strict=True) for v in _given(tree, given)]
     if len(vs) != len(chosen):
-        raise ValueError(f"jvp of {len(chosen)} arguments needs as many directions; got {len(vs)}")
+        raise ValueError(f"jvp of {len(chosen)} tensors needs as many directions; got {len(vs)}")
     directions = [_direction(v, x) for v, x in zip(vs, chosen, strict=True)]
     with enable_grad():
         result = f(*args)
@@ -122,7 +158,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     @functools.wraps(f)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        args, chosen = _prepare(args, argnums)
+        args, trees, chosen = _prepare(args, argnums)
         with enable_grad():
             y = _one_tensor(f(*args, **kwargs), f)
         live = _is_live([y], chosen)
@@ -135,7 +171,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             else zeros_like(x)[:0].reshape(y.shape + x.shape)
             for k, x in enumerate(chosen)
         ]
-        return _as_asked(tuple(blocks), argnums)
+        return _as_asked(tuple(blocks), trees, argnums)
 
     return jacobian_of
 
@@ -145,19 +181,56 @@ def hessian(f: Function, argnums: int = 0) -> Function:
     return jacobian(grad(f, argnums), argnums)
 
 
-def hvp(f: Function, x: Any, v: Any) -> Tensor:
-    """The Hessian of f at x times v, at the cost of two backward passes: ∂/∂x ⟨∂f/∂x, v⟩."""
-    result: Tensor = grad(lambda x: ops.sum(grad(f)(x) * _direction(v, x)))(x)
+def hvp(f: Function, x: Any, v: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """The Hessian of f at x times v, at the cost of two backward passes: ∂/∂x ⟨∂f/∂x, v⟩.
+
+    Args:
+        f: A function of x, and of ``*args`` and ``**kwargs``, which are not differentiated.
+        x: Its first argument.
+        v: A direction, of the shape of x.
+    """
+    result: Tensor = grad(lambda x: ops.sum(grad(f)(x, *args, **kwargs) * _direction(v, x)))(x)
     return result
 
 
 # -- plumbing -----------------------------------------------------------------------------------
 
 
+def mapped(f: Function, tree: Any) -> Any:
+    """``f`` of every tensor and array in lists, tuples and dicts, in the same form."""
+    if isinstance(tree, dict):
+        return {name: mapped(f, part) for name, part in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        parts = [mapped(f, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return f(tree)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    """What lists, tuples and dicts hold, in order."""
+    found: list[Any] = []
+    mapped(found.append, tree)
+    return found
+
+
+def _given(tree: Any, vs: Any) -> list[Any]:
+    """The directions for the tensors of an argument."""
+    return [vs] if isinstance(tree, Tensor) else _leaves(vs)
+
+
+def _is_tree(value: Any) -> bool:
+    """Whether it holds tensors or arrays; a list of numbers is data of one tensor."""
+    if isinstance(value, dict):
+        return True
+    return isinstance(value, (list, tuple)) and any(
+        isinstance(part, Tensor) or is_array(part) or _is_tree(part) for part in value
+    )
+
+
 def _prepare(
     args: Sequence[Any], argnums: int | Sequence[int]
-) -> tuple[tuple[Any, ...], list[Tensor]]:
-    """The arguments with the chosen ones made inputs of their own, and these."""
+) -> tuple[tuple[Any, ...], list[Any], list[Tensor]]:
+    """The arguments with the chosen ones made inputs of their own; these; and their tensors."""
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     made = list(args)
     for k in numbers:
@@ -165,12 +238,29 @@ def _prepare(
             raise ValueError(f"argnums={k}, but the function was called with {len(made)} arguments")
     if len({k % len(made) for k in numbers}) != len(numbers):
         raise ValueError(f"argnums names an argument twice: {tuple(numbers)}")
-    for k in numbers:
-        x = made[k]
+    chosen: list[Tensor] = []
+
+    def as_input(x: Any) -> Tensor:
         x = x if isinstance(x, Tensor) else Tensor(float(x) if type(x) is int else x)
         joined = x.requires_grad and is_grad_enabled()  # to an outer graph, on which to stay
-        made[k] = x * 1 if joined else x.detach().requires_grad_()
-    return tuple(made), [made[k] for k in numbers]
+        chosen.append(x * 1 if joined else x.detach().requires_grad_())
+        return chosen[-1]
+
+    for k in numbers:
+        made[k] = mapped(as_input, made[k]) if _is_tree(made[k]) else as_input(made[k])
+    return tuple(made), [made[k] for k in numbers], chosen
+
+
+def _split(result: Any, f: Function, has_aux: bool) -> tuple[Any, Any]:
+    """What f gives to differentiate, and the rest."""
+    if not has_aux:
+        return result, None
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(
+            f"has_aux=True needs {getattr(f, '__name__', f)} to give a pair (result, the rest); "
+            f"got {type(result).__name__}"
+        )
+    return result
 
 
 def _is_live(outputs: Sequence[Tensor], chosen: Sequence[Tensor]) -> bool:
@@ -192,12 +282,15 @@ def _any_live(vs: Sequence[Any]) -> bool:
     return is_grad_enabled() and any(isinstance(v, Tensor) and v.requires_grad for v in vs)
 
 
-def _off_graph(y: Tensor, live: bool) -> Tensor:
-    return y if live else y.detach()
+def _off_graph(y: Any, live: bool) -> Any:
+    return y.detach() if isinstance(y, Tensor) and not live else y
 
 
-def _as_asked(results: tuple[Tensor, ...], argnums: int | Sequence[int]) -> Any:
-    return results[0] if isinstance(argnums, int) else results
+def _as_asked(results: Sequence[Tensor], trees: Sequence[Any], argnums: int | Sequence[int]) -> Any:
+    """Results for each tensor, in the form of the arguments."""
+    each = iter(results)
+    made = tuple([mapped(lambda _: next(each), tree) for tree in trees])
+    return made[0] if isinstance(argnums, int) else made
 
 
 def _gradients(

@@ -308,3 +308,51 @@ def test_checkpoint_without_grad_is_a_plain_call():
     with ts.no_grad():
         assert not ts.checkpoint(lambda x: x * 2, ts.tensor(1.0, requires_grad=True)).requires_grad
     assert not ts.checkpoint(lambda x: x * 2, ts.tensor(1.0)).requires_grad
+
+
+def test_gradients_come_in_the_form_of_the_argument():
+    """Lists, dicts, tuples and named tuples of tensors and arrays, nested."""
+    tree = {"w": np.array([1.0, 2.0]), "parts": [ts.tensor(3.0, dtype="f8"), (np.array(4.0),)]}
+
+    def f(p, k):
+        return (p["w"] * p["parts"][0]).sum() * k + p["parts"][1][0] ** 2
+
+    value, found = ts.value_and_grad(f)(tree, 2)
+    assert value.item() == 34
+    assert found["w"].tolist() == [6, 6]
+    assert found["parts"][0].item() == 6
+    assert found["parts"][1][0].item() == 8
+    y, pullback = ts.vjp(f, tree, 2, argnums=0)
+    assert y.item() == 34
+    assert pullback(1.0)["w"].tolist() == [6, 6]
+    _, change = ts.jvp(lambda xs: xs[0] * xs[1], ([np.array(2.0), np.array(3.0)],), ([1.0, 0.0],))
+    assert change.item() == 3
+    assert ts.grad(lambda x: (x * x).sum())([1.0, 2.0]).tolist() == [2, 4]  # numbers: one tensor
+
+
+def test_what_is_not_differentiated_comes_along():
+    """has_aux: the rest of what f gives, off the graph; arguments that reach f as they are."""
+
+    def f(x, ids, scale=1.0):
+        y = x[ids] * scale
+        return y.sum(), {"y": y, "count": len(ids)}
+
+    x, ids = np.array([1.0, 2.0, 3.0]), [0, 2]
+    (value, rest), gradient = ts.value_and_grad(f, has_aux=True)(x, ids, scale=2.0)
+    assert value.item() == 8
+    assert rest["count"] == 2
+    assert not rest["y"].requires_grad
+    assert gradient.tolist() == [2, 0, 2]
+    gradient, rest = ts.grad(f, has_aux=True)(x, ids)
+    assert (gradient.tolist(), rest["y"].tolist()) == ([1, 0, 1], [1, 3])
+    y, pullback, rest = ts.vjp(f, x, ids, argnums=0, has_aux=True, scale=3.0)
+    assert (y.item(), pullback(1.0).tolist(), rest["count"]) == (12, [3, 0, 3], 2)
+    with pytest.raises(TypeError, match=r"pair \(result, the rest\)"):
+        ts.grad(lambda x: x.sum(), has_aux=True)(x)
+
+
+def test_hvp_hands_further_arguments_on():
+    found = ts.hvp(
+        lambda x, k, power=2: (x**power).sum() * k, np.array([1.0, 2.0]), [1.0, 1.0], 5.0
+    )
+    assert found.tolist() == [10, 10]

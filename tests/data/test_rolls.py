@@ -141,7 +141,9 @@ def test_damaged_files_get_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
     other[10], other[whole.index(b"PK\x01\x02") + 10] = 99, 99  # a compression there is not
     far = bytearray(whole)
     far[-4] ^= 0x80  # where the list of members begins
-    for content in (b"", b"no archive", whole[:-30], middle, bytes(other), bytes(far)):
+    hiding = bytearray(whole)  # the first member's comment, of 46 bytes, is the second member
+    hiding[whole.index(b"PK\x01\x02") + 32] = 46
+    for content in (b"", b"no archive", whole[:-30], middle, bytes(other), bytes(far), hiding):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"rolls\.npz"):
             read_rolls(path)

@@ -28,6 +28,8 @@ def test_it_learns_what_it_shows(backend, script, monkeypatch, tmp_path, capsys)
     """With ``--quick`` an example ends with an error where it did not learn."""
     if script.stem == "17_digits":
         pytest.importorskip("sklearn")
+    if script.stem == "20_onnx":
+        pytest.importorskip("onnxruntime")
     monkeypatch.syspath_prepend(str(EXAMPLES))
     spec = importlib.util.spec_from_file_location(script.stem, script)
     module = importlib.util.module_from_spec(spec)

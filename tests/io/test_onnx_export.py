@@ -469,6 +469,14 @@ FUNCTIONS = {
     "order": lambda x: (ops.sort(x), x.argsort(0), *ops.topk(x, 2), ops.sort(x, axis=None)),
     "repeats": lambda x: (ops.tile(x, (1, 1, 2)), ops.repeat(small(x), 2, axis=2)),
     "numpy": lambda x: (np.tanh(x), np.concatenate([x, x]), np.ones(6) @ x.swapaxes(1, 2)),
+    "made in a shape": lambda x: (
+        ts.zeros(x.shape[1], 4),
+        ts.ones(x.shape) + x,
+        ts.full(x.shape, 2),
+    ),
+    "made like": lambda x: (ts.zeros_like(x), ts.ones_like(x, dtype=int), ts.full_like(x, 0.5)),
+    "arange": lambda x: (ts.arange(x.shape[0]), ts.arange(1, x.shape[1] + 1, dtype="float32") * 2),
+    "arange steps": lambda x: ts.arange(0, x.shape[0], 2) * 1.5,
     "clone": lambda x: x.detach().clone() * 2,
     "a constant": lambda x: (x, ts.tensor([1.0, 2.0]), np.arange(3)),
 }
@@ -521,7 +529,7 @@ def refusal(function, tmp_path, match, inputs=None, outputs=("y",)):
         lambda x: x * np.asarray(x),
         lambda x: x + ts.Tensor(x.tolist()),
         lambda x: ts.Tensor(x) * 2,
-        lambda x: np.linalg.svd(x)[1],
+        lambda x: np.histogram(x)[0],
     ],
 )
 def test_reading_numbers_is_refused(read, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import tracemalloc
 import warnings
 
@@ -264,6 +265,32 @@ def test_the_inputs_of_a_model_are_checked(tmp_path):
         model(ts.ones(2, 3), ts.ones(2, 3))
 
 
+def test_what_no_layer_here_computes_is_told(tmp_path):
+    """Such a file is not damaged, and the error does not say so."""
+    (node,) = io.to_onnx(nn.Recurrent(nn.LSTMCell(3, 4)))
+    arrays = {name: node[name] for name in ("W", "R", "B")}
+    for more, words in (
+        ({"clip": 3.0}, "attribute clip=3.0 has no counterpart"),
+        ({"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "HardSigmoid.*are not known here"),
+        ({"layout": 1}, "layout=1"),
+    ):
+        lstm = Node("LSTM", ["x", *arrays], ["y"], {**node["attributes"], **more}, "the one")
+        path = written(tmp_path / "m.onnx", [lstm], arrays)
+        with pytest.raises(io.CheckpointError, match=f"(?s)LSTM 'the one'.*|{words}") as caught:
+            io.read_onnx(path)
+        assert re.search(words, str(caught.value))
+        assert "damaged" not in str(caught.value)
+
+
+def test_a_graph_with_a_gap_is_no_model(tmp_path):
+    path = written(tmp_path / "m.onnx", [Node("Tanh", ["x"], ["y"], name="t")], outputs=["y"])
+    with pytest.raises(ValueError, match="Tanh 't' reads 'x', which nothing gives"):
+        io.read_onnx(path).model()
+    path = written(tmp_path / "m.onnx", [], outputs=["y"])
+    with pytest.raises(ValueError, match="nothing gives the outputs y"):
+        io.read_onnx(path).model()
+
+
 def exported(path):
     model = Tagger(nn.LSTM(6, 4, bidirectional=True), 8)
     part = io.Input(2, "batch", 4)
@@ -314,6 +341,11 @@ def graph_of(*fields):
     return message((1, 9), (7, message(*fields)), (8, message((1, ""), (2, 20))))
 
 
+def array(name, *shape):
+    values = bytes(4 * int(np.prod(shape)))
+    return message((1, list(shape)), (2, 1), (8, name), (9, values))
+
+
 def hostile():
     """Small files that would take much memory, or lead elsewhere, if they were believed."""
     tensor = [(2, 1), (8, "w")]
@@ -344,6 +376,14 @@ def hostile():
         "many fields": graph_of((1, [b""] * 600_000)),
         "many numbers": graph_of((1, message((4, "Slice"), (5, packed)))),
         "no constant": graph_of((1, message((1, ["x", "w", "r"]), (2, "y"), (4, "LSTM")))),
+        "weights that do not fit": graph_of(
+            (5, [array("w", 1, 4, 40_000), array("r", 1, 1, 40_000)]),
+            (1, message((1, ["x", "w", "r"]), (2, "y"), (4, "LSTM"))),
+        ),
+        "weights of no elements": graph_of(
+            (5, [array("w", 1, 0, 2**40), array("r", 1, 0, 0)]),
+            (1, message((1, ["x", "w", "r"]), (2, "y"), (4, "LSTM"))),
+        ),
         "a name that is no text": graph_of((2, b"\xff\xfe"), (1, many)),
     }
 

@@ -276,3 +276,23 @@ def test_float32_stays_float32(weight):
 def test_what_does_not_fit_is_told(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i1", "i8"])
+@pytest.mark.parametrize("ignored", [-100, 3, 100])
+def test_ids_of_every_integer_dtype(dtype, ignored):
+    """Unsigned targets, which cannot hold -1, are computed with as int64."""
+    logits = np.random.default_rng(0).normal(size=(4, 3))
+    targets = np.array([0, 2, 1, ignored if ignored > 0 else 1])
+    expected = nn.cross_entropy(ts.Tensor(logits), targets, ignore_index=ignored)
+    for loss, scores in ((nn.cross_entropy, logits), (nn.nll_loss, ts.log_softmax(logits))):
+        x = ts.Tensor(scores, requires_grad=True)
+        found = loss(x, targets.astype(dtype), ignore_index=ignored)
+        found.backward()
+        np.testing.assert_allclose(found.item(), expected.item(), rtol=1e-12)
+        assert np.isfinite(x.grad.data).all()
+
+
+def test_ids_beyond_int64_are_refused():
+    with pytest.raises(IndexError, match="below 2"):
+        nn.cross_entropy(np.zeros((1, 3)), np.array([2**63], dtype="u8"))

@@ -1,8 +1,10 @@
 """Module: the tree, its names, its values, and what it says when something is wrong."""
 
+import collections
 import copy
 import pickle
 import re
+import types
 from collections import OrderedDict
 
 import numpy as np
@@ -465,3 +467,50 @@ def test_freezing_and_walking():
     order = []
     assert net.apply(lambda m: order.append(type(m).__name__)) is net
     assert order == ["Tanh", "Linear", "Sequential", "Linear", "Sequential"]
+
+
+class Plain:
+    """No module, but with one inside."""
+
+    def __init__(self, part):
+        self.part = part
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda m: [(m, nn.Tanh()) for _ in range(2)],
+        lambda m: [None, m],
+        lambda m: {"a": [m]},
+        lambda m: {m},
+        lambda m: collections.deque([m]),
+        lambda m: ({"a": {"b": (0, [m.weight])}},),
+        lambda m: types.MappingProxyType({"a": m}),
+        lambda m: Plain(m),
+        lambda m: [Plain(m.weight)],
+    ],
+)
+def test_what_the_tree_cannot_see_is_refused(hold):
+    """At assignment, and where a list has grown since."""
+    with pytest.raises(TypeError, match="would not be trained or saved"):
+        nn.Sequential().blocks = hold(nn.Linear(2, 2))
+    grown = nn.Sequential()
+    grown.blocks = box = []
+    box.append(hold(nn.Linear(2, 2)))
+    with pytest.raises(TypeError, match="would not be trained or saved"):
+        list(grown.parameters())
+
+
+def test_parts_of_a_class_are_refused():
+    with pytest.raises(TypeError, match=r"Net\.layer is an attribute of the class"):
+        type("Net", (nn.Module,), {"layer": nn.Linear(2, 2)})
+
+
+def test_what_holds_no_parts_may_be_an_attribute():
+    """Numbers, functions, an optimizer of the module's parameters, a list that holds itself."""
+    net = nn.Linear(2, 2)
+    net.history = [1.0, {"a": (2, "b")}]
+    net.history.append(net.history)
+    net.activation = ts.tanh
+    net.optimizer = ts.optim.SGD(net.parameters(), lr=0.1)
+    assert len(list(net.parameters())) == 2

@@ -10,6 +10,7 @@ from device import host
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_seq as ts
 from tinygrad_seq import optim
 from tinygrad_seq.tensor import Tensor
 
@@ -125,3 +126,15 @@ def test_a_limit_that_makes_no_sense_is_refused(limit: float) -> None:
         optim.clip_grad_norm_(params, limit)
     with pytest.raises(ValueError, match="clip_value must be at least 0"):
         optim.clip_grad_value_(params, limit)
+
+
+def test_a_tied_weight_counts_once_and_a_spent_generator_is_refused() -> None:
+    p = ts.Tensor(np.zeros(2), requires_grad=True)
+    p.grad = ts.Tensor(np.array([3.0, 4.0]))
+    assert float(optim.clip_grad_norm_([p, p], 1.0)) == pytest.approx(5)
+    assert float(optim.clip_grad_norm_(iter([p]), 10.0)) == pytest.approx(1, abs=1e-5)
+    spent = iter([p])
+    next(spent)
+    for clip in (optim.clip_grad_norm_, optim.clip_grad_value_):
+        with pytest.raises(ValueError, match="used up only once"):
+            clip(spent, 1.0)

@@ -9,6 +9,7 @@ import pytest
 from device import host
 from trajectories import CASES, NAMES, gradient, make, parameters, train, values
 
+import tinygrad_seq as ts
 from tinygrad_seq import optim
 from tinygrad_seq.tensor import Tensor
 
@@ -213,3 +214,15 @@ def test_a_backward_that_needs_the_old_weights_raises() -> None:
     optimizer.step()
     with pytest.raises(RuntimeError):
         loss.backward()
+
+
+def test_a_frozen_parameter_is_left_alone_until_it_is_thawed():
+    layer = ts.nn.Linear(2, 1)
+    layer.requires_grad_(False)
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+    optimizer.step()
+    layer.requires_grad_()
+    before = layer.weight.detach().numpy().copy()
+    layer(ts.ones(1, 2)).sum().backward()
+    optimizer.step()
+    np.testing.assert_allclose(layer.weight.detach().numpy(), before - 0.1, rtol=1e-6)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import tinygrad_seq as ts
 from tinygrad_seq import optim
 from tinygrad_seq.tensor import Tensor
 
@@ -288,3 +289,84 @@ def test_options_that_make_no_sense_are_refused() -> None:
         with pytest.raises(ValueError, match=message):
             make()
     assert ours.param_groups[0]["lr"] == 0.3
+
+
+def _both(make, theirs, change=lambda optimizer, t: None, steps=12):
+    """Rates of ours and of PyTorch's over some steps."""
+    torch = pytest.importorskip("torch")
+    ours = optim.SGD([ts.Tensor(np.zeros(1), requires_grad=True)], lr=0.8)
+    other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.8)
+    pairs = [(ours, make(ours)), (other, theirs(other, torch.optim.lr_scheduler))]
+    rates: list[list[float]] = [[], []]
+    for t in range(steps):
+        for (optimizer, schedules), found in zip(pairs, rates, strict=True):
+            optimizer.step()
+            for schedule in schedules:
+                schedule.step()
+            change(optimizer, t)
+            found += [group["lr"] for group in optimizer.param_groups]
+    return rates
+
+
+def _cut(optimizer, t):
+    if t == 4:
+        optimizer.param_groups[0]["lr"] *= 0.1
+
+
+@pytest.mark.parametrize("change", [lambda optimizer, t: None, _cut])
+@pytest.mark.parametrize(
+    ("make", "theirs"),
+    [
+        (lambda o: [optim.StepLR(o, 3, 0.5)], lambda o, s: [s.StepLR(o, 3, 0.5)]),
+        (
+            lambda o: [optim.StepLR(o, 3, 0.5), optim.ExponentialLR(o, 0.9)],
+            lambda o, s: [s.StepLR(o, 3, 0.5), s.ExponentialLR(o, 0.9)],
+        ),
+        (
+            lambda o: [optim.CosineAnnealingLR(o, 5, 0.1), optim.MultiStepLR(o, [2, 7], 0.5)],
+            lambda o, s: [s.CosineAnnealingLR(o, 5, 0.1), s.MultiStepLR(o, [2, 7], 0.5)],
+        ),
+        (
+            lambda o: [optim.LambdaLR(o, lambda t: 1 / (1 + t))],
+            lambda o, s: [s.LambdaLR(o, lambda t: 1 / (1 + t))],
+        ),
+    ],
+)
+def test_changes_by_others_are_kept_as_in_pytorch(make, theirs, change):
+    """Two schedules on one optimizer, and a rate cut by hand."""
+    ours, expected = _both(make, theirs, change)
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_a_group_that_is_added_later_goes_along():
+    def made():
+        optimizer = optim.SGD([ts.Tensor(np.zeros(1), requires_grad=True)], lr=0.8)
+        schedule = optim.StepLR(optimizer, 2, 0.5)
+        return optimizer, schedule
+
+    optimizer, schedule = made()
+    schedule.step()
+    group = {"params": [ts.Tensor(np.zeros(1), requires_grad=True)], "lr": 0.2}
+    optimizer.add_param_group(group)
+    schedule.step()
+    assert schedule.lrs == [0.4, 0.1]
+    state = schedule.state_dict()
+    other, again = made()
+    other.add_param_group({**group, "params": [ts.Tensor(np.zeros(1), requires_grad=True)]})
+    again.load_state_dict(state)
+    for each in (schedule, again):
+        each.step()
+        each.step()
+    assert schedule.lrs == again.lrs == [0.2, 0.05]
+
+
+def test_plateau_takes_a_lowest_rate_for_each_group():
+    groups = [{"params": [ts.Tensor(np.zeros(1), requires_grad=True)]} for _ in range(2)]
+    optimizer = optim.SGD(groups, lr=1.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, patience=0, factor=0.1, min_lr=[0.5, 0.0])
+    for _ in range(3):
+        schedule.step(1.0)
+    np.testing.assert_allclose(schedule.lrs, [0.5, 0.01])
+    for wrong in ([0.1], [0.1, 0.2, 0.3], "0.1", [None, 0.1]):
+        with pytest.raises(ValueError, match="one for each of the 2 groups"):
+            optim.ReduceLROnPlateau(optimizer, min_lr=wrong)

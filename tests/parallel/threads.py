@@ -96,7 +96,7 @@ class Comm:
         return Request(attempt)
 
 
-def together(size: int, program: Callable[[Team], Any], timeout: float = 60.0) -> list[Any]:
+def together(size: int, program: Callable[[Team], Any]) -> list[Any]:
     """What ``program(team)`` gives, or raises, on every rank."""
     world = World(size)
     results: list[Any] = [None] * size
@@ -104,7 +104,7 @@ def together(size: int, program: Callable[[Team], Any], timeout: float = 60.0) -
 
     def live(rank: int) -> None:
         try:
-            results[rank] = program(Team(Channel(Comm(world, rank), timeout, log)))
+            results[rank] = program(Team(Channel(Comm(world, rank), 60.0, log)))
         except BaseException as error:
             results[rank] = error
 

@@ -11,7 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ import numpy as np
 import tinygrad_seq as ts
 from tinygrad_seq import viz
 from tinygrad_seq.data import CharTokenizer, encode_file, read_rolls, save_rolls
+
+if __name__ != "__main__":
+    from . import Row
 
 
 class Writer(NamedTuple):
@@ -109,6 +113,22 @@ def killed(
     if process.returncode or len(left) != len(chosen):
         raise AssertionError(f"{writer}: unreadable after a kill at moment {chosen[len(left)]}")
     return count, left
+
+
+def campaign(rng: np.random.Generator, scale: float) -> Iterator[Row]:
+    """Kills at drawn moments of every writer, and at each of its last moments."""
+    for writer in WRITERS:
+        with tempfile.TemporaryDirectory() as folder:
+
+            def moments(count: int) -> list[int]:
+                drawn = rng.integers(1, count - 40, int(100 * scale))
+                return [*drawn.tolist(), *range(count - 40, count + 1)]
+
+            count, left = killed(writer, Path(folder), moments)
+        new = sum(version for version, _ in left)
+        beside = sum(n for _, n in left)
+        seen = f"{len(left) - new} the old file, {new} the new one; {beside} left a file beside it"
+        yield Row(f"kill of `{writer}` at one of {count:,} moments", len(left), 0, seen)
 
 
 def _main(name: str, folder: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_seq.testing import central_differences, complex_step
+from tinygrad_seq.testing.oracles import central_differences_with_noise
 
 ORACLES = [(central_differences, 1e-6), (complex_step, 1e-9)]
 
@@ -80,3 +81,13 @@ def test_a_cotangent_of_another_shape_is_refused(oracle, rtol):
 def test_complex_step_refuses_what_drops_the_imaginary_part():
     with pytest.raises(TypeError, match="central differences"):
         complex_step(lambda x: x.real, (np.ones(2),), np.ones(2))
+
+
+@pytest.mark.parametrize("x", [1.79768864e308, np.finfo(float).max, -np.finfo(float).max])
+def test_differences_next_to_the_largest_float_are_numbers(x):
+    """Their step would end beyond it."""
+    ((slope, noise),) = central_differences_with_noise(np.tanh, [np.array([x])], np.ones(1))
+    assert slope == 0
+    assert not np.isnan(noise)
+    ((slope, _),) = central_differences_with_noise(lambda x: x, [np.array([x])], np.ones(1))
+    np.testing.assert_allclose(slope, 1)

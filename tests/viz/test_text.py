@@ -193,3 +193,32 @@ def test_the_same_model_gives_the_same_text():
             y = Tagger()(np.zeros((3, 1), int)).sum()
         texts.add(viz.listing(y) + viz.to_dot(y) + viz.to_mermaid(y))
     assert len(texts) == 1
+
+
+HOSTILE = "a\x1b[31m\u202e\ud800$x_{$\nb"
+
+
+def test_names_are_shown_without_what_is_no_character_to_be_seen(tmp_path):
+    """Escapes of terminals, marks of direction, line breaks, halves of surrogate pairs, and $."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    model = nn.ModuleDict({HOSTILE: nn.Linear(2, 2)})
+    x = ts.tensor([1.0, 2.0], requires_grad=True, name=HOSTILE)
+    with viz.trace(model):
+        loss = (model[HOSTILE](x) ** 2).sum()
+    with viz.profile(model) as profile:
+        model[HOSTILE](x).sum().backward()
+    with pytest.raises(ValueError, match="changed nothing") as error:
+        model.load_state_dict({HOSTILE: np.ones(2)})
+    shown = [
+        repr(x), repr(model), x._repr_html_(), model._repr_html_(), str(viz.listing(loss)),
+        viz.to_dot(loss), viz.to_mermaid(loss), str(profile), str(error.value),
+    ]  # fmt: skip
+    for text in shown:
+        assert all(c.isprintable() for c in text.replace("\n", "")), text
+    path = viz.explore(loss, tmp_path / "page.html", title=HOSTILE)
+    assert path.read_text("utf-8").rstrip().endswith("</html>")
+    for axes in (viz.gradient_flow(model), viz.hidden_states(np.ones((1, 3)), tokens=[HOSTILE])):
+        axes.figure.savefig(tmp_path / "picture.png")
+        labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+        assert any("a [31m  $x_{$ b" in label.get_text() for label in labels)
+        pyplot.close(axes.figure)

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -185,8 +185,10 @@ def _npz(path: Path, allow_pickle: bool) -> Mapping[str, Any]:
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path} is no .npz file, or a damaged one")
-        file.seek(0)
         try:
+            if _members_told(file) not in (len(zipfile.ZipFile(file).namelist()), 0xFFFF):
+                raise ValueError("members are missing")  # which zipfile does not mind
+            file.seek(0)
             with np.load(file, allow_pickle=allow_pickle, encoding="latin1") as content:
                 return dict(content)
         except Exception as error:  # what NumPy raises for a damaged file is anything
@@ -196,6 +198,12 @@ def _npz(path: Path, allow_pickle: bool) -> Mapping[str, Any]:
                     "the file, read it with allow_pickle=True, and write it anew with save_rolls"
                 ) from None
             raise ValueError(f"{path} cannot be read as an .npz file: {error!s:.400}") from error
+
+
+def _members_told(file: BinaryIO) -> int:
+    """How many members a zip file without a comment says that it has; 65535 for more."""
+    file.seek(-22, os.SEEK_END)
+    return int.from_bytes(file.read()[10:12], "little")
 
 
 def _pieces(where: str, part: Any, lengths: Any) -> list[Any]:

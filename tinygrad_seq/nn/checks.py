@@ -145,13 +145,15 @@ def _on_host(values: Any) -> np.ndarray[Any, Any]:
 
 
 def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
-    """Integers of any kind as a NumPy array."""
+    """Integers of any kind as a NumPy array of int64: what is computed with them never wraps."""
     array = _on_host(values)
     if array.size == 0 and not hasattr(values, "dtype"):
         array = array.astype(np.int64)  # an empty list has no kind of its own
     if array.dtype.kind not in "iu":
         raise TypeError(f"{owner} expects integer {name}; got {array.dtype}")
-    return array
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise IndexError(f"{owner} expects {name} below 2^63; got {array.max()}")
+    return array.astype(np.int64, copy=False)
 
 
 def booleans(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from operator import setitem
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -16,9 +17,12 @@ from ..autograd.scope import inside, joined
 from ..backend import backend_named, there, xp
 from ..backend.dtypes import fitted
 from ..hints import MODULES, absent
-from ..html import tree_html
+from ..html import one_line, tree_html
 from ..tensor import Tensor
 from .checks import floating_dtype, only_none
+
+# Optimizers and the like, which hold parameters for another purpose.
+_NOT_LOOKED_INTO = f"{__name__.partition('.')[0]}."
 
 
 class Parameter(Tensor):
@@ -93,6 +97,16 @@ class Module:
     """
 
     training: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse parts that are attributes of a class: all its objects would share them."""
+        super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            if isinstance(value, Module | Parameter):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is an attribute of the class, which would not be "
+                    f"trained or saved: set self.{name} in __init__"
+                )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module defines its own."""
@@ -382,9 +396,8 @@ class Module:
                     problems.append(str(error))
             values[name] = value
         if problems:
-            raise ValueError(
-                f"{owner}.load_state_dict changed nothing, because:\n  " + "\n  ".join(problems)
-            )
+            listed = "\n  ".join(map(one_line, problems))
+            raise ValueError(f"{owner}.load_state_dict changed nothing, because:\n  {listed}")
         buffers = [parameters[name]._data for name in values]
         news = [there(value, b) for value, b in zip(values.values(), buffers, strict=True)]
         for buffer in buffers:  # first: where an interrupt comes next, nothing is written
@@ -437,21 +450,39 @@ class Module:
             return
         yield f"{label}({self.extra_repr()}{note}"
         for name, child in children:
-            for line in child._lines(f"({name}): {type(child).__name__}"):
+            for line in child._lines(f"({one_line(name)}): {type(child).__name__}"):
                 yield f"  {line}"
         yield ")"
 
 
 def _refuse_collection(owner: str, name: str, value: Any) -> None:
-    """Refuse a plain collection of modules or parameters: the tree would not see into it."""
-    if not isinstance(value, list | tuple | dict) or not value:
+    """Refuse what holds modules or parameters and is no module: the tree would not see into it."""
+    if isinstance(value, Tensor | Module) or not _holds_parts(value, set()):
         return
-    first = next(iter(value.values() if isinstance(value, dict) else value))
-    if isinstance(first, Module | Parameter):
-        raise TypeError(
-            f"{owner}.{name} is a {type(value).__name__} of modules or parameters, which would not "
-            "be trained or saved: use nn.ModuleList, or one attribute for each"
-        )
+    raise TypeError(
+        f"{owner}.{name} is a {type(value).__name__} of modules or parameters, which would not "
+        "be trained or saved: use nn.ModuleList or nn.ModuleDict, derive it from nn.Module, or "
+        "use one attribute for each"
+    )
+
+
+def _holds_parts(value: Any, seen: set[int]) -> bool:
+    """Whether modules or parameters are within, at any depth, or attributes of a plain object."""
+    if isinstance(value, Module | Parameter):
+        return True
+    if isinstance(value, Mapping):
+        parts: Any = value.values()
+    elif isinstance(value, list | tuple | set | frozenset | deque):
+        parts = value
+    elif type(value).__module__.startswith(_NOT_LOOKED_INTO) or not hasattr(value, "__dict__"):
+        return False
+    else:
+        own = () if isinstance(value, type | FunctionType | ModuleType) else vars(value).values()
+        return any(isinstance(part, Module | Parameter) for part in own)
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    return any(_holds_parts(part, seen) for part in list(parts))
 
 
 def _host(value: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy
 from ..autograd import mark_written
 from ..backend import Array, backend_of, is_array, there, xp
 from ..backend.dtypes import fitted
+from ..nn import Parameter
 from ..nn.checks import only_none
 from ..tensor import Tensor
 from .flat import Flat, flat_for
@@ -41,8 +42,8 @@ class Optimizer:
 
     Raises:
         TypeError: Something among ``params`` is not a Tensor.
-        ValueError: No parameters, one given twice, one that is not a leaf that requires grad, an
-            option out of range, or an option that the algorithm does not have.
+        ValueError: No parameters, one given twice, one that is neither a leaf that requires grad
+            nor a frozen Parameter, an option out of range, or one that the algorithm does not have.
     """
 
     below_one: ClassVar[tuple[str, ...]] = ()
@@ -232,7 +233,8 @@ class Optimizer:
             label = f"parameter {position} (shape {p.shape})"
             if id(p) in known:
                 raise ValueError(f"{label} was given twice: it would be updated twice per step")
-            if not (p.requires_grad and p.is_leaf):
+            frozen = isinstance(p, Parameter) and not p.requires_grad  # it may be thawed later
+            if not (p.is_leaf and (p.requires_grad or frozen)):
                 raise ValueError(
                     f"{label} is not a leaf that requires grad, so no gradient would reach it: "
                     "make it with requires_grad=True"

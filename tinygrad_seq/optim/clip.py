@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..autograd import mark_written
@@ -78,5 +78,11 @@ def clip_grad_value_(params: Tensor | Iterable[Tensor], clip_value: float) -> No
 def _gradients(params: Tensor | Iterable[Tensor]) -> list[Array]:
     if hasattr(params, "parameters"):
         raise TypeError("clipping takes parameters: pass model.parameters()")
-    given = [params] if isinstance(params, Tensor) else params
-    return [p.grad.data for p in given if p.grad is not None]
+    given = [params] if isinstance(params, Tensor) else list(params)
+    if not given and isinstance(params, Iterator):
+        raise ValueError(
+            "clipping got no parameters: the iterator was empty (a generator such as "
+            "model.parameters() can be used up only once)"
+        )
+    once = {id(p): p for p in given}.values()  # a tied weight counts once
+    return [p.grad.data for p in once if p.grad is not None]

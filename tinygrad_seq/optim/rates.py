@@ -22,6 +22,8 @@ class LambdaLR(Schedule):
         lr_lambda: f, the same for all groups. It is not part of the state.
     """
 
+    chains = False  # nor does PyTorch's
+
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
         if not callable(lr_lambda):
             raise TypeError(
@@ -91,6 +93,8 @@ class OneCycleLR(Schedule):
 
     Source: Smith & Topin, "Super-convergence" (2017).
     """
+
+    chains = False  # nor does PyTorch's
 
     def __init__(
         self,

@@ -7,7 +7,8 @@ the optimizer's, once per update or once per epoch: a schedule counts its own st
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from .base import Optimizer
@@ -16,6 +17,11 @@ from .base import Optimizer
 class Schedule:
     """Base of the schedules. One whose rate is a function of time alone defines only :meth:`rate`.
 
+    A rate that something else has changed (another schedule, a cut by hand) keeps that change: it
+    is multiplied by what this schedule's rate is multiplied by, as PyTorch's chainable schedules
+    do. A parameter group that is added later starts from its own rate. A schedule made anew starts
+    from the rates that it finds: to go on from a checkpoint, load its state too.
+
     Args:
         optimizer: The optimizer whose rates are set. Its present rates are the base rates.
 
@@ -23,6 +29,9 @@ class Schedule:
         count: How often ``step`` was called.
         base_lrs: The base rate of each group.
     """
+
+    lowest = 0.0  # the rate that others' changes are measured from
+    chains = True  # whether changes by others are kept
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -54,11 +63,28 @@ class Schedule:
             metric: What :class:`ReduceLROnPlateau` watches. The others take no notice of it, so
                 that one training loop serves them all.
         """
+        self._admit()
         self.count += 1
-        self.lrs = [self.rate(base, self.count) for base in self.base_lrs]
+        self.lrs = [self._next(*given) for given in zip(self.base_lrs, self.lrs, strict=True)]
+
+    def _next(self, base: float, present: float) -> float:
+        """The rate of a group at this step, from what it is at present."""
+        before, after = self.rate(base, self.count - 1), self.rate(base, self.count)
+        if present == before or not self.chains:
+            return after
+        if before == self.lowest:
+            return present + after - before
+        return self.lowest + (present - self.lowest) * (after - self.lowest) / (
+            before - self.lowest
+        )
+
+    def _admit(self) -> None:
+        """Take in the groups that were added since: their rates are their base rates."""
+        self.base_lrs += self.lrs[len(self.base_lrs) :]
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands, as plain values."""
+        self._admit()
         return {"count": self.count, "base_lrs": list(self.base_lrs), "lrs": self.lrs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -130,7 +156,7 @@ class CosineAnnealingLR(Schedule):
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
         super().__init__(optimizer)
         self.T_max = _at_least_one("T_max", T_max)
-        self.eta_min = eta_min
+        self.eta_min = self.lowest = eta_min
 
     def rate(self, base: float, t: int) -> float:
         """η_min + (η₀ - η_min)(1 + cos(π t/T))/2."""
@@ -153,7 +179,7 @@ class ReduceLROnPlateau(Schedule):
         threshold: By how much a step must beat the best.
         threshold_mode: ``"rel"`` or ``"abs"``.
         cooldown: Steps after a cut that do not count as bad.
-        min_lr: The rate never goes below this.
+        min_lr: The rate never goes below this; a list has one for each group.
         eps: A cut smaller than this is not made.
     """
 
@@ -166,7 +192,7 @@ class ReduceLROnPlateau(Schedule):
         threshold: float = 1e-4,
         threshold_mode: str = "rel",
         cooldown: int = 0,
-        min_lr: float = 0.0,
+        min_lr: float | Sequence[float] = 0.0,
         eps: float = 1e-8,
     ) -> None:
         if mode not in ("min", "max"):
@@ -179,6 +205,14 @@ class ReduceLROnPlateau(Schedule):
         self.mode, self.threshold_mode = mode, threshold_mode
         self.factor, self.patience, self.threshold = factor, patience, threshold
         self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
+        count = len(optimizer.param_groups)
+        floors: list[float] = list(min_lr) if isinstance(min_lr, Sequence) else [min_lr] * count
+        if len(floors) != count or not all(isinstance(v, int | float) for v in floors):
+            raise ValueError(
+                f"ReduceLROnPlateau expects min_lr as a number, or one for each of the {count} "
+                f"groups; got {min_lr!r}"
+            )
+        self._floors = floors
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_steps = 0
         self.cooling = 0
@@ -204,10 +238,11 @@ class ReduceLROnPlateau(Schedule):
             self.cooling, self.bad_steps = self.cooling - 1, 0
         if self.bad_steps > self.patience:
             self.cooling, self.bad_steps = self.cooldown, 0
-            self.lrs = [self._cut(rate) for rate in self.lrs]
+            floors = chain(self._floors, repeat(0.0))  # a group that came later has none
+            self.lrs = [self._cut(rate, next(floors)) for rate in self.lrs]
 
-    def _cut(self, rate: float) -> float:
-        lower = max(rate * self.factor, self.min_lr)
+    def _cut(self, rate: float, floor: float) -> float:
+        lower = max(rate * self.factor, floor)
         return lower if rate - lower > self.eps else rate
 
     def state_dict(self) -> dict[str, Any]:

@@ -71,6 +71,8 @@ class Compiled(Scan):
         Uncompiled: the plan has something that the loops have no form for.
     """
 
+    kind = "numba"
+
     def __init__(self, plan: Plan, machine: Any = None) -> None:
         super().__init__(plan)
         self.machine = machine or Numba()

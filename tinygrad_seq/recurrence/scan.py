@@ -75,7 +75,10 @@ class Scan:
 
     Attributes:
         arguments: Names of the arguments of :meth:`forward`: inputs, states, what is free.
+        kind: How the loop is run.
     """
+
+    kind = "numpy"
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.p = plan, plan.program

@@ -25,6 +25,8 @@ class CudaScan(Scan):
         Uncompiled: the plan has something that there are no kernels for.
     """
 
+    kind = "cuda"
+
     def __init__(self, plan: Plan, kernel: Callable[..., Any]) -> None:
         check(plan)
         super().__init__(plan)

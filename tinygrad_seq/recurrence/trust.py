@@ -46,6 +46,11 @@ class Found(NamedTuple):
     scan: Scan | None
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """``"numpy"``, ``"numba"`` or ``"cuda"``; ``"unrolled"`` where there is no loop."""
+        return "unrolled" if self.scan is None else self.scan.kind
+
 
 def found(
     step: Callable[[Any, Any], Any], xs: Any, state: Any, masked: bool, reverse: bool

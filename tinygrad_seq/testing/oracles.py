@@ -30,6 +30,7 @@ Index = tuple[int, ...]
 
 CENTRAL_STEP = 1e-5
 COMPLEX_STEP = 1e-20
+LARGEST = float(np.finfo(np.float64).max)
 
 
 def central_differences(
@@ -106,8 +107,8 @@ def central_difference(
     h = step * max(1.0, abs(float(point[index])))
     high, low = point.copy(), point.copy()
     with np.errstate(all="ignore"):  # next to the largest float
-        high[index] += h
-        low[index] -= h
+        high[index] = min(high[index] + h, max(point[index], LARGEST))
+        low[index] = max(low[index] - h, min(point[index], -LARGEST))
         width = float(high[index] - low[index])
         above = _outputs(f(*points[:position], high, *points[position + 1 :]))
         below = _outputs(f(*points[:position], low, *points[position + 1 :]))

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fold import Group, amount, called, groups, kind, one_line, place
+from ..html import one_line
+from .fold import Group, amount, called, groups, kind, place
 from .graph import Graph, Operation
 from .listing import graph_of
 

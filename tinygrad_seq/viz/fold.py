@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from ..html import one_line
 from .graph import Graph, Input, Operation
 
 FOLDS = ("time", "module", None)
@@ -123,8 +124,3 @@ def called(graph: Graph, source: int | None, slot: int | None = None) -> str:
 def argument(graph: Graph, given: Input) -> str:
     """An argument as it is read: where it came from, or its value."""
     return given.value if given.value is not None else called(graph, given.source, given.slot)
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks and other control characters."""
-    return "".join(c if c.isprintable() else " " for c in text)

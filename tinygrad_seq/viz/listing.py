@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
+from ..html import one_line
 from .fold import (
     Group,
     amount,
@@ -14,7 +15,6 @@ from .fold import (
     check_fold,
     groups,
     kind,
-    one_line,
     place,
     repeats,
 )

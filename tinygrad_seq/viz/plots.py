@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from ..html import one_line
 from ..nn import Module
 from ..tensor import Tensor
+
+_LABELS: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a $ in a name is a dollar
 
 
 def gradient_flow(model: Module, ax: Any = None) -> Any:
@@ -57,7 +61,7 @@ def gradient_flow(model: Module, ax: Any = None) -> Any:
         ax.plot([_rms(size), size.max()], [row, row], color="tab:blue", lw=1.5, alpha=0.5)
         ax.plot(_rms(size), row, "o", color="tab:blue", ms=5)
     ax.set_xscale("log")
-    ax.set_yticks(range(len(parameters)), [name for name, _ in parameters], fontsize=8)
+    ax.set_yticks(range(len(parameters)), _labels(name for name, _ in parameters), **_LABELS)
     ax.set_ylim(len(parameters) - 0.5, -0.5)  # the first on top
     ax.set_xlabel("gradient: root mean square (dot) to largest element (line)")
     ax.set_title(f"Gradient flow in {type(model).__name__}")
@@ -100,11 +104,15 @@ def hidden_states(states: Any, tokens: Any = None, sequence: int = 0, ax: Any = 
     )
     ax.figure.colorbar(image, ax=ax, label="value", pad=0.02)
     if tokens is not None:
-        ax.set_xticks(range(steps), [str(token) for token in tokens], fontsize=8)
+        ax.set_xticks(range(steps), _labels(tokens), **_LABELS)
     ax.set_xlabel("time step")
     ax.set_ylabel("hidden unit")
     ax.set_title("Hidden states over time")
     return ax
+
+
+def _labels(names: Iterable[Any]) -> list[str]:
+    return [one_line(str(name)) for name in names]
 
 
 def _axes(ax: Any, size: tuple[float, float]) -> Any:

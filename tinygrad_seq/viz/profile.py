@@ -14,8 +14,9 @@ from ..autograd.mode import tracing
 from ..autograd.scope import Trace
 from ..autograd.writes import owner_of
 from ..backend import is_array
+from ..html import one_line
 from ..nn import Module
-from .fold import amount, one_line, place
+from .fold import amount, place
 
 BY = ("operation", "module", "step")
 

@@ -20,7 +20,7 @@ from ...autograd import Primitive, no_grad
 from ...autograd.scope import Trace
 from ...nn import Module
 from ...version import __version__
-from . import elementwise, modules, recurrent, reductions, shapes  # noqa: F401  # the handlers
+from . import creation, elementwise, modules, recurrent, reductions, shapes  # noqa: F401  # the handlers
 from .check import largest_difference
 from .graph import CAST, FLOAT, Graph, Store, where
 from .handlers import handler_of

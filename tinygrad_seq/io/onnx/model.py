@@ -63,6 +63,16 @@ class FileModel(nn.Module):
                 "known here (its layers can be had all the same)"
             )
         self._needed = needed
+        known = {"", *arrays, *self._inputs}
+        for _, node in needed:
+            lost = [name for name in node.inputs if name not in known]
+            if lost:
+                raise ValueError(
+                    f"{node.op_type} {node.name!r} reads {lost[0]!r}, which nothing gives"
+                )
+            known.update(node.outputs)
+        if not known.issuperset(self._outputs):
+            raise ValueError(f"nothing gives the outputs {', '.join(self._outputs)}")
         self._arrays = {}
         read = {name for k, node in needed if k not in layers for name in node.inputs}
         for name in sorted(read | set(self._outputs)):

@@ -22,6 +22,10 @@ from .proto import GraphProto, Info, ModelProto, Node, decode
 LONGEST = 300  # of what a message quotes from a damaged file
 
 
+class _UnknownError(ValueError):
+    """A node computes what no layer of ours does; its file is none the worse for it."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A layer that was found in a file.
@@ -117,6 +121,8 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
         layers = [_found(node, arrays) for node in proto.graph.nodes]
     except MemoryError:
         raise
+    except _UnknownError as error:
+        raise CheckpointError(f"{path} cannot be read as ONNX: {str(error)[:LONGEST]}") from error
     except Exception as error:  # whatever comes of damaged bytes
         raise CheckpointError(
             f"{path} cannot be read as ONNX ({type(error).__name__}: {str(error)[:LONGEST]}): it "
@@ -218,42 +224,53 @@ def _embedding(table: Array) -> nn.Embedding:
 
 def _recurrent(node: Node, given: Sequence[Array | None]) -> Found:
     """The layer of a recurrent node."""
-    names = ("W", "R", "B")
-    inputs = dict(zip(names, map(_weights, given[1:4]), strict=True))
-    if node.op_type == "LSTM":
-        inputs["P"] = _weights(given[7])
-    present = {name: array for name, array in inputs.items() if array is not None}
-    for name, place in (("W", 1), ("R", 2), ("B", 3), ("P", 7)):
-        named = place < len(node.inputs) and node.inputs[place]
-        if name not in present and (named and (name != "P" or node.op_type == "LSTM")):
-            raise ValueError(f"{name} of {node.op_type} {node.name!r} is no constant")
-    if not {"W", "R"} <= present.keys() or present["W"].ndim != 3:
-        raise ValueError(f"{node.op_type} {node.name!r} has no weights W (D, GH, I) and R")
+    what = f"{node.op_type} {node.name!r}"
+    places = {"W": 1, "R": 2, "B": 3} | ({"P": 7} if node.op_type == "LSTM" else {})
+    present: dict[str, Array] = {}
+    for name, place in places.items():
+        array = given[place]
+        if array is not None:
+            present[name] = _single(array)
+        elif name in ("W", "R") or (place < len(node.inputs) and node.inputs[place]):
+            raise _UnknownError(f"{name} of {what} is no constant")
+    _check_shapes(what, node.op_type, present)
     attributes = {n: v for n, v in node.attributes.items() if n != "output_sequence"}
     if attributes.pop("layout", 0):
-        raise ValueError(f"{node.op_type} {node.name!r} has layout=1, which no runtime reads")
+        raise _UnknownError(f"{what} has layout=1, which no runtime reads")
     whole = {"op_type": node.op_type, **present, "attributes": attributes}
-    layer = _layer(node.op_type, present, attributes)
-    from_onnx(layer, [whole])
+    layer = _layer(what, node.op_type, present, attributes)
+    try:
+        from_onnx(layer, [whole])
+    except ValueError as error:
+        raise _UnknownError(f"{what}: {error}") from error
     return Found(node.name, layer, whole)
 
 
-def _weights(array: Array | None) -> Array | None:
-    return None if array is None else _single(array)
+def _check_shapes(what: str, op_type: str, given: dict[str, Array]) -> None:
+    """Raise unless the weights fit one another, before a layer of their sizes is made."""
+    w, r = given["W"], given["R"]
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op_type]
+    if w.ndim == r.ndim == 3 and w.size and r.size and w.dtype.kind == "f":
+        directions, rows, hidden = r.shape
+        if rows == gates * hidden and w.shape[:2] == (directions, rows):
+            return
+    raise ValueError(f"{what} has W of shape {w.shape} and R of shape {r.shape}")
 
 
-def _layer(op_type: str, given: dict[str, Array], attributes: dict[str, Any]) -> nn.Module:
+def _layer(
+    what: str, op_type: str, given: dict[str, Array], attributes: dict[str, Any]
+) -> nn.Module:
     """A layer of the kind and the sizes of a node."""
     directions, _, size = given["W"].shape
     direction = attributes.get("direction", "forward")
     if directions != 1 + (direction == "bidirectional"):
-        raise ValueError(f"direction {direction!r}, but weights of {directions}")
+        raise ValueError(f"{what} has direction {direction!r}, but weights of {directions}")
     usual = ACTIVATIONS[op_type]
     names = attributes.get("activations") or usual * directions
     known = {name.lower(): function for function, name in NAMES}
     unknown = [name for name in names if name.lower() not in known]
     if unknown or len(names) != len(usual) * directions:
-        raise ValueError(f"the activations {names} of {op_type} are not known here")
+        raise _UnknownError(f"the activations {names} of {what} are not known here")
     functions = [known[name.lower()] for name in names]
 
     def cell(k: int) -> Any:

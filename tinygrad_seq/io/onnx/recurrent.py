@@ -140,7 +140,8 @@ def _call(
     directions, lstm = len(node["W"]), node["op_type"] == "LSTM"
     final = (directions, batch, hidden)
     for start in starts:
-        broadcast(final, start.shape)  # or say so now
+        if start.ndim != 3 or not all(map(same, start.shape, final)):
+            raise ValueError(f"{where()} expects a state of shape {final}; got {start.shape}")
     ends = None if lengths is None else graph.cast(checked_lengths(graph, lengths, steps), INT)
     weights = [None if n not in node else graph.array(n, node[n]) for n in ("W", "R", "B", "P")]
     inputs = [x, *weights[:3], ends, *(starts or [None] * (1 + lstm)), *weights[3:] * lstm]

@@ -74,9 +74,9 @@ def explore(
             "explore before backward, or backward(retain_graph=True)"
         )
     target = Path(path)
-    content = page(describe(loss, made, title or target.stem, check, profile)).encode()
+    text = page(describe(loss, made, title or target.stem, check, profile))
     with replacing(target) as file:
-        file.write(content)
+        file.write(text.encode("utf-8", "replace"))  # half a surrogate pair has no UTF-8
     return target
 
 
