@@ -25,9 +25,7 @@ TRANSPOSE, SPLIT, CONCATENATE, GETITEM = ops.transpose, ops.split, ops.concatena
 
 def simplified(p: Program) -> Program:
     """All passes, in an order that lets one use what another shows."""
-    p = split_products(without_repeats(p))
-    p = regrouped(without_repeats(p))
-    p = turned_products(without_repeats(p))
+    p = turned_products(regrouped(split_products(p)))
     return state_copied(without_repeats(p))
 
 
@@ -85,9 +83,9 @@ def state_copied(p: Program) -> Program:
     taken.clear()
     # a piece of another gradient is no value of its own: it would be read after a write into it
     taken |= {o for i in code if i.op in PIECES for o in i.outs}
-    pairs = zip(p.gstates, p.gafter, p.states, strict=True) if p.gstates else ()
+    pairs = zip(p.gstates, p.states, strict=True) if p.gstates else ()
     gstates = tuple(
-        [own(zero(s) if g is None and up is not None else g) for g, up, s in pairs]
+        [own(zero(s) if g is None and p.types[s].dtype.kind == "f" else g) for g, s in pairs]
     )
     return p._replace(code=tuple(code), types=b.types, after=after, gstates=gstates)
 
@@ -104,8 +102,8 @@ def without_repeats(p: Program) -> Program:
         if to is not None:
             alias[i.outs[0]] = to
             continue
-        ins = sorted(i.ins, key=repr) if i.op in (ADD, MULTIPLY) else i.ins
-        key = (i.op, tuple([repr(v) for v in ins]), repr(i.params))
+        ins = [(type(v) is Value, repr(v)) for v in i.ins]
+        key = (i.op, tuple(sorted(ins) if i.op in (ADD, MULTIPLY) else ins), repr(i.params))
         if i.op is FULL:
             key += (p.types[i.outs[0]],)
         before = seen.setdefault(key, i)

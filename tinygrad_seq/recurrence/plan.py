@@ -414,10 +414,15 @@ class _Cutter:
                 self.planes[out] = [*outs]
                 found.append(Op(kind, i.op, tuple(self.of(i.ins[0])), outs, i))
             else:
-                outs = tuple([self.fresh(*self.p.types[o]) for o in i.outs])
-                for o, plane in zip(i.outs, outs, strict=True):
-                    self.cuts[o] = {0, self._width(o)}
-                    self.planes[o] = [plane]
+                for o in i.outs:
+                    shape, dtype = self.p.types[o]
+                    if not _is_row(shape, self.lead):
+                        self.cuts[o] = {0, self._width(o)}
+                    self.planes[o] = [
+                        self.fresh((*shape[:-1], high - low) if shape else (), dtype)
+                        for low, high in self.segments(o)
+                    ]
+                outs = tuple([q for o in i.outs for q in self.planes[o]])
                 ins = tuple([q for v in i.reads() for q in self.of(v)])
                 found.append(Op("call", i.op, ins, outs, i))
         return found

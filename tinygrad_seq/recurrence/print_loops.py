@@ -211,8 +211,9 @@ class LoopPrinter:
             if p.gy is not None:
                 self._put(p.gy, "GY", "t", read)
             for k, (g, before) in enumerate(zip(p.gafter, p.gstates, strict=True)):
-                if g is not None and before is not None:
+                if g is not None:
                     self._put(g, f"G{k}", "", read)
+                if before is not None:
                     self._put(before, f"H{k}", "", self.stored)
                     self.handed.append(k)
         for q in plan.saved:
@@ -316,7 +317,7 @@ class LoopPrinter:
                 body += _Cluster(self, [*extra, *stage.maps], k).lines()
             for o in stage.dots:
                 body += self._dot(o)
-        body += [f"G{k}, H{k} = H{k}, G{k}" for k in self.handed]
+        body += [f"{self.arg(f'G{k}')}, H{k} = H{k}, G{k}" for k in self.handed]
         head = [f"t = {'T - 1 - s if reverse else s' if self.forward else 's if reverse else T - 1 - s'}"]
         head += ["before, after = (t + 1, t) if reverse else (t, t + 1)", "at = t if keep else 0"]
         room = [f"{name} = empty({size})" for name, size in self.room]

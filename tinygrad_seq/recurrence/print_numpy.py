@@ -153,12 +153,16 @@ class NumpyPrinter:
         planes = self.plan.planes[v]
         block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
         for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
-            if isinstance(q, Plane):
-                home = Home(block, low, high, len(planes) == 1)
-                if written and (q in self.home or self._comes_in(q)):
-                    self.more.append((q, home))
-                else:
-                    self.home.setdefault(q, home)
+            if not isinstance(q, Plane):
+                continue
+            spread = high - low > q.width  # one column stands for several
+            home = Home(block, low, high, len(planes) == 1)
+            if written and (spread or q in self.home or self._comes_in(q)):
+                self.more.append((q, home))
+            elif spread:
+                self.home.setdefault(q, Home(block, low, low + 1, False))
+            else:
+                self.home.setdefault(q, home)
 
     def _comes_in(self, q: Plane) -> bool:
         """Whether a plane is made outside of the loops."""
@@ -167,9 +171,10 @@ class NumpyPrinter:
 
     def _given(self, saved: dict[Plane, Home]) -> None:
         p, plan = self.p, self.plan
-        for k, v in enumerate(p.states):
+        for k, v in enumerate(p.states):  # what comes in, before what goes out
             self._give(v, f"s{k}", True)
-            self._give(p.after[k], f"z{k}", True, self.forward)
+        for k, v in enumerate(p.after):
+            self._give(v, f"z{k}", True, self.forward)
         if plan.where[p.y] == "forward" and p.y not in p.after:
             self._give(p.y, "y", True, self.forward)
         if not self.forward:
@@ -353,12 +358,7 @@ class NumpyPrinter:
                 self._block(planes)
         runs: list[list[Op]] = []
         for o in bucket:
-            last = runs[-1][-1] if runs else None
-            if (
-                last is not None
-                and all(self._follows(a, b) for a, b in zip(last.ins, o.ins, strict=True))
-                and self._out_follows(last.outs[0], o.outs[0])
-            ):
+            if runs and self._goes_on(runs[-1], o):
                 runs[-1].append(o)
             else:
                 runs.append([o])
@@ -368,9 +368,16 @@ class NumpyPrinter:
                 self._block(planes)
         return runs
 
+    def _goes_on(self, run: list[Op], o: Op) -> bool:
+        """Whether each operand of a run is one for all, or a neighbour of the last."""
+        for k, q in enumerate(o.ins):
+            first, last = run[0].ins[k], run[-1].ins[k]
+            if not (q == first == last or (self._follows(last, q) and (first != last or run[1:] == []))):
+                return False
+        return self._out_follows(run[-1].outs[0], o.outs[0])
+
     def _follows(self, a: Any, b: Any) -> bool:
-        if a == b:
-            return True
+        """Whether b stands after a in a block."""
         x, y = (self.home.get(q) if isinstance(q, Plane) else None for q in (a, b))
         if x is None or y is None or x.block is not y.block or x.block.columns:
             return False
@@ -572,22 +579,22 @@ class NumpyPrinter:
         reads = [*dict.fromkeys(o.instr.reads())]
         names = ", ".join([self._whole(v) for v in reads])
         function = self._function(o.op.name, _caller(o.instr, reads))
-        results = []
-        for q in o.outs:
-            self.called[q] = f"c{q.id}"
-            results.append(f"c{q.id}")
+        results = [f"c{int(v)}" for v in o.instr.outs]
         self._add(f"{', '.join(results)} = {function}({names})", False)
-        for q in o.outs:
-            if q in self.home:  # kept: a copy in its place, under the name of the result
-                name = self.called.pop(q)
-                self._add(f"copyto({self.ref(q)}, {name})", False)
+        for v, name in zip(o.instr.outs, results, strict=True):
+            planes = self.plan.planes[v]
+            for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
+                piece = name if len(planes) == 1 else f"{name}[..., {low}:{high}]"
+                if q in self.home:  # it is kept: a copy in its place
+                    self._add(f"copyto({self.ref(q)}, {piece})", False)
+                else:
+                    self.called[q] = piece
 
     def _hand_on(self) -> None:
         """The gradients of the state before the step, where those of the state after were."""
         p = self.p
         for k, g in enumerate(p.gstates):
-            old = p.gafter[k]
-            if g is None or old is None:
+            if g is None:
                 continue
             whole = len(self.plan.planes[g]) == 1
             for q, (low, high) in zip(self.plan.planes[g], self.plan.columns[g], strict=True):
@@ -633,7 +640,7 @@ class NumpyPrinter:
             if copies:
                 self._add(f"if hold is not None: {'; '.join(copies)}", False)
             return
-        held = [k for k, g in enumerate(p.gstates) if g is not None and p.gafter[k] is not None]
+        held = [k for k, g in enumerate(p.gstates) if g is not None]
         rows = [(f"r{int(v)}", v) for v, r in self.plan.rows.items() if r.way == "backward" and v == r.host]
         for k in held:
             self._argument(f"g{k}", Block(f"g{k}", [], False))

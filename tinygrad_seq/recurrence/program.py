@@ -55,11 +55,13 @@ class Instr(NamedTuple):
         """One static parameter."""
         return dict(self.params)[name]
 
-    def reads(self) -> Iterator[Value]:
+    def reads(self) -> list[Value]:
         """The values that this takes."""
-        yield from values_in(self.ins)
-        if self.params:
-            yield from values_in([p for _, p in self.params])
+        found = [v for v in self.ins if type(v) is Value]
+        for _, p in self.params:
+            if type(p) in (tuple, list, Value):
+                found += values_in((p,))
+        return found
 
 
 class Type(NamedTuple):
@@ -169,11 +171,11 @@ def replaced(part: Any, at: Callable[[Value], Any]) -> Any:
 
 def substituted(instr: Instr, at: Callable[[Value], Any]) -> Instr:
     """An instruction that reads ``at(v)`` in place of each value v."""
-    ins = tuple([at(v) if type(v) is Value else v for v in instr.ins])
-    params = instr.params
+    op, ins, params, outs = instr
+    ins = tuple([at(v) if type(v) is Value else v for v in ins])
     if params:
         params = tuple([(name, replaced(p, at)) for name, p in params])
-    return instr._replace(ins=ins, params=params)
+    return Instr(op, ins, params, outs)
 
 
 def called(instr: Instr, env: dict[Value, Any]) -> Any:

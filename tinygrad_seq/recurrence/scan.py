@@ -159,7 +159,7 @@ class Scan:
         self._rows_known(run)
         found: dict[str, Any] = {}
         for k, g in enumerate(p.gstates):
-            found[f"s{k}"] = np.zeros_like(gs[k]) if g is None or p.gafter[k] is None else gs[k]
+            found[f"s{k}"] = np.zeros_like(gs[k]) if g is None else gs[k]
         sums = {f"p{k}": v for k, v in enumerate(p.gfree) if v is not None and f"p{k}" in wanted}
         whole = {f"x{k}": v for k, v in enumerate(p.gxs) if v is not None and f"x{k}" in wanted}
         env.run(plan.after, {*sums.values(), *whole.values()})
