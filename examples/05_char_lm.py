@@ -16,6 +16,7 @@ characters back in.
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -245,7 +246,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on from the checkpoint")
     options = parser.parse_args(argv)
     if options.quick:
-        parser.set_defaults(hidden=96, epochs=6, length=120)
+        parser.set_defaults(hidden=96, epochs=6, length=120, minutes=math.inf)
         options = parser.parse_args(argv)
     return options
 

@@ -1,6 +1,6 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
-from . import autograd, data, distributions, io, nn, ops, optim, seq, viz
+from . import autograd, data, distributions, io, nn, ops, optim, parallel, seq, viz
 from .autograd import (
     Interval,
     Primitive,
@@ -39,6 +39,7 @@ from .creation import (
 from .hints import FUNCTIONS, absent
 from .io import Checkpoint, CheckpointError, load, save
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
+from .ops import linalg
 from .recompute import checkpoint
 from .tensor import Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -77,6 +78,7 @@ __all__ = [
     "is_grad_enabled",
     "jacobian",
     "jvp",
+    "linalg",
     "linspace",
     "load",
     "manual_seed",
@@ -87,6 +89,7 @@ __all__ = [
     "ones_like",
     "ops",
     "optim",
+    "parallel",
     "primitive",
     "rand",
     "randn",

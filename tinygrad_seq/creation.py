@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy
 
+from . import ops
 from .backend import backend_named, backend_of, current, default_dtype, generator
 from .tensor import Tensor
 
@@ -47,7 +48,12 @@ def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 
 def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """One value everywhere, float32 by default."""
+    """One value everywhere, float32 by default; a tensor as the value stays on the graph."""
+    if isinstance(value, Tensor):
+        spread: Tensor = ops.broadcast_to(
+            value, _shape((shape,) if isinstance(shape, int) else shape)
+        )
+        return spread if dtype is None else spread.astype(dtype)
     return _made(current().np.full(shape, value, dtype or default_dtype()), requires_grad)
 
 
@@ -83,9 +89,12 @@ def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tens
 
 
 def linspace(
-    start: float, stop: float, num: int = 50, dtype: Any = None, requires_grad: bool = False
+    start: Any, stop: Any, num: int = 50, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """``num`` evenly spaced values from start to stop, both included."""
+    """``num`` evenly spaced values from start to stop, both included; of tensors, on the graph."""
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
+        spaced: Tensor = ops.arrange.evenly_spaced(start, stop, num)
+        return spaced if dtype is None else spaced.astype(dtype)
     return Tensor(numpy.linspace(start, stop, num).astype(dtype or default_dtype()), requires_grad)
 
 

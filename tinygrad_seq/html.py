@@ -39,8 +39,8 @@ def statistics(host: numpy.ndarray[Any, Any]) -> dict[str, str]:
     finite = values[numpy.isfinite(values)]
     found = {}
     if finite.size:
-        with numpy.errstate(over="ignore"):
-            mean = float(numpy.mean(finite))
+        scale = float(numpy.abs(finite).max()) or 1.0  # the sum of large values is beyond float64
+        mean = scale * float(numpy.mean(finite / scale))
         found = {
             "min": f"{finite.min():.4g}",
             "mean": f"{mean:.4g}",

@@ -24,7 +24,8 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Random numbers that f draws from the library's generator are the same both times.
 
     Args:
-        f: A function that gives a tensor, or a tuple of them (other values pass through).
+        f: A function that gives a tensor, or tuples, lists and dicts of them (other values pass
+            through).
         *args, **kwargs: Its arguments.
 
     Raises (in backward):
@@ -35,19 +36,32 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     segment = _Segment()
     saved = [f, args, kwargs]
     result = segment.run(saved)
-    outputs = [y for y in _parts(result) if isinstance(y, Tensor) and y.requires_grad]
+    outputs = _recorded(result)
     sources = segment.sources(outputs)
     if not sources:
         return result
     shape, dtype = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
     node = Node(segment, sources, saved, None, shape, dtype)
     made = {id(y): Tensor._wrap(y.data, n) for y, n in zip(outputs, node.outputs(), strict=True)}
-    parts = tuple(made.get(id(y), y) for y in _parts(result))
-    return parts if isinstance(result, tuple) else parts[0]
+    return _mapped(lambda y: made.get(id(y), y), result)
 
 
-def _parts(result: Any) -> tuple[Any, ...]:
-    return result if isinstance(result, tuple) else (result,)
+def _mapped(f: Callable[[Any], Any], result: Any) -> Any:
+    """The same tuple, list or dict, with f of everything in it that is none."""
+    if isinstance(result, dict):
+        return {key: _mapped(f, part) for key, part in result.items()}
+    if isinstance(result, (tuple, list)):
+        parts = [_mapped(f, part) for part in result]
+        named = hasattr(result, "_fields")
+        return type(result)(*parts) if named else type(result)(parts)
+    return f(result)
+
+
+def _recorded(result: Any) -> list[Tensor]:
+    """The tensors of a result that require grad, in order."""
+    found: list[Any] = []
+    _mapped(found.append, result)
+    return [y for y in found if isinstance(y, Tensor) and y.requires_grad]
 
 
 class _Segment:
@@ -95,7 +109,7 @@ class _Segment:
             result = self.run(node.saved)
         finally:
             set_rng_state(random)
-        outputs = [y for y in _parts(result) if isinstance(y, Tensor) and y.requires_grad]
+        outputs = _recorded(result)
         if [y.shape for y in outputs] != list(node.shape):
             raise RuntimeError(
                 f"a checkpoint gave outputs of shapes {list(node.shape)}, and run again "

@@ -7,6 +7,7 @@ Tensors are values: no operator changes one in place.
 from __future__ import annotations
 
 import itertools
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -15,14 +16,14 @@ import numpy
 
 from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
-from .autograd.operands import as_operand
+from .autograd.operands import as_operand, listed_dtype, refuse_masked
+from .autograd.scope import looked
 from .autograd.writes import version
 from .backend import (
     Array,
     backend_named,
     backend_of,
     current,
-    default_dtype,
     is_array,
     one_backend,
     there,
@@ -51,10 +52,11 @@ def _in_place(op: Callable[..., Any], sign: str) -> Callable[[Any, Any], Any]:
     """``t += v`` makes a new tensor; where a write into a parameter must be meant, say so."""
 
     def operator(self: Tensor, other: Any) -> Any:
-        if self._requires_grad and self.node is None and not is_grad_enabled():
+        if self._requires_grad and self.node is None:
             raise RuntimeError(
-                f"p {sign}= v makes a new tensor and would leave the parameter as it is: write "
-                f"with p.copy_(p {sign} v)"
+                f"p {sign}= v on a leaf that requires grad would make a new tensor and leave p as "
+                f"it is: write into it with p.copy_(p {sign} v) under no_grad(), or say "
+                f"q = p {sign} v for a new one"
             )
         return op(self, other)
 
@@ -70,9 +72,10 @@ class Tensor(Variable):
     """A multi-dimensional array that remembers how it was computed.
 
     Args:
-        data: An array, which is wrapped, not copied, and keeps its dtype; or numbers and (nested)
-            lists of them, which take the default float (float32), int64 or bool. What is on the
-            host goes to the backend chosen by ``use_backend``.
+        data: An array, which is wrapped, not copied, and keeps its dtype, as a number of NumPy's
+            does; or Python numbers and (nested) lists of them, which take the default float
+            (float32), int64 or bool. What is on the host goes to the backend chosen by
+            ``use_backend``.
         requires_grad: Whether gradients with respect to it are wanted; floating dtypes only.
         dtype: Convert to this dtype.
         name: What errors and listings call it.
@@ -121,6 +124,7 @@ class Tensor(Variable):
     @property
     def data(self) -> Array:
         """The array itself, not a copy. After writing into it, call ``mark_written(t.data)``."""
+        looked(self, "data")
         return self._data
 
     @data.setter
@@ -196,6 +200,7 @@ class Tensor(Variable):
         Raises:
             RuntimeError: the tensor requires grad: the array would leave the graph unnoticed.
         """
+        looked(self, "numpy()")
         if self._requires_grad:
             raise RuntimeError(
                 "this tensor requires grad, and an array would leave the graph: call "
@@ -211,10 +216,12 @@ class Tensor(Variable):
         """
         if self.size != 1:
             raise ValueError(f"item() needs one element; this tensor has shape {self.shape}")
+        looked(self, "item()")
         return self._data.item()
 
     def tolist(self) -> Any:
         """The values as (nested) lists of Python numbers."""
+        looked(self, "tolist()")
         return self._data.tolist()
 
     def __repr__(self) -> str:
@@ -242,13 +249,29 @@ class Tensor(Variable):
             raise ValueError(
                 f"the truth of a tensor of shape {self.shape} is ambiguous: use any() or all()"
             )
+        looked(self, "bool()")
         return bool(self._data)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
+
+    def __complex__(self) -> complex:
+        return complex(self._number())
+
+    def _number(self) -> Any:
+        """The value for who asks for a number: ``float(t)``, ``math.sin(t)``, ``array[i] = t``."""
+        value = self.item()
+        if self._requires_grad:
+            warnings.warn(
+                "a tensor that requires grad became a number, which is not on the graph: compute "
+                "with functions of tinygrad_seq, collect with ts.stack or ts.index_set, or say "
+                "t.item() if the value alone is wanted",
+                stacklevel=3,
+            )
+        return value
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu" or self.ndim:
@@ -269,6 +292,7 @@ class Tensor(Variable):
         return iter(ops.unstack(self))
 
     def __contains__(self, value: Any) -> bool:
+        looked(self, "in")
         return bool((self._data == as_operand(getattr(value, "_data", value))).any())
 
     def __format__(self, spec: str) -> str:
@@ -436,6 +460,10 @@ class Tensor(Variable):
     __isub__ = _in_place(ops.subtract, "-")
     __imul__ = _in_place(ops.multiply, "*")
     __itruediv__ = _in_place(ops.divide, "/")
+    __ifloordiv__ = _in_place(ops.floor_divide, "//")
+    __imod__ = _in_place(ops.remainder, "%")
+    __ipow__ = _in_place(ops.power, "**")
+    __imatmul__ = _in_place(ops.matmul, "@")
     __neg__ = ops.negative
 
     def __pos__(self) -> Tensor:
@@ -553,6 +581,11 @@ class Tensor(Variable):
 
     def __getattr__(self, name: str) -> Any:
         """Only reached for a name that does not exist: say what is written here, if it is known."""
+        if name == "_mask" and self._requires_grad:  # numpy.ma asks, and would compute on ._data
+            raise TypeError(
+                "a masked array and a tensor that requires grad: the result would leave the graph; "
+                "select with ts.where(~m.mask, x, 0.0)"
+            )
         hints = METHODS
         if name not in METHODS and name in ops.__all__:
             hints = {name: f"the function ts.{name}"}
@@ -573,6 +606,7 @@ class Tensor(Variable):
         return from_numpy_function(function, args, kwargs)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
+        looked(self, "DLPack")
         if self._requires_grad:
             raise BufferError("this tensor requires grad: export t.detach() through DLPack")
         return self._data.__dlpack__(**kwargs)
@@ -597,9 +631,10 @@ def _as_array(data: Any, dtype: Any = None) -> Array:
     """Data given by a user as an array: arrays keep their dtype, Python numbers are weak."""
     if isinstance(data, Variable):
         data = data._data
+    refuse_masked(data, "a tensor")
     if is_array(data):
         array = numpy.asarray(data) if isinstance(data, numpy.ndarray) else data  # no subclass
-    elif isinstance(data, numpy.generic) and not isinstance(data, float):
+    elif isinstance(data, numpy.generic):
         array = numpy.asarray(data)
     else:
         if _holds_tensors(data):
@@ -608,8 +643,8 @@ def _as_array(data: Any, dtype: Any = None) -> Array:
             array = numpy.asarray(data)
         except ValueError as error:
             raise ValueError(f"the rows of a tensor must have equal lengths ({error})") from None
-        if dtype is None and array.dtype.kind == "f" and not _holds_arrays(data):
-            array = array.astype(default_dtype())
+        if dtype is None and array.dtype.kind == "f":
+            array = array.astype(listed_dtype(data))
     for kind in (array.dtype, array.dtype if dtype is None else numpy.dtype(dtype)):
         if kind.kind not in "fiub":
             raise TypeError(
@@ -623,7 +658,3 @@ def _holds_tensors(data: Any) -> bool:
     if isinstance(data, Variable):
         return data._requires_grad
     return isinstance(data, (list, tuple)) and any(_holds_tensors(d) for d in data)
-
-
-def _holds_arrays(data: Any) -> bool:
-    return isinstance(data, (list, tuple)) and any(is_array(d) for d in data)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
 
@@ -136,3 +137,113 @@ def test_what_is_not_a_real_number_is_refused(x):
         x + "a"
     with pytest.raises(TypeError, match="stack"):
         ts.tensor([x, x])
+
+
+def test_numbers_of_numpy_keep_their_dtype_in_tensors():
+    value = np.float64(0.1)
+    assert ts.tensor(value).dtype == np.float64
+    assert ts.tensor([value, 2.0]).dtype == np.float64
+    assert ts.tensor([np.float32(0.1), 2.0]).dtype == np.float32
+    assert ts.tensor([np.float16(0.1), 2]).dtype == np.float16
+    gradient = ts.grad(ts.sin)(value)
+    assert gradient.dtype == np.float64
+    assert gradient.item() == np.cos(0.1)
+    assert (ts.ones(2) * value).dtype == np.float32  # beside tensors they are weak
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_lists_of_tensors_keep_their_dtype(dtype):
+    parts = [ts.tensor(2.0, dtype=dtype), ts.tensor(3.0, dtype=dtype)]
+    for given in (parts, [parts, parts], [tuple(parts)], [parts[0], 1.0], [parts[0], 1]):
+        assert ts.tensor(given).dtype == dtype
+    assert ts.ops.prod(parts).dtype == dtype
+    assert ts.ops.prod(parts).item() == 6
+
+
+SMALL = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "?"]
+
+
+@pytest.mark.parametrize("dtype", SMALL)
+def test_products_of_integers_are_wide(dtype):
+    x = np.full(3, 1 if dtype == "?" else 100, dtype)
+    for f, reference in ((ts.ops.prod, np.prod), (ts.ops.cumprod, np.cumprod)):
+        y, expected = f(ts.tensor(x)), reference(x)
+        assert y.dtype == expected.dtype
+        np.testing.assert_array_equal(host(y), expected)
+
+
+@pytest.mark.parametrize("dtype", [*SMALL, "f2", "f4", "f8"])
+def test_topk_of_every_dtype(dtype):
+    kind = np.dtype(dtype).kind
+    low, high = (
+        (False, True)
+        if kind == "b"
+        else (-np.inf, np.nan)
+        if kind == "f"
+        else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    )
+    x = np.array([low, 1, high, low, high, 0], dtype)
+    values, positions = ts.ops.topk(ts.tensor(x), 3)
+    assert values.dtype == x.dtype
+    assert host(positions).tolist() == ([1, 2, 4] if kind == "b" else [2, 4, 1])
+    np.testing.assert_array_equal(host(values), x[host(positions)])
+
+
+@pytest.mark.parametrize("dtype", [*SMALL, "f2", "f4", "f8"])
+def test_triangles_keep_their_dtype(dtype):
+    x = np.ones((3, 3), dtype)
+    for f, reference in ((ts.tril, np.tril), (ts.triu, np.triu)):
+        y = f(ts.tensor(x))
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(host(y), reference(x))
+
+
+@pytest.mark.parametrize("dtype", SMALL)
+@pytest.mark.parametrize(
+    "f", [ts.softplus, ts.softmax, ts.log_softmax, ts.logsumexp, ts.sigmoid, ts.ops.silu, ts.gelu]
+)
+def test_activations_of_integers_are_those_of_floats(f, dtype):
+    x = np.array([1, 0, 1], dtype)
+    y = f(ts.tensor(x))
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(host(y), host(f(ts.tensor(x.astype("f8")))), rtol=1e-6)
+
+
+@pytest.mark.parametrize("f", [ts.index_set, ts.index_add])
+@pytest.mark.parametrize("value", [2.5, np.float32(2.5), np.array([2.5]), ts.tensor([2.5])])
+def test_floats_are_not_cut_to_integers(f, value):
+    for target in (ts.tensor([1, 2]), np.array([1, 2]), ts.tensor([True, False])):
+        with pytest.raises(TypeError, match=r"cut them to integers.*astype"):
+            f(target, slice(0, 1), value)
+    assert host(f(ts.tensor([1, 2]), 0, 1)).dtype == np.int64
+
+
+@pytest.mark.host("CuPy adds up in trees, the fake device as NumPy does")
+@pytest.mark.parametrize("axis", [0, (0, 2), -3])
+def test_long_sums_of_rows_keep_their_digits(axis):
+    x = np.full((200_000, 2, 3), 0.1, "f4")
+    y = x.astype("f8").mean(axis)
+    np.testing.assert_allclose(host(ts.mean(ts.tensor(x), axis=axis)), y, rtol=5e-6)
+    np.testing.assert_allclose(
+        host(ts.sum(ts.tensor(x), axis=axis)) / x.size * y.size, y, rtol=5e-6
+    )
+
+
+@pytest.mark.host("CuPy adds up in trees, the fake device as NumPy does")
+def test_half_precision_adds_up_in_single():
+    x = ts.tensor(np.full((4096, 3), 4e-4, "f2"))
+    bias = ts.zeros(3, dtype="f2", requires_grad=True)
+    (bias * 1 + ts.zeros((4096, 3), dtype="f2")).backward(x)
+    expected = 4096 * float(np.float16(4e-4))
+    np.testing.assert_allclose(host(bias.grad), expected, rtol=1e-3)
+    np.testing.assert_allclose(host(ts.sum(x, axis=0)), expected, rtol=1e-3)
+    np.testing.assert_allclose(host(ts.mean(x, axis=0)), 4e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("f", [ts.max, ts.min, ts.mean])
+def test_reductions_of_more_elements_than_half_precision_counts(f):
+    x = ts.tensor(np.ones(70_000, "f2"), requires_grad=True)
+    y = f(x)
+    assert y.item() == 1
+    y.backward()
+    np.testing.assert_allclose(host(x.grad), 1 / 70_000, rtol=5e-3)

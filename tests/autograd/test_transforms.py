@@ -1,5 +1,7 @@
 """Functional forms, against closed forms and one another (design point 9)."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 from device import host
@@ -159,6 +161,43 @@ def test_checkpoint_gives_the_same_gradients_also_for_what_it_closes_over():
     got = ts.autograd.grad(loss(ts.checkpoint), [w, x])
     for one, other in zip(expected, got, strict=True):
         np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
+
+
+Pair = namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda a, b: [a, b],
+        lambda a, b: {"a": a, "b": b},
+        lambda a, b: Pair(a, b),
+        lambda a, b: (a, {"rest": [b, 3, None]}),
+    ],
+)
+def test_checkpoint_of_collections(pack):
+    x = ts.tensor([1.0, 2.0], requires_grad=True)
+    result = ts.checkpoint(lambda x: pack(x * x, ts.sin(x)), x)
+    assert type(result) is type(pack(1, 2))
+    flat = list(result.values()) if isinstance(result, dict) else list(result)
+    a, b = flat[0], flat[1]["rest"][0] if isinstance(flat[1], dict) else flat[1]
+    assert a.node.op.name == b.node.op.name == "checkpoint"
+    (a.sum() + b.sum()).backward()
+    np.testing.assert_allclose(host(x.grad), [2 + np.cos(1), 4 + np.cos(2)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("upstream", [np.array([1j, 2.0]), np.ones(2, "c8")])
+def test_a_complex_upstream_gradient_is_refused(upstream):
+    x = ts.tensor([1.0, 2.0], requires_grad=True)
+    for pull in (
+        lambda: (x * 2).backward(upstream),
+        lambda: ts.autograd.grad(x * 2, x, upstream),
+        lambda: ts.vjp(lambda x: x * 2, x)[1](upstream),
+        lambda: ts.jvp(lambda x: x * 2, x, upstream),
+    ):
+        with pytest.raises(TypeError, match="real"):
+            pull()
+    assert x.grad is None
 
 
 def test_checkpoint_keeps_only_its_arguments():

@@ -2,7 +2,9 @@
 
 import copy
 import gc
+import operator
 import pickle
+import re
 import weakref
 
 import numpy as np
@@ -19,21 +21,43 @@ def leaf(values, dtype="f8", name=None):
     return ts.tensor(values, dtype=dtype, requires_grad=True, name=name)
 
 
+AUGMENTED = {
+    "+": operator.iadd,
+    "-": operator.isub,
+    "*": operator.imul,
+    "/": operator.itruediv,
+    "//": operator.ifloordiv,
+    "%": operator.imod,
+    "**": operator.ipow,
+    "@": operator.imatmul,
+}
+
+
 def test_augmented_assignment_makes_a_new_tensor():
     x = leaf([1.0, 2.0])
-    y = x
+    y = x * 1
+    before = y
     y += 1
-    assert y is not x
-    np.testing.assert_array_equal(host(x), [1.0, 2.0])
+    y **= 2
+    assert y is not before
+    np.testing.assert_array_equal(host(before), [1.0, 2.0])
     y.sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), [1.0, 1.0])
+    np.testing.assert_array_equal(x.grad.numpy(), [4.0, 6.0])
+    free = ts.tensor([7.0, 8.0])
+    free //= 2
+    assert free.tolist() == [3.0, 4.0]
+    x.grad *= 0.5
+    np.testing.assert_array_equal(x.grad.numpy(), [2.0, 3.0])
 
 
-def test_augmented_assignment_of_a_parameter_under_no_grad_says_what_to_do():
-    p = leaf([1.0, 2.0])
+@pytest.mark.parametrize("sign", AUGMENTED)
+def test_augmented_assignment_of_a_parameter_says_what_to_do(sign):
+    p, v = leaf([1.0, 2.0]), ts.tensor([1.0, 2.0])
+    with pytest.raises(RuntimeError, match=rf"p\.copy_\(p {re.escape(sign)} v\)"):
+        AUGMENTED[sign](p, v)
     with ts.no_grad():
-        with pytest.raises(RuntimeError, match=r"p\.copy_\(p - v\)"):
-            p -= 0.5
+        with pytest.raises(RuntimeError, match=rf"p\.copy_\(p {re.escape(sign)} v\)"):
+            AUGMENTED[sign](p, v)
         p.copy_(p - 0.5)
     assert host(p).tolist() == [0.5, 1.5]
 

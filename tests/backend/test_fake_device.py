@@ -60,6 +60,10 @@ REFUSED = {
         lambda cp, x: cp.ElementwiseKernel("T n", "T y", "y = n;"),
         ValueError,
     ),
+    "matmul into a third argument": (
+        lambda cp, x: cp.matmul(x[:, None], x[None], cp.empty((3, 3))),
+        ValueError,
+    ),
 }
 
 

@@ -18,10 +18,10 @@ pytestmark = [
 
 
 def in_child(work):
-    """Whether ``work`` gives True in a forked child, which has ten seconds."""
+    """Whether ``work`` gives True in a forked child, which has a minute."""
     child = os.fork()
     if child == 0:
-        timer = threading.Timer(10, os._exit, [3])  # where it hangs
+        timer = threading.Timer(60, os._exit, [3])  # where it hangs
         timer.daemon = True
         timer.start()
         try:

@@ -12,14 +12,17 @@ from device import fake
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_seq.backend import backend_named
+import tinygrad_seq as ts
+from tinygrad_seq import nn
+from tinygrad_seq.backend import Source, backend_named
+from tinygrad_seq.backend.cupy import library
 from tinygrad_seq.backend.cupy.kernels import KERNELS
-from tinygrad_seq.backend.recurrence import lstm
 from tinygrad_seq.backend.steps import STEPS
 from tinygrad_seq.ops.arithmetic import REALS
+from tinygrad_seq.recurrence.plan import planned
+from tinygrad_seq.recurrence.print_cuda import HOLD, TEMPLATES, CudaPrinter
+from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.testing import arrays
-
-SIZES = st.tuples(st.integers(1, 4), st.integers(1, 5))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,39 +33,6 @@ def gpu():
 
 def draw(case, *shapes):
     return [case.draw(arrays(shape, REALS)) for shape in shapes]
-
-
-def blocks(a, gates, turn=0):
-    """``(N, gates*H)`` as ``(gates, N, H)``, and the gates turned as the composites have them."""
-    return np.roll(a.reshape(len(a), gates, -1).swapaxes(0, 1), turn, axis=0)
-
-
-@given(case=st.data(), sizes=SIZES)
-def test_lstm_gates(gpu, case, sizes):
-    """One kernel forward and one backward, against the functions that are their specification."""
-    N, H = sizes
-    wx, uh, c, h_, c_, gy = draw(case, *[(N, 4 * H)] * 2, *[(N, H)] * 4)
-    h1, c1, room = np.empty((N, H)), np.empty((N, H)), np.empty((4, N, H))
-    v, halves = np.empty((4, N, H)), np.array([0.5, 0.5, 0.5, 1.0])[:, None, None]
-    lstm.lstm_gates(np, blocks(wx, 4, 1) * halves, blocks(uh, 4, 1) * halves, c, v, c1, h1)
-    a, c_before = np.empty((4, N, H)), c_.copy()
-    lstm.lstm_gates_backward(np, v, c, c1, h_ + gy, c_before, a, room)
-
-    there = gpu.from_host
-    none, values = there(np.zeros(1, bool)), gpu.np.empty((N, 4 * H))
-    h2, c2, a2, kept = (gpu.np.empty(s) for s in ((N, H), (N, H), (N, 4 * H), (N, H)))
-    where = (H, none, False)
-    gpu._kernel("lstm")(*map(there, (wx, uh, c, c)), *where, h2, c2, values)
-    back = (there(h_), there(np.zeros((N, H))), there(gy), True)
-    cells = (values, there(c), c2, there(c_))
-    c3 = gpu.np.empty((N, H))
-    gpu._kernel("lstm_backward")(*back, *cells, *where, a2, c3, kept)
-    pairs = [(h2, h1), (c2, c1), (c3, c_before), (kept, np.zeros((N, H)))]
-    pairs += [(values, v), (a2, a)]
-    for found, expected in pairs:
-        found = gpu.to_host(found)
-        found = blocks(found, 4, 1) if expected.ndim == 3 else found
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
 
 
 @given(case=st.data(), rows=st.integers(1, 5), classes=st.integers(1, 6))
@@ -92,12 +62,11 @@ def test_uniform_is_philox(gpu):
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.01
 
 
-def test_every_kernel_is_used(gpu):
+def test_every_kernel_is_used():
     """A source that nobody calls is none."""
-    folder = Path(importlib.util.find_spec("tinygrad_seq.backend.cupy").origin).parent
-    text = (folder / "library.py").read_text() + (folder / "recurrent.py").read_text()
+    text = Path(library.__file__).read_text()
     for name in KERNELS:
-        assert f'"{name}"' in text or f'"{name.removesuffix("_backward")}"' in text
+        assert f'"{name}"' in text
 
 
 def cuda_compiler():
@@ -113,9 +82,9 @@ def cuda_compiler():
     return None
 
 
-def cuda_source(name, kind):
+def cuda_source(name, source, kind):
     """A kernel as CuPy would write it, its arrays as plain pointers."""
-    source, finish = KERNELS[name], ""
+    finish = ""
     ins, outs = ([part.split() for part in text.split(", ")] for text in (source.ins, source.outs))
     arguments, lines = [], []
     for *raw, c, variable in ins:
@@ -150,12 +119,12 @@ HALF = b"""struct float16 {
 """
 
 
-@pytest.mark.parametrize("kind", ["float", "double", "float16"])
-def test_cuda_compiles_every_source(kind):
+def compiled_by_cuda(sources, kind):
+    """Let CUDA's compiler take sources by name, with T for this kind."""
     nvrtc = cuda_compiler()
     if nvrtc is None:
         pytest.skip("CUDA's compiler is not installed: pip install nvidia-cuda-nvrtc-cu12")
-    text = "\n".join(cuda_source(name, kind) for name in KERNELS).encode()
+    text = "\n".join(cuda_source(*item, kind) for item in sources.items()).encode()
     once = b"typedef " + kind.encode() + b" T; typedef double float64; typedef long long int64;\n"
     text = HALF + once + text.replace(once, b"")
     program = ctypes.c_void_p()
@@ -167,3 +136,27 @@ def test_cuda_compiles_every_source(kind):
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
     assert not failed, log.value.decode()
+
+
+@pytest.mark.parametrize("kind", ["float", "double", "float16"])
+def test_cuda_compiles_every_source(kind):
+    compiled_by_cuda(KERNELS, kind)
+
+
+@pytest.mark.parametrize("kind", ["float", "double"])
+def test_cuda_compiles_derived_kernels(kind):
+    """Those of cells with products, sums over rows and padding; and every template."""
+    sources = {}
+    for number, make in enumerate((nn.LSTMCell, nn.GRUCell, nn.LayerNormLSTMCell)):
+        cell = make(3, 4)
+        parts = tuple(ts.zeros(2, 4) for _ in range(1 if make is nn.GRUCell else 2))
+        state = parts if len(parts) > 1 else parts[0]
+        plan = planned(differentiated(record(cell, ts.zeros(2, 3), state)))
+        for way in ("forward", "backward"):
+            printed = CudaPrinter(plan, way)
+            sources |= {f"{way}{number}_{k}": s for k, s in printed.sources.items()}
+    for number, text in enumerate(TEMPLATES.values()):
+        operands = ["x", "(T)0.5", "(T)2.0"]
+        sources[f"template{number}"] = Source("T x", "T y", f"y = {text.format(*operands)};")
+    sources["hold"] = HOLD
+    compiled_by_cuda(sources, kind)

@@ -317,7 +317,9 @@ def ufunc(name: str) -> Any:
         if not _arrays(args):
             return _wrap(getattr(np, name)(*given), ())
         with np.errstate(all="ignore"):
-            result = getattr(np, name)(*given, dtype=dtype, casting=casting)
+            f = getattr(np, name)  # NumPy has some of CuPy's ufuncs as functions
+        typed = {"dtype": dtype, "casting": casting} if isinstance(f, np.ufunc) else {}
+        result = f(*given, **typed)
         if out is None:
             return _wrap(result, ())
         refuse_race(out, args)
@@ -335,6 +337,8 @@ def ufunc(name: str) -> Any:
 
 def _call(what: str, function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     _check(what, names, args, kwargs)
+    if what == "matmul" and len(args) > 2:
+        raise ValueError("According to `signature`, `func` requires 2 arguments, but 3 given")
     if what == "array_equal" and not all(hasattr(a, "shape") for a in args[:2]):
         raise AttributeError("'list' object has no attribute 'shape'")
     counts.waits += what in ("argsort", "sort", "unique")  # Thrust, which sorts for CuPy, waits

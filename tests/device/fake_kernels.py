@@ -166,6 +166,16 @@ class ElementwiseKernel(_Kernel):
             host[...] = buffer
 
 
+def on_host(source: Any) -> Any:
+    """A kernel of a source for NumPy's own arrays: with the same checks, and no device."""
+    kernel = ElementwiseKernel(source.ins, source.outs, source.body)
+
+    def call(*args: Any, size: int) -> None:
+        kernel(*[_from_host(a) if isinstance(a, np.ndarray) else a for a in args], size=size)
+
+    return call
+
+
 class ReductionKernel(_Kernel):
     """Map, meet and finish, along axes."""
 

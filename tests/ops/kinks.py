@@ -82,6 +82,8 @@ KINKS: dict[str, list[Case]] = {
         case((0.0, np.array([0.0, 2.0])), [4, -2], [0, 0]),
         case((1.0, np.array([0.0, 2.0])), [4, -2], [0, 0]),
     ],
+    "product": [case((np.array([0.0, 2.0, np.inf, 0.0]), np.array([np.inf, 0.0, 0.0, 2.0])),
+                     [0, -2, 0, 3], [0, 0, 0, 6], [0, -4, 0, 0])],
     "quotient": [case((np.zeros(2), np.array([0.0, 2.0])), [0, -2], [0, -1], [0, 0])],
     "vector_norm": [
         case((np.zeros(3),), 2, [0, 0, 0]),

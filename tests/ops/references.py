@@ -96,7 +96,41 @@ def scan(a, b, h0=None, reverse=False, adjoint=False, pairs=False, mask=None):
     return np.stack([y.real, y.imag], axis=-1) if pairs else y
 
 
+def put_along_axis(x, v, indices, axis):
+    """A copy with v at positions of an axis."""
+    y = np.array(x)
+    np.put_along_axis(y, indices, v, axis)
+    return y
+
+
+def cholesky(x, upper=False):
+    """Of the symmetric part."""
+    y = np.linalg.cholesky((x + np.swapaxes(x, -1, -2)) / 2)
+    return np.swapaxes(y, -1, -2) if upper else y
+
+
+def along(ufunc):
+    """A running operation, flattened without an axis."""
+
+    def accumulate(x, axis=None):
+        return ufunc.accumulate(x.ravel(), 0) if axis is None else ufunc.accumulate(x, axis)
+
+    return accumulate
+
+
+def cumulative(scan, first):
+    """A running operation with what it starts from."""
+
+    def accumulate(x, axis=None, include_initial=False):
+        y = scan(x, axis)
+        edge = np.full_like(np.take(y, [0], axis), first)
+        return np.concatenate([edge, y], axis) if include_initial else y
+
+    return accumulate
+
+
 REFERENCES: dict[str, Reference] = {
+    "product": np.multiply,
     "quotient": np.divide,
     "sigmoid": sigmoid,
     "relu": lambda x: np.maximum(x, 0),
@@ -134,6 +168,30 @@ REFERENCES: dict[str, Reference] = {
     "topk": topk,
     "scan": scan,
     "linear_scan": scan,
+    "cummax": along(np.maximum),
+    "cummin": along(np.minimum),
+    "logcumsumexp": along(np.logaddexp),
+    "cumulative_sum": cumulative(np.cumsum, 0),  # these four are newer than NumPy 2.0
+    "cumulative_prod": cumulative(np.cumprod, 1),
+    "matvec": lambda a, b: (a @ b[..., None])[..., 0],
+    "vecmat": lambda a, b: (a[..., None, :] @ b)[..., 0, :],
+    "sliding_window_view": np.lib.stride_tricks.sliding_window_view,
+    "array_split": lambda x, indices_or_sections, axis: tuple(
+        np.array_split(x, indices_or_sections, axis)
+    ),
+    "average": lambda x, *w, axis, keepdims: np.average(x, axis, *w, keepdims=keepdims),
+    "block": lambda a, b, c, d: np.block([[a, b], [c, d]]),
+    "column_stack": lambda *xs: np.column_stack(xs),
+    "dstack": lambda *xs: np.dstack(xs),
+    "put_along_axis": put_along_axis,
+    "select": lambda a, b, c, condlist: np.select(condlist, [a, b], c),
+    "cofactors": lambda x: (
+        np.linalg.det(x)[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)
+    ),
+    "cholesky": cholesky,
+    "svd": lambda x: np.linalg.svd(x, full_matrices=False),
+    "linalg.svdvals": lambda x: np.linalg.svd(x, compute_uv=False),
+    "linalg.multi_dot": lambda *xs: np.linalg.multi_dot(xs),
 }
 
 
@@ -143,7 +201,9 @@ def reference_of(name: str) -> Reference:
     Raises:
         LookupError: there is none.
     """
-    found = REFERENCES.get(name) or getattr(np, name, None)
+    space = np.linalg if name.startswith("linalg.") else np
+    short = name.removeprefix("linalg.")
+    found = REFERENCES.get(name) or getattr(space, short, None) or getattr(np.linalg, short, None)
     if found is None:
         raise LookupError(f"NumPy has no {name}: say what it computes in tests/ops/references.py")
     return found

@@ -23,6 +23,13 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "vstack": lambda *xs: ops.vstack(xs),
     "index_add": lambda x, v, index: ops.index_add(x, index, v),
     "index_set": lambda x, v, index: ops.index_set(x, index, v),
+    "average": lambda x, *w, axis, keepdims: ops.average(x, axis, *w, keepdims=keepdims),
+    "block": lambda a, b, c, d: ops.block([[a, b], [c, d]]),
+    "column_stack": lambda *xs: ops.column_stack(xs),
+    "dstack": lambda *xs: ops.dstack(xs),
+    "linalg.multi_dot": lambda *xs: ops.linalg.multi_dot(xs),
+    "put_along_axis": lambda x, v, indices, axis: ops.put_along_axis(x, indices, v, axis),
+    "select": lambda a, b, c, condlist: ops.select(condlist, [a, b], c),
     "topk": lambda x, k, axis: ops.topk(x, k, axis)[0],
 }
 
@@ -30,6 +37,12 @@ COMPOSED: dict[str, Callable[..., Any]] = {
     name: ADAPTED.get(name, getattr(ops, name))
     for name in ops.__all__
     if not isinstance(getattr(ops, name), Primitive) and name != "one_hot"  # it has no gradient
+}
+COMPOSED |= {
+    f"linalg.{name}": ADAPTED.get(f"linalg.{name}", getattr(ops.linalg, name))
+    for name in ops.linalg.__all__
+    if getattr(ops.linalg, name) not in OWN.values()
+    and getattr(ops, name, 0) is not getattr(ops.linalg, name)
 }
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {**DIFFERENTIABLE, **COMPOSED}

@@ -216,3 +216,60 @@ def test_sum_of_products_of_one_tensor_with_itself():
         lambda x: ts.maximum(x, x),
     ):
         assert gradcheck(f, x)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "slope"),
+    [
+        (lambda x: ts.hypot(x, 0.0), [0.0, -3.0], [0, -1]),
+        (ts.sinc, [0.0, 1.0], [0, -1]),
+        (lambda x: ts.where(x != 0, ts.cbrt(x), 0.0), [0.0, 8.0], [0, 1 / 12]),
+        (lambda x: ts.fmax(x, 1.0), [np.nan, 2.0], [0, 1]),
+        (lambda x: ts.fmin(x, np.array([3.0, np.nan])), [1.0, 2.0], [1, 1]),
+        (ts.nan_to_num, [np.nan, np.inf, -np.inf, 2.0], [0, 0, 0, 1]),
+        (ts.nansum, [np.nan, 2.0], [0, 1]),
+        (ts.nanmean, [np.nan, 2.0, 3.0], [0, 0.5, 0.5]),
+        (ts.cummax, [1.0, 3.0, 3.0, 2.0], [1, 1, 2, 0]),
+        (ts.cummin, [1.0, 1.0, 3.0, 0.0], [1, 2, 0, 1]),
+        (ts.cumulative_prod, [2.0, 0.0, 3.0], [1, 8, 0]),
+        (ts.logcumsumexp, [-np.inf, 0.0], [1, 1]),
+        (ts.median, [4.0, 1.0, 3.0, 2.0], [0, 0, 0.5, 0.5]),
+    ],
+)
+def test_kinks_of_what_is_composed(f, x, slope):
+    """Values that anyone can check, where no oracle can look."""
+    x = ts.Tensor(np.array(x), requires_grad=True)
+    with np.errstate(divide="ignore"):
+        (gradient,) = ts.autograd.grad(f(x).sum(), x)
+    np.testing.assert_allclose(gradient.numpy(), slope, atol=1e-15)
+
+
+@pytest.mark.host("the fake device has no linear algebra")
+def test_the_determinant_of_a_singular_matrix_has_a_gradient():
+    x = ts.Tensor(
+        np.array([[[1.0, 2.0], [2.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]), requires_grad=True
+    )
+    (gradient,) = ts.autograd.grad(ts.linalg.det(x).sum(), x)
+    np.testing.assert_allclose(gradient.numpy(), [[[4, -2], [-2, 1]], np.zeros((2, 2))], atol=1e-14)
+
+
+@pytest.mark.host("the fake device has no linear algebra")
+def test_norms_of_equal_singular_values_have_finite_gradients():
+    """The nuclear norm of the identity has the gradient 1, although its U and V are not unique."""
+    x = ts.Tensor(np.eye(3), requires_grad=True)
+    (gradient,) = ts.autograd.grad(ts.linalg.matrix_norm(x, ord="nuc"), x)
+    np.testing.assert_allclose(gradient.numpy(), np.eye(3), atol=1e-14)
+
+
+@pytest.mark.host("the fake device has no linear algebra")
+@pytest.mark.parametrize("f", [ts.linalg.inv, ts.linalg.cholesky, lambda x: ts.linalg.solve(x, x)])
+def test_a_singular_matrix_is_refused(f):
+    with pytest.raises(np.linalg.LinAlgError):
+        f(ts.Tensor(np.zeros((2, 2))))
+
+
+def test_values_that_tensors_fill_stay_on_the_graph():
+    x = ts.Tensor(np.array(2.0), requires_grad=True)
+    for y in (ts.full((2, 3), x), ts.full(6, x), np.full_like(ts.zeros(3, 2), x)):
+        assert ts.autograd.grad(y.sum(), x)[0].item() == 6
+    assert ts.autograd.grad(ts.linspace(x, 5.0, 4).sum(), x)[0].item() == 2

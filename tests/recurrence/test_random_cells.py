@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from device.fake_kernels import COMPILER, on_host
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from tinygrad_seq.recurrence.compiled import Compiled
 from tinygrad_seq.recurrence.print_loops import Uncompiled
 from tinygrad_seq.recurrence.record import Underivable
 from tinygrad_seq.recurrence.scan import Scan
+from tinygrad_seq.recurrence.scan_cuda import CudaScan
 
 from .compare import Sequences, largest_error
 from .plain_machine import PlainMachine
@@ -23,6 +25,7 @@ EXACT = 1e-12
 MAKERS = {
     "numpy": Scan,
     "loops": lambda plan: Compiled(plan, PlainMachine()),
+    "kernels": lambda plan: CudaScan(plan, on_host),
     "loops, planes apart": lambda plan: Compiled(plan, PlainMachine(sideways=True)),
 }
 
@@ -39,6 +42,8 @@ def error_for(drawn: RandomCell, seed: int, printer: str, masked: bool, reverse:
 def test_derived_equals_unrolled(
     printer: str, drawn: RandomCell, seed: int, masked: bool, reverse: bool
 ) -> None:
+    if printer == "kernels" and COMPILER is None:
+        pytest.skip("kernels are run as C, which needs gcc or cc")
     note(repr(drawn))
     try:
         with np.errstate(all="ignore"):

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as xml
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -41,10 +42,19 @@ def test_statistics(array):
     assert int(found["NaN"]) == np.isnan(array).sum()
     assert int(found["Inf"]) == np.isinf(array).sum()
     if finite.size:
+        mean = sum(map(Fraction, finite.tolist())) / finite.size
+        error = abs(Fraction(found["mean"]) - mean)  # of the text, which may be beyond float64
+        assert error <= abs(mean) / 1000 + Fraction(abs(finite).max()) / 10**12
         assert found["min"] == f"{finite.min():.4g}"
         assert found["max"] == f"{finite.max():.4g}"
     else:
         assert "mean" not in found
+
+
+@pytest.mark.parametrize("values", [[9e307, 9e307], [-9e307] * 3, [9e307, -9e307] * 40, [5e-324]])
+def test_the_mean_of_extreme_values(values):
+    found = statistics(np.array(values))
+    assert found["mean"] == f"{float(sum(map(Fraction, values)) / len(values)):.4g}"
 
 
 def test_colours_are_one_scale():

@@ -248,6 +248,11 @@ def _seeds(outputs: Sequence[Any], gradients: Sequence[Any] | None) -> list[Any]
             gradient = output._wrap(np.ones_like(output._data))
         elif not isinstance(gradient, Variable):
             given = as_operand(gradient, (output._data,), "the upstream gradient")
+            if getattr(given, "dtype", output.dtype).kind == "c":
+                raise TypeError(
+                    "an upstream gradient is real, for tensors are: give its real and imaginary "
+                    "part one after the other"
+                )
             gradient = output._wrap(np.asarray(given, output.dtype))
         one_backend("backward", (output._data, gradient._data))
         if gradient.shape != output.shape:

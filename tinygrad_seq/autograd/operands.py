@@ -23,8 +23,10 @@ def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation
     Lists take the float dtype of the arrays ``beside`` them, as Python numbers do, and their place.
 
     Raises:
-        TypeError: it is nothing to compute with (a string, an object, a complex number).
+        TypeError: it is nothing to compute with (a string, an object, a complex number, a masked
+            array).
     """
+    refuse_masked(value, name)
     if is_array(value) and value.dtype.kind in REAL:
         return value
     if isinstance(value, (float, numpy.integer)):
@@ -36,8 +38,30 @@ def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation
             f"{value!r:.60}"
         )
     weak = isinstance(value, (list, tuple)) and array.dtype.kind == "f"
-    array = array.astype(result_dtype(*beside)) if weak else array
+    array = array.astype(listed_dtype(value, *beside)) if weak else array
     return backend_of(*beside).from_host(array)
+
+
+def listed_dtype(value: Any, *beside: Any) -> Any:
+    """The float dtype of (nested) lists: of what in them, or ``beside`` them, has one."""
+    typed: list[Any] = [*beside]
+    rest = [value]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, (list, tuple)):
+            rest += part
+        elif hasattr(part, "dtype"):
+            typed.append(part)
+    return result_dtype(*typed)
+
+
+def refuse_masked(value: Any, name: str) -> None:
+    """Raise TypeError for a masked array, whose mask would be forgotten."""
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise TypeError(
+            f"{name} takes no masked array, for its mask would be lost: select with "
+            "ts.where(~m.mask, x, 0.0), or give m.filled(value)"
+        )
 
 
 def together(name: str, values: list[Any], beside_tensors: Iterable[Any]) -> list[Any]:
@@ -63,16 +87,30 @@ def as_static(name: str, value: Any) -> Any:
     Raises:
         TypeError: a tensor in it requires grad: no gradient would pass.
     """
+    if name == "keepdims":
+        return as_flag(name, value)
     if isinstance(value, Variable):
         if value._requires_grad:
             raise TypeError(
                 f"no gradient passes through {name}: give its values alone, with detach()"
             )
         return value._data
+    refuse_masked(value, name)
     if isinstance(value, (tuple, list)):
         parts = [as_static(name, part) for part in value]
         return tuple(parts) if isinstance(value, tuple) else parts
     return value
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """A static parameter that is true or false.
+
+    Raises:
+        TypeError: it is something else, which would be taken for true.
+    """
+    if not isinstance(value, (bool, numpy.bool_, int)):
+        raise TypeError(f"{name} is True or False; got {value!r:.60}")
+    return bool(value)
 
 
 def settle(out: Any, values: Iterable[Any]) -> Any:

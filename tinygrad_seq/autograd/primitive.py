@@ -271,7 +271,13 @@ class Primitive:
         for name, value in bound.items():
             if type(value) not in PLAIN:
                 bound[name] = as_static(name, value)
-        return tuple(args[0]) if self.variadic else args[:count], bound
+        if not self.variadic:
+            return args[:count], bound
+        if any(x is None for x in args[0]):
+            raise TypeError(
+                f"{self.name} takes tensors, arrays and real numbers; got None in a list"
+            )
+        return tuple(args[0]), bound
 
     def _refuse(self, args: tuple[Any, ...], params: dict[str, Any]) -> None:
         """Say in Python's own words what is wrong with a call."""
@@ -436,14 +442,18 @@ def elementwise(forward: Callable[..., Any]) -> Primitive:
 
 def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function made of primitives: it needs no rule. Its first argument may be a list."""
+    first = next(iter(inspect.signature(function).parameters))
 
     @asked_first
     @functools.wraps(function)
-    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not args and first not in kwargs:
+            return function(**kwargs)  # which says that it is missing
+        x, *args = args or (kwargs.pop(first),)  # type: ignore[assignment]
         if not isinstance(x, Variable) and not is_array(x):
             beside = [getattr(a, "_data", a) for a in args]
             operand = xp(*beside).asarray(as_operand(x, beside, function.__name__))
-            weak = not hasattr(x, "dtype") and operand.dtype.kind == "f"
+            weak = type(x) is float
             x = operand.astype(result_dtype(*beside)) if weak else operand
         return function(x, *args, **kwargs)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from ..backend.forks import in_forked_child
-from .graph import Node
+from .graph import Node, Variable
 from .mode import tracing
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,6 +93,9 @@ class Trace:
 
     def recorded(self, node: Node) -> None:
         """``node`` has just been recorded, of what the latest forward gave."""
+
+    def looked(self, variable: Variable, how: str) -> None:
+        """The numbers of ``variable`` are read, by the attribute or method ``how``."""
 
     def pullback(self, node: Node, *args: Any) -> Iterable[tuple[Any, Any]]:
         """Give the gradients that ``node`` hands on, each used up before the next is asked for."""
@@ -180,6 +183,13 @@ def asked_first(function: F) -> F:
 def told(op: Any, compute: Callable[..., Any]) -> Callable[..., Any]:
     """``compute``, the forward of ``op``, as whoever looks on now does it."""
     return functools.partial(tracing.get().trace.forward, op, compute)
+
+
+def looked(variable: Variable, how: str) -> None:
+    """Tell whoever looks on that the numbers of a tensor are read."""
+    here = tracing.get()
+    if here is not None:
+        here.trace.looked(variable, how)
 
 
 def joined(path: str, below: str) -> str:

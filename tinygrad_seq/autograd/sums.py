@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ..backend import is_array, xp
+from ..backend import backend_of, is_array, xp
 from .graph import Node, Source, Variable
 from .stacked import Stacked
 
@@ -145,7 +145,11 @@ def fit(value: Any, source: Source, node: Node, sums: Sums) -> Any:
                 f"a rule of {node.op.name} gave a gradient of shape {given} for an argument "
                 f"of shape {shape}"
             )
-        value = value.sum(axis=stretched, keepdims=True).reshape(shape)
+        if sums.live:
+            value = value.sum(axis=stretched, keepdims=True)
+        else:
+            value = backend_of(value).sum(value, stretched, True)
+        value = value.reshape(shape)
     return value if value.dtype == source.dtype else value.astype(source.dtype)
 
 

@@ -4,6 +4,7 @@ from .base import (
     Array,
     AxisError,
     Backend,
+    Source,
     backend_of,
     is_array,
     one_backend,
@@ -11,7 +12,7 @@ from .base import (
     there,
     xp,
 )
-from .dtypes import default_dtype, result_dtype, set_default_dtype
+from .dtypes import default_dtype, floating, result_dtype, set_default_dtype
 from .jit import use_jit
 from .memory import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
@@ -21,10 +22,12 @@ __all__ = [
     "Array",
     "AxisError",
     "Backend",
+    "Source",
     "backend_named",
     "backend_of",
     "current",
     "default_dtype",
+    "floating",
     "generator",
     "get_rng_state",
     "is_array",

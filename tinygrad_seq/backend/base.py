@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 from numpy.exceptions import AxisError
 
+from .dtypes import floating
 from .erf import erf
 from .random import generator
 from .scan import SCAN
@@ -25,6 +26,7 @@ __all__ = [
     "Array",
     "AxisError",
     "Backend",
+    "Source",
     "backend_of",
     "is_array",
     "one_backend",
@@ -36,6 +38,21 @@ __all__ = [
 
 Array: TypeAlias = Any
 """An array of whichever library computes; ``numpy.ndarray`` by default."""
+
+
+PART = 128  # rows that are added up one by one
+
+
+class Source(NamedTuple):
+    """What one thread of a GPU does for element ``i``, in C; ``T`` is the dtype of its arrays.
+
+    The arguments of ``cupy.ElementwiseKernel``, or of ``ReductionKernel`` where it reduces.
+    """
+
+    ins: str
+    outs: str
+    body: str
+    reduce: tuple[str, str, str] | None = None  # how two meet, what becomes of it, the start
 
 
 class Backend:
@@ -50,6 +67,8 @@ class Backend:
         array_type: The type of its arrays.
         kernels: Linear recurrences (``scan``), the softmax cross-entropy and the steps of
             optimizers (``steps``), by name.
+        kernel: Compiles a :class:`Source` for its arrays, where derived loops are kernels of their
+            own (``recurrence``); None where they are calls of the namespace.
         flat: Whether an optimizer lays the parameters of a group into one buffer: where starting a
             computation costs more than the computation.
     """
@@ -58,6 +77,7 @@ class Backend:
     np: Any = numpy
     array_type: Any = numpy.ndarray
     kernels: Mapping[str, Callable[..., Any]] = STEPS | SCAN
+    kernel: Callable[..., Any] | None = None
     flat = False
 
     def to_host(self, array: Array) -> numpy.ndarray:
@@ -71,6 +91,21 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until all that was asked for is computed; NumPy never leaves anything open."""
 
+    def use_device(self, number: int) -> None:
+        """Compute on this device of the machine from now on; the host is one."""
+
+    def joint_sum(
+        self, rank: int, size: int, hand_round: Callable[[Any], Any]
+    ) -> Callable[[Array], Array] | None:
+        """Σ over ranks of an array on their devices, or None where it lies on the host anyway.
+
+        Args:
+            rank: The number of this process.
+            size: How many there are.
+            hand_round: Gives on every rank what it is given on rank 0.
+        """
+        return None
+
     def uniform(self, shape: tuple[int, ...]) -> Array:
         """Draw float32 from U[0, 1), for masks; the library's generator decides what comes."""
         return generator().random(shape, dtype=numpy.float32)
@@ -83,21 +118,59 @@ class Backend:
         """Error function, 2/√π ∫₀ˣ e^(-t²) dt, to about 1e-16."""
         return erf(self.np, x)
 
+    def sum(self, x: Array, axis: Any, keepdims: bool) -> Array:
+        """Σ x along axes, where NumPy adds row by row in parts, for its rounding grows as rows do.
+
+        float16 is added up in float32.
+        """
+        np = self.np
+        if not is_array(x) or x.dtype.kind != "f":
+            return np.sum(x, axis=axis, keepdims=keepdims)
+        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
+        axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        for k in axes if len(axes) < x.ndim or not x.flags.c_contiguous else ():
+            while x.strides[k] > x.itemsize and x.shape[k] > 2 * PART:
+                rows = np.moveaxis(x, k, 0)
+                whole = len(rows) // PART * PART
+                parts = rows[:whole].reshape(-1, PART, *rows.shape[1:]).sum(axis=1)
+                parts = np.concatenate([parts, rows[whole:].sum(axis=0, keepdims=True)])
+                x = np.moveaxis(parts, 0, k)
+        return np.sum(x, axis=axis, keepdims=keepdims).astype(kind, copy=False)
+
+    def mean(self, x: Array, axis: Any, keepdims: bool) -> Array:
+        """Σ x / n along axes."""
+        np = self.np
+        if not is_array(x) or x.dtype.kind != "f" or not x.size:
+            return np.mean(x, axis=axis, keepdims=keepdims)
+        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
+        total = self.sum(x, axis, keepdims)
+        return (total * (np.size(total) / x.size)).astype(kind, copy=False)
+
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""
-        np = self.np
-        x = x if x.dtype.kind in "fc" else x.astype(np.float64)  # -x of an unsigned x is none
+        np, x = self.np, floating(x)  # -x of an unsigned x is none
         with np.errstate(over="ignore"):  # e⁻ˣ = ∞ gives the right limit, 0
             y = np.exp(np.negative(x))
         y += 1
         return np.reciprocal(y)
 
-    def quotient(self, a: Array, b: Array) -> Array:
-        """a / b, and 0 where a and b are 0."""
+    def product(self, a: Array, b: Array) -> Array:
+        """a b, and 0 where a is 0, or b is and a is no NaN."""
         np = self.np
-        if b if isinstance(b, int | float) else np.all(b):
-            return np.true_divide(a, b)
-        return a / np.where((a == 0) & (b == 0), np.ones_like(b), b)
+        with self.quiet():
+            y = np.multiply(a, b)
+            if np.isnan(np.sum(y)):
+                y = np.where((a == 0) | ((b == 0) & (a == a)), np.zeros_like(y), y)
+        return y
+
+    def quotient(self, a: Array, b: Array) -> Array:
+        """a / b, and 0 where a is 0."""
+        np = self.np
+        with self.quiet():
+            y = np.true_divide(a, b)
+            if np.isnan(np.sum(y)):
+                y = np.where(a == 0, np.zeros_like(y), y)
+        return y
 
     def joint_norm(self, gradients: Sequence[Array]) -> Any:
         """The norm of all gradients as one vector, a number, also where g² would overflow."""

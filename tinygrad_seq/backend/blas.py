@@ -64,6 +64,19 @@ def _forget_others() -> None:
     _put_back()
 
 
+def use_threads(number: int) -> bool:
+    """Let matrix products take so many threads from now on; gives whether that could be said."""
+    functions = _openblas()
+    if functions is None:
+        return False
+    with _lock:
+        if _inside:
+            _before["threads"] = number  # to go back to
+        else:
+            functions[1](number)
+    return True
+
+
 @functools.cache
 def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """How to read and set the number of threads of the OpenBLAS in NumPy's wheels."""

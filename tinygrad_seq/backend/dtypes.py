@@ -42,6 +42,11 @@ def fitted(values: numpy.ndarray[Any, Any], dtype: Any, what: str) -> numpy.ndar
     return cast
 
 
+def floating(x: Any) -> Any:
+    """An array of floats (or complex numbers) as it is, of others as float64."""
+    return x if x.dtype.kind in "fc" else x.astype(numpy.float64)
+
+
 def result_dtype(*values: Any) -> numpy.dtype[Any]:
     """The float dtype of a computation on ``values``: the widest float array among them.
 

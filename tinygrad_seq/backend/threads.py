@@ -12,15 +12,18 @@ from _thread import start_new_thread
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from . import blas
 from .forks import in_forked_child
 
 VARIABLES = ("TINYGRAD_SEQ_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """What says how many threads to use; the first that is set counts."""
 
+_limit: int | None = None
+
 
 @functools.cache
 def count() -> int:
-    """How many threads to use: as the environment says, or else one for each core.
+    """How many threads to use: as the environment says, or :func:`limit`, or one for each core.
 
     Raises:
         ValueError: the environment says something else than a number above 0.
@@ -31,7 +34,25 @@ def count() -> int:
             if not given.isdecimal() or int(given) < 1:
                 raise ValueError(f"{name} must be a number above 0; got {given!r}")
             return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return len(cores()) if _limit is None else _limit
+
+
+def cores() -> set[int]:
+    """The cores that this process may use, by number; one, where the system does not tell."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
+
+
+def limit(number: int) -> None:
+    """Use so many threads from now on, NumPy's products too, unless the environment says how many.
+
+    Of NumPy's products it is told OpenBLAS, which NumPy's own wheels come with.
+    """
+    global _limit
+    if any(os.environ.get(name) for name in VARIABLES):
+        return
+    _limit = number
+    count.cache_clear()
+    blas.use_threads(number)
 
 
 def share(size: int, least: int) -> int:

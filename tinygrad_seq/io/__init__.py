@@ -3,19 +3,32 @@
 from .checkpoint import Checkpoint
 from .files import CheckpointError, load, save
 from .layouts import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
-from .onnx import ExportError, Input, export_onnx, onnx_handler
+from .onnx import (
+    ExportError,
+    FileModel,
+    Found,
+    Input,
+    OnnxFile,
+    export_onnx,
+    onnx_handler,
+    read_onnx,
+)
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
     "ExportError",
+    "FileModel",
+    "Found",
     "Input",
+    "OnnxFile",
     "export_onnx",
     "from_keras",
     "from_onnx",
     "from_torch",
     "load",
     "onnx_handler",
+    "read_onnx",
     "save",
     "to_keras",
     "to_onnx",

@@ -72,7 +72,10 @@ class Checkpoint:
                 state.
             FileNotFoundError: There is no such file.
         """
-        content = load(path)
+        return self.take(load(path), path)
+
+    def take(self, content: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Do as :meth:`restore` does with what :func:`tinygrad_seq.load` read from ``path``."""
         if not (isinstance(content, Mapping) and content.keys() == {"parts", "notes"}):
             raise CheckpointError(f"{path} was not written by Checkpoint.save; read it with load()")
         saved = content["parts"]

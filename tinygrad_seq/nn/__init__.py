@@ -10,6 +10,8 @@ from .ctc import CTCLoss, ctc_loss
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
+from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
+from .linear_layers import LRU, RGLRU, LinearLayer, MinGRU, MinLSTM
 from .losses import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -20,6 +22,7 @@ from .losses import (
 )
 from .module import Buffer, LoadReport, Module, Parameter
 from .norm import LayerNorm
+from .plain_cells import MGUCell, SLSTMCell, SRUCell
 from .recurrent import (
     GRU,
     LSTM,
@@ -64,7 +67,9 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "RGLRU",
     "RNN",
     "AdditiveAttention",
     "Attention",
@@ -85,6 +90,7 @@ __all__ = [
     "Identity",
     "InitialState",
     "L1Loss",
+    "LRUCell",
     "LSTMCell",
     "LayerNorm",
     "LayerNormGRUCell",
@@ -92,8 +98,15 @@ __all__ = [
     "LayerNormRNNCell",
     "LeakyCell",
     "Linear",
+    "LinearCell",
+    "LinearLayer",
     "LoadReport",
+    "MGUCell",
     "MSELoss",
+    "MinGRU",
+    "MinGRUCell",
+    "MinLSTM",
+    "MinLSTMCell",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -102,9 +115,12 @@ __all__ = [
     "PeepholeLSTMCell",
     "PoissonNLLLoss",
     "QuantileLoss",
+    "RGLRUCell",
     "RNNCell",
     "ReLU",
     "Recurrent",
+    "SLSTMCell",
+    "SRUCell",
     "Sequential",
     "Sigmoid",
     "Stacked",

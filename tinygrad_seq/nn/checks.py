@@ -85,12 +85,12 @@ def as_sequence(x: Any) -> Tensor:
 
 def beside(array: np.ndarray[Any, Any], x: Tensor) -> Any:
     """A host array where ``x`` is: checked here, copied once."""
-    return there(array, x.data)
+    return there(array, x._data)
 
 
 def zeros_beside(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Zeros where ``x`` is, in its dtype."""
-    return Tensor._wrap(xp(x.data).zeros(shape, x.dtype))
+    return Tensor._wrap(xp(x._data).zeros(shape, x.dtype))
 
 
 def features(owner: str, x: Any, name: str, size: int, dtype: Any) -> Tensor:
@@ -139,7 +139,7 @@ def state_of(
 def _on_host(values: Any) -> np.ndarray[Any, Any]:
     """Ids, lengths and masks as a NumPy array: they are checked on the host."""
     if isinstance(values, Tensor):
-        return values.detach().numpy()
+        return backend_of(values._data).to_host(values._data)
     host: np.ndarray[Any, Any] = np.asarray(backend_of(values).to_host(values))
     return host
 

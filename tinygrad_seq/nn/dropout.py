@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import backend_of
+from ..ops import where
 from ..tensor import Tensor
 from .checks import as_tensor, fraction
 from .module import Module
@@ -38,16 +39,20 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """x ⊙ m / (1-p) with a fresh mask m."""
     if p == 0.0:
         return x
-    y: Tensor = x * dropout_mask(x, p)
+    kept = backend_of(x._data).uniform(x.shape) >= p
+    y: Tensor = where(kept, x, 0.0) * _scale(p)
     return y
 
 
 def dropout_mask(x: Tensor, p: float) -> Any:
     """m / (1-p) of the shape and dtype of x, an array."""
-    scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
-    return (backend_of(x.data).uniform(x.shape) >= p) * x.dtype.type(scale)
+    return (backend_of(x._data).uniform(x.shape) >= p) * x.dtype.type(_scale(p))
+
+
+def _scale(p: float) -> float:
+    return 1.0 / (1.0 - p) if p < 1.0 else 0.0
 
 
 def chosen(x: Tensor, p: float) -> Any:
     """Booleans of the shape of x, an array, each true with probability p."""
-    return backend_of(x.data).uniform(x.shape) < p
+    return backend_of(x._data).uniform(x.shape) < p

@@ -16,7 +16,7 @@ import numpy as np
 from .. import ops
 from ..ops import classes
 from ..tensor import Tensor
-from .checks import as_tensor, beside, fraction, indices, integers
+from .checks import as_sequence, beside, fraction, indices, integers
 from .module import Module
 from .reduction import floating, known, like, pair, reduce
 
@@ -62,7 +62,7 @@ def cross_entropy(
         TypeError: targets are not numbers, or logits are not floating.
     """
     smoothing = fraction("cross_entropy", "label_smoothing", label_smoothing)
-    if as_tensor(targets).dtype.kind == "f" and np.size(targets):
+    if as_sequence(targets).dtype.kind == "f" and np.size(targets):
         return _soft_cross_entropy(logits, targets, weight, reduction, smoothing)
     logits, chosen, counts = _classes("cross_entropy", logits, targets, ignore_index)
     if not smoothing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import composite, elementwise
-from ..backend import Array, backend_of, xp
+from ..backend import Array, backend_of, floating, xp
 from .arithmetic import AWAY_FROM_0, REALS, clamp, maximum, where
 from .functions import exp, tanh
 
@@ -30,7 +30,7 @@ def relu(x: Array, /) -> Array:
     return xp(x).maximum(x, 0)
 
 
-relu.defvjp(x=lambda g, y: g * (y > 0))
+relu.defvjp(x=lambda g, y: where(y > 0, g, 0.0))
 relu.domain(x=AWAY_FROM_0, analytic=False)
 
 
@@ -41,7 +41,7 @@ def leaky_relu(x: Array, /, slope: float = 0.01) -> Array:
     return np.where(np.asarray(x) > 0, x, slope * x)
 
 
-leaky_relu.defvjp(x=lambda g, x, slope: where(x > 0, g, slope * g))
+leaky_relu.defvjp(x=lambda g, x, slope: where(x > 0, g, slope * g if slope else 0.0))
 leaky_relu.domain(x=AWAY_FROM_0, analytic=False)
 
 
@@ -52,14 +52,16 @@ def elu(x: Array, /, alpha: float = 1.0) -> Array:
     return np.where(np.asarray(x) > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-elu.defvjp(x=lambda g, x, alpha: where(x > 0, g, g * alpha * exp(-maximum(-x, 0))))
+elu.defvjp(
+    x=lambda g, x, alpha: where(x > 0, g, g * alpha * exp(-maximum(-x, 0)) if alpha else 0.0)
+)
 elu.domain(x=AWAY_FROM_0, analytic=False)
 
 
 @elementwise
 def softplus(x: Array, /) -> Array:
     """Smooth rectifier.  y = ln(1 + eˣ),  x̄ = ȳ σ(x)."""
-    np = xp(x)
+    np, x = xp(x), floating(x)
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 

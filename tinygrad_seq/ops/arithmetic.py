@@ -11,6 +11,7 @@ from typing import Any
 
 from ..autograd import Interval, composite, elementwise
 from ..backend import Array, backend_of, is_array, xp
+from .compare import isfinite, isnan
 
 REALS = Interval(-3.0, 3.0)
 POSITIVE = Interval(0.2, 4.0)
@@ -48,15 +49,28 @@ multiply.domain(a=REALS, b=REALS)
 
 
 @elementwise
-def quotient(a: Array, b: Array, /) -> Array:
-    """Quotient with 0 / b = 0 even at b = 0: for rules in which a is a gradient.
+def product(a: Array, b: Array, /) -> Array:
+    """Product with 0 · ∞ = 0, and 0 · NaN = 0 where a is 0: for rules in which a is a gradient.
 
-    y = a / b,  ā = ȳ / b,  b̄ = -ȳ y / b, and 0 where a = 0 and b = 0.
+    y = a b,  ā = ȳ b,  b̄ = ȳ a.
+    """
+    return backend_of(a, b).product(a, b)
+
+
+product.defvjp(a=lambda g, b: product(g, b), b=lambda g, a: product(g, a))
+product.domain(a=REALS, b=REALS)
+
+
+@elementwise
+def quotient(a: Array, b: Array, /) -> Array:
+    """Quotient with 0 / b = 0 even where b is 0 or NaN: for rules in which a is a gradient.
+
+    y = a / b,  ā = ȳ / b,  b̄ = -ȳ y / b, and 0 where a = 0.
     """
     return backend_of(a, b).quotient(a, b)
 
 
-quotient.defvjp(a=lambda g, b: quotient(g, b), b=lambda g, y, b: -quotient(g * y, b))
+quotient.defvjp(a=lambda g, b: quotient(g, b), b=lambda g, y, b: -quotient(product(g, y), b))
 quotient.domain(a=REALS, b=AWAY_FROM_0)
 
 
@@ -69,7 +83,9 @@ def divide(a: Array, b: Array, /) -> Array:
     return xp(a, b).true_divide(a, b)
 
 
-divide.defvjp(a=lambda g, b: quotient(g, b), b=lambda g, a, b: -quotient(quotient(g, b) * a, b))
+divide.defvjp(
+    a=lambda g, b: quotient(g, b), b=lambda g, a, b: -quotient(product(quotient(g, b), a), b)
+)
 divide.domain(a=REALS, b=AWAY_FROM_0)
 
 
@@ -97,6 +113,11 @@ where.defvjp(
 where.domain(a=REALS, b=REALS)
 
 
+def _nothing(g: Any) -> Any:
+    """0, also for an infinite ȳ: the rule of a function made of steps."""
+    return where(False, g, 0.0)
+
+
 @elementwise
 def log(x: Array, /) -> Array:
     """Natural logarithm.  y = ln x,  x̄ = ȳ / x."""
@@ -111,26 +132,25 @@ log.domain(x=POSITIVE)
 def power(a: Array, b: Array, /) -> Array:
     """Power.  y = aᵇ,  ā = ȳ b aᵇ⁻¹,  b̄ = ȳ y ln a.
 
-    As in PyTorch, ā = 0 where b = 0, and b̄ = 0 where a = 0 and b ≥ 0.
+    As in PyTorch, ā = 0 where b = 0, and b̄ = 0 where a = 0 and b ≥ 0; b̄ is NaN where a < 0.
     """
     return a**b if is_array(a) else xp(a, b).power(a, b)  # ** knows squares and roots
 
 
 def _power_base(g: Any, a: Any, b: Any) -> Any:
-    number = isinstance(b, (int, float))
-    if not (number and b >= 1):  # aᵇ⁻¹ may be ∞, and 0 · ∞ is 0 here
-        a = where((a == 0) & (g == 0), 1.0, a)
-    if number:
-        return g * (b * power(a, b - 1)) if b else g * 0
+    if isinstance(b, (int, float)):
+        return product(g, b * power(a, b - 1)) if b else _nothing(g)
     zero = b == 0
-    return where(zero, 0.0, g * b * power(a, where(zero, 1.0, b - 1)))
+    return where(zero, 0.0, product(g, b * power(a, where(zero, 1.0, b - 1))))
 
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
-    if isinstance(a, (int, float)):
-        return g * (y * math.log(a)) if a > 0 else where(b >= 0, 0.0, g * y * math.nan)
     zero = (a == 0) & (b >= 0)
-    return where(zero, 0.0, g * y * log(where(zero, 1.0, a)))
+    if isinstance(a, (int, float)):
+        log_a = math.log(a) if a > 0 else -math.inf if a == 0 else math.nan
+    else:
+        log_a = log(where(zero, 1.0, a))
+    return where(zero, 0.0, product(g, y * log_a))
 
 
 power.defvjp(a=_power_base, b=_power_exponent)
@@ -163,7 +183,7 @@ def sign(x: Array, /) -> Array:
     return xp(x).sign(x)
 
 
-sign.defvjp(x=lambda g: g * 0)
+sign.defvjp(x=_nothing)
 sign.domain(x=AWAY_FROM_0, analytic=False)
 
 
@@ -173,7 +193,7 @@ def absolute(x: Array, /) -> Array:
     return xp(x).abs(x)
 
 
-absolute.defvjp(x=lambda g, x: g * sign(x))
+absolute.defvjp(x=lambda g, x: where(x == 0, 0.0, g * sign(x)))
 absolute.domain(x=AWAY_FROM_0, analytic=False)
 abs = absolute
 
@@ -216,9 +236,9 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
 
 
 limit.defvjp(
-    x=lambda g, x, low, high: g * _inside(x, low, high),
-    low=lambda g, x, low, high: g * ((x < low) & (True if high is None else low < high)),
-    high=lambda g, x, low, high: g * ((x > high) | (False if low is None else low > high)),
+    x=lambda g, x, low, high: where(_inside(x, low, high), g, 0.0),
+    low=lambda g, x, low, high: where((x < low) & (True if high is None else low < high), g, 0.0),
+    high=lambda g, x, low, high: where((x > high) | (False if low is None else low > high), g, 0.0),
 )
 limit.domain(
     x=Interval(-3.0, 3.0, kinks=(-1.0, 1.0)),
@@ -245,7 +265,7 @@ def floor(x: Array, /) -> Array:
     return xp(x).floor(x)
 
 
-floor.defvjp(x=lambda g: g * 0)
+floor.defvjp(x=_nothing)
 floor.domain(x=Interval(0.1, 0.9), analytic=False)
 
 
@@ -255,7 +275,12 @@ def remainder(a: Array, b: Array, /) -> Array:
     return xp(a, b).remainder(a, b)
 
 
-remainder.defvjp(a=lambda g: g, b=lambda g, a, b: -g * floor(a / b))
+def _remainder_divisor(g: Any, a: Any, b: Any) -> Any:
+    k = floor(a / b)
+    return where(k == 0, 0.0, -g * k)
+
+
+remainder.defvjp(a=lambda g: g, b=_remainder_divisor)
 remainder.domain(a=Interval(0.1, 0.9), b=Interval(1.0, 2.0), analytic=False)
 
 
@@ -265,7 +290,7 @@ def ceil(x: Array, /) -> Array:
     return xp(x).ceil(x)
 
 
-ceil.defvjp(x=lambda g: g * 0)
+ceil.defvjp(x=_nothing)
 ceil.domain(x=Interval(0.1, 0.9), analytic=False)
 
 
@@ -275,5 +300,44 @@ def round(x: Array, /, decimals: int = 0) -> Array:
     return xp(x).round(x, decimals)
 
 
-round.defvjp(x=lambda g: g * 0)
+round.defvjp(x=_nothing)
 round.domain(x=Interval(0.6, 1.4), analytic=False)
+
+
+@elementwise
+def nan_to_num(
+    x: Array, /, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Array:
+    """x with NaN and ±∞ replaced (by 0 and the largest numbers).  ȳ passes where x is finite."""
+    return xp(x).nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+
+
+nan_to_num.defvjp(x=lambda g, x: where(isfinite(x), g, 0.0))
+nan_to_num.domain(x=REALS, analytic=False)
+
+
+@composite
+def reciprocal(x: Any) -> Any:
+    """1 / x, of floats also for integers."""
+    return divide(1.0, x)
+
+
+@composite
+def trunc(x: Any) -> Any:
+    """The integer next to x towards 0.  Its derivative is 0."""
+    return where(x < 0, ceil(x), floor(x))
+
+
+@composite
+def fmax(a: Any, b: Any) -> Any:
+    """Larger of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
+    return where(isnan(a), b, where(isnan(b), a, maximum(a, b)))
+
+
+@composite
+def fmin(a: Any, b: Any) -> Any:
+    """Smaller of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
+    return where(isnan(a), b, where(isnan(b), a, minimum(a, b)))
+
+
+fabs = absolute

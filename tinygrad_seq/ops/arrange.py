@@ -6,12 +6,14 @@ import operator
 from typing import Any
 
 from ..autograd import composite
-from ..backend import xp
-from .arithmetic import where
+from ..autograd.operands import as_static
+from ..backend import default_dtype, xp
+from .arithmetic import quotient, where
 from .axes import Axis, many_axes, one_axis
 from .compare import argsort
 from .index import getitem, index_set, plain, scatter_add
-from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape
+from .joining import operands
+from .shape import broadcast_to, moveaxis, ravel, reshape, swapaxes
 
 
 @composite
@@ -25,24 +27,34 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 
 
 @composite
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     """y[.., i, ..] = x[.., indices[.., i, ..], ..] along an axis (PyTorch's ``gather``).
 
-    Along the other axes the two broadcast, or ``indices`` may be shorter.
+    Without an axis x is flattened. Along the other axes the two broadcast, or ``indices`` may be
+    shorter.
     """
+    if axis is None:
+        x, axis = ravel(x), 0
+    return getitem(x, _lines(x, indices, axis))
+
+
+def _lines(x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index of positions along an axis, with a position of its own for each line."""
     indices = plain(indices)
     np, axis = xp(indices), one_axis(axis, x.ndim)
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"positions along an axis are integers; got dtype {indices.dtype}")
     if np.ndim(indices) != x.ndim:
         raise ValueError(
-            f"take_along_axis needs indices with as many axes as x ({x.ndim}); "
-            f"got {np.ndim(indices)}"
+            f"positions along an axis need as many axes as x ({x.ndim}); got {np.ndim(indices)}"
         )
     index = []
     for k, (n, m) in enumerate(zip(x.shape, indices.shape, strict=True)):
         line = [-1 if k == j else 1 for j in range(x.ndim)]
         index.append(np.arange(n if 1 in (n, m) else m).reshape(line))
     index[axis] = indices
-    return getitem(x, tuple(index))
+    return tuple(index)
 
 
 @composite
@@ -57,14 +69,17 @@ def sort(x: Any, axis: int | None = -1) -> Any:
 def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
     """The k largest along an axis, in descending order, and their positions.
 
+    Of equal ones the first comes first; NaN counts as largest, as in ``max``.
+
     Raises:
         ValueError: k is negative or larger than the axis.
     """
     n = x.shape[one_axis(axis, x.ndim)]
     if not 0 <= k <= n:
         raise ValueError(f"topk needs 0 <= k <= {n}, the length of axis {axis}; got {k}")
-    positions = moveaxis(argsort(-x, axis=axis), axis, -1)[..., :k]
-    positions = moveaxis(positions, -1, axis)
+    order = n - 1 - argsort(flip(x, axis), axis=axis)  # so that of equal ones the first is last
+    descending = moveaxis(flip(order, axis), axis, -1)
+    positions = moveaxis(descending[..., :k], -1, axis)
     return take_along_axis(x, positions, axis), positions
 
 
@@ -110,15 +125,18 @@ def tile(x: Any, reps: Any) -> Any:
 
 
 @composite
-def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Any:
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
     """x with a border: a constant, or its own elements (``edge``, ``reflect``, ``wrap``, ...).
 
     Args:
         x: Any shape.
         pad_width: As in NumPy: n, (before, after), or one such pair per axis.
         mode: ``constant``, or a mode of ``numpy.pad`` that repeats elements.
-        constant_values: The constant.
+        constant_values: The constant, or as in ``pad_width`` one for each border.
     """
+    if isinstance(pad_width, dict):  # by axis
+        pad_width = [pad_width.get(k, pad_width.get(k - x.ndim, 0)) for k in range(x.ndim)]
+        pad_width = [width if isinstance(width, tuple) else (width, width) for width in pad_width]
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
         raise ValueError(
             f"pad mode must be constant, edge, reflect, symmetric or wrap; got {mode!r}"
@@ -126,24 +144,24 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     if mode != "constant":
         return getitem(ravel(x), xp().pad(xp().arange(x.size).reshape(x.shape), pad_width, mode))
     widths = xp().broadcast_to(pad_width, (x.ndim, 2)).tolist()
-    shape = tuple(before + n + after for (before, after), n in zip(widths, x.shape, strict=True))
     inside = tuple(
         slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True)
     )
-    border = xp(plain(x)).full(shape, constant_values, x.dtype)
-    return index_set(border, inside, x)
+    border = xp(plain(x)).zeros(x.shape, x.dtype)
+    constants = plain(as_static("pad's constant_values", constant_values))
+    return index_set(xp(border).pad(border, widths, constant_values=constants), inside, x)
 
 
 @composite
 def tril(x: Any, k: int = 0) -> Any:
     """The lower triangle (up to the k-th diagonal), zeros above."""
-    return where(xp(plain(x)).tri(*x.shape[-2:], k=k, dtype=bool), x, 0.0)
+    return where(xp(plain(x)).tri(*x.shape[-2:], k=k, dtype=bool), x, x.dtype.type(0))
 
 
 @composite
 def triu(x: Any, k: int = 0) -> Any:
     """The upper triangle (from the k-th diagonal on), zeros below."""
-    return where(xp(plain(x)).tri(*x.shape[-2:], k=k - 1, dtype=bool), 0.0, x)
+    return where(xp(plain(x)).tri(*x.shape[-2:], k=k - 1, dtype=bool), x.dtype.type(0), x)
 
 
 @composite
@@ -168,13 +186,94 @@ def diag(x: Any, k: int = 0) -> Any:
     return scatter_add(x, (i + max(-k, 0), i + max(k, 0)), (n, n))
 
 
-def vstack(xs: Any) -> Any:
-    """Rows below one another: vectors become rows."""
-    rows = [reshape(x, (1, -1)) if xp(plain(x)).ndim(plain(x)) < 2 else x for x in xs]
-    return concatenate(rows, axis=0)
+@composite
+def fliplr(x: Any) -> Any:
+    """The columns in reverse order (axis 1)."""
+    return flip(x, 1)
 
 
-def hstack(xs: Any) -> Any:
-    """Side by side: along axis 1, or axis 0 for vectors."""
-    parts = [reshape(x, (1,)) if xp(plain(x)).ndim(plain(x)) == 0 else x for x in xs]
-    return concatenate(parts, axis=0 if plain(parts[0]).ndim == 1 else 1)
+@composite
+def flipud(x: Any) -> Any:
+    """The rows in reverse order (axis 0)."""
+    return flip(x, 0)
+
+
+@composite
+def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    """Turned by k quarters, from the first of two axes to the second."""
+    first, second = many_axes(axes, x.ndim)
+    turns = operator.index(k) % 4
+    if turns == 2:
+        return flip(x, (first, second))
+    if turns == 1:
+        x = flip(x, second)
+    x = swapaxes(x, first, second) if turns else x
+    return flip(x, second) if turns == 3 else x
+
+
+@composite
+def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None = -1) -> Any:
+    """x with values at ``indices`` of an axis, as a new tensor: see :func:`take_along_axis`.
+
+    NumPy's writes into its argument. Where a position is repeated, the last value stays.
+    """
+    if axis is None:
+        return reshape(put_along_axis(ravel(x), indices, values, 0), x.shape)
+    return index_set(x, _lines(x, indices, axis), values)
+
+
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    """Of each element the choice whose condition is the first to hold, else the default."""
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(
+            f"select needs a choice for each condition, and one or more; got {len(condlist)} "
+            f"conditions and {len(choicelist)} choices"
+        )
+    y = default
+    for k in reversed(range(len(condlist))):
+        kind = getattr(getattr(condlist[k], "dtype", None), "kind", type(condlist[k]))
+        if kind not in ("b", bool):
+            raise TypeError(f"select takes boolean conditions; got one of {kind}")
+        y = where(condlist[k], choicelist[k], y)
+    return y
+
+
+@composite
+def interp(x: Any, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
+    """Values at x of the line through points, constant outside it.
+
+    Args:
+        x: Where.
+        xp_: Where the points stand, ascending; a vector.
+        fp: How high they are.
+        left: The value before the first point; its height by default.
+        right: The value after the last point.
+    """
+    xs, ys = operands("interp", [xp_, fp])
+    np, at = xp(plain(x)), plain(xs)
+    if xs.ndim != 1 or xs.shape != ys.shape or not xs.shape[0]:
+        raise ValueError(f"interp needs two vectors of one length; got {xs.shape} and {ys.shape}")
+    i = np.clip(np.searchsorted(at, plain(x), side="right") - 1, 0, max(xs.shape[0] - 2, 0))
+    j = np.minimum(i + 1, xs.shape[0] - 1)
+    x0, x1, y0, y1 = (getitem(v, k) for v, k in ((xs, i), (xs, j), (ys, i), (ys, j)))
+    inside = (x0 <= x) & (x < x1)
+    y = y0 + where(inside, x - x0, 0.0) * quotient(y1 - y0, x1 - x0)
+    y = where(x < xs[0], ys[0] if left is None else left, y)
+    y = where(x == xs[-1], ys[-1], y)
+    return where(x > xs[-1], ys[-1] if right is None else right, y)
+
+
+@composite
+def evenly_spaced(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, axis: int = 0
+) -> Any:
+    """``num`` values from start to stop, as ``numpy.linspace``; of arrays, along a new axis."""
+    if operator.index(num) < 0:
+        raise ValueError(f"linspace takes num >= 0 values; got {num}")
+    start, stop = operands("linspace", [start, stop])
+    ndim = max(start.ndim, stop.ndim)
+    like = start if start.dtype.kind == "f" else stop
+    dtype = like.dtype if like.dtype.kind == "f" else default_dtype()
+    steps = xp(plain(start)).arange(num, dtype=dtype) / max(num - endpoint, 1)
+    steps = reshape(steps, (-1, *(1,) * ndim))
+    return moveaxis(start * (1 - steps) + stop * steps, 0, axis)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from ..autograd import Interval, elementwise
+from ..autograd import Interval, composite, elementwise
 from ..backend import Array, xp
-from .arithmetic import POSITIVE, REALS, quotient, sqrt, square, where
+from .arithmetic import AWAY_FROM_0, POSITIVE, REALS, product, quotient, sqrt, square, where
 
 LN2 = 0.6931471805599453
 LN10 = 2.302585092994046
@@ -19,7 +20,7 @@ def exp(x: Array, /) -> Array:
     return xp(x).exp(x)
 
 
-exp.defvjp(x=lambda g, y: g * y)
+exp.defvjp(x=lambda g, y: product(g, y))
 exp.domain(x=REALS)
 
 
@@ -29,7 +30,7 @@ def exp2(x: Array, /) -> Array:
     return xp(x).exp2(x)
 
 
-exp2.defvjp(x=lambda g, y: g * (y * LN2))
+exp2.defvjp(x=lambda g, y: product(g, y * LN2))
 exp2.domain(x=REALS)
 
 
@@ -39,7 +40,7 @@ def expm1(x: Array, /) -> Array:
     return xp(x).expm1(x)
 
 
-expm1.defvjp(x=lambda g, y: g * (y + 1))
+expm1.defvjp(x=lambda g, y: product(g, y + 1))
 expm1.domain(x=REALS)
 
 
@@ -174,8 +175,8 @@ def cosh(x: Array, /) -> Array:
     return xp(x).cosh(x)
 
 
-sinh.defvjp(x=lambda g, x: g * cosh(x))
-cosh.defvjp(x=lambda g, x: g * sinh(x))
+sinh.defvjp(x=lambda g, x: product(g, cosh(x)))
+cosh.defvjp(x=lambda g, x: product(g, sinh(x)))
 cosh.domain(x=REALS)
 
 
@@ -217,3 +218,71 @@ def arctanh(x: Array, /) -> Array:
 
 arctanh.defvjp(x=lambda g, x: quotient(g, 1 - x * x))
 arctanh.domain(x=WITHIN_1)
+
+
+@elementwise
+def cbrt(x: Array, /) -> Array:
+    """Cube root.  y = ∛x,  x̄ = ȳ / 3y²; at 0, x̄ = 0 where ȳ = 0 and ∞ elsewhere."""
+    return xp(x).cbrt(x)
+
+
+cbrt.defvjp(x=lambda g, y: quotient(g, 3 * square(y)))
+cbrt.domain(x=AWAY_FROM_0, analytic=False)
+
+
+@elementwise
+def hypot(a: Array, b: Array, /) -> Array:
+    """Length of (a, b).  y = √(a² + b²),  ā = ȳ a / y,  b̄ = ȳ b / y, 0 at the origin."""
+    return xp(a, b).hypot(a, b)
+
+
+hypot.defvjp(a=lambda g, y, a: g * quotient(a, y), b=lambda g, y, b: g * quotient(b, y))
+hypot.domain(a=POSITIVE, b=REALS, analytic=False)
+
+
+@elementwise
+def logaddexp2(a: Array, b: Array, /) -> Array:
+    """y = log₂(2ᵃ + 2ᵇ),  ā = ȳ 2^(a - y),  b̄ = ȳ 2^(b - y).  Two of -∞ give -∞, gradient 0."""
+    return xp(a, b).logaddexp2(a, b)
+
+
+logaddexp2.defvjp(
+    a=lambda g, y, a: g * exp2(a - where(y == -math.inf, 0.0, y)),
+    b=lambda g, y, b: g * exp2(b - where(y == -math.inf, 0.0, y)),
+)
+logaddexp2.domain(a=REALS, b=REALS, analytic=False)
+
+
+@elementwise
+def sinc(x: Array, /) -> Array:
+    """y = sin(πx) / πx, 1 at 0,  x̄ = ȳ (cos πx - y) / x, 0 at 0."""
+    return xp(x).sinc(x)
+
+
+def _sinc_slope(x: Any) -> Any:
+    """Its derivative; near 0, where the difference above loses its digits, by its series."""
+    t = math.pi * x
+    t2 = square(t)
+    near = t2 < 0.01
+    series = t * (-1 / 3 + t2 * (1 / 30 + t2 * (-1 / 840 + t2 / 45360)))
+    away = where(near, 1.0, t)
+    return math.pi * where(near, series, (cos(away) - sin(away) / away) / away)
+
+
+sinc.defvjp(x=lambda g, x: g * _sinc_slope(x))
+sinc.domain(x=REALS, analytic=False)
+
+
+@composite
+def deg2rad(x: Any) -> Any:
+    """Degrees as radians.  y = x π / 180."""
+    return x * (math.pi / 180)
+
+
+@composite
+def rad2deg(x: Any) -> Any:
+    """Radians as degrees.  y = x 180 / π."""
+    return x * (180 / math.pi)
+
+
+radians, degrees = deg2rad, rad2deg

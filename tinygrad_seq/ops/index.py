@@ -106,13 +106,33 @@ add_at.domain(x=REALS, v=REALS)
 
 
 def index_set(x: Any, index: Any, v: Any) -> Any:
-    """x with v at index, as a new tensor: the functional form of ``x[index] = v``."""
+    """x with v at index, as a new tensor: the functional form of ``x[index] = v``.
+
+    Raises:
+        TypeError: v is floating and x is not: v would be cut to integers.
+    """
+    _check_kinds("index_set", x, v)
     return set_at(x, v, index)
 
 
 def index_add(x: Any, index: Any, v: Any) -> Any:
-    """x with v added at index, as a new tensor; repeated positions add up."""
+    """x with v added at index, as a new tensor; repeated positions add up.
+
+    Raises:
+        TypeError: v is floating and x is not: v would be cut to integers.
+    """
+    _check_kinds("index_add", x, v)
     return add_at(x, v, index)
+
+
+def _check_kinds(name: str, x: Any, v: Any) -> None:
+    np = xp(plain(x), plain(v))
+    kinds = [np.asarray(plain(value)).dtype for value in (x, v)]
+    if kinds[0].kind != "f" and kinds[1].kind == "f":
+        raise TypeError(
+            f"{name} of {kinds[1]} values into a target of {kinds[0]} would cut them to integers: "
+            "convert it before, x.astype(v.dtype)"
+        )
 
 
 @asked_first

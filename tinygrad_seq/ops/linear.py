@@ -13,7 +13,8 @@ from ..backend import Array, xp
 from .arithmetic import REALS, multiply
 from .axes import many_axes
 from .index import plain
-from .shape import expand_dims, reshape, swapaxes, transpose
+from .reduce import sum
+from .shape import expand_dims, moveaxis, reshape, swapaxes, transpose
 
 
 @primitive
@@ -113,6 +114,11 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
     Raises:
         ValueError: the subscripts do not fit the operands.
     """
+    if not isinstance(subscripts, str):
+        raise TypeError(
+            "einsum takes the subscripts as a string first, einsum('ij,jk->ik', a, b); got "
+            f"{type(subscripts).__name__}"
+        )
     words, arrow, output = subscripts.replace(" ", "").partition("->")
     inputs = words.split(",")
     if len(inputs) != len(operands):
@@ -186,6 +192,54 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a = reshape(transpose(a, (*rest_a, *left)), (math.prod(rows), n))
     b = reshape(transpose(b, (*right, *rest_b)), (n, math.prod(columns)))
     return reshape(a @ b, (*rows, *columns))
+
+
+@composite
+def vecdot(a: Any, b: Any, axis: int = -1) -> Any:
+    """Products of the vectors along an axis: y = Σᵢ aᵢ bᵢ."""
+    return sum(a * b, axis=operator.index(axis))
+
+
+@composite
+def matvec(a: Any, b: Any) -> Any:
+    """Matrices times vectors, stacks of both: (..., m, n) (..., n) → (..., m)."""
+    return matmul(a, expand_dims(_operand(b), -1))[..., 0]
+
+
+@composite
+def vecmat(a: Any, b: Any) -> Any:
+    """Vectors times matrices, stacks of both: (..., m) (..., m, n) → (..., n)."""
+    return matmul(expand_dims(a, -2), _operand(b))[..., 0, :]
+
+
+@composite
+def kron(a: Any, b: Any) -> Any:
+    """Kronecker's product: b once for each element of a, times it."""
+    b = _operand(b)
+    ndim = max(a.ndim, b.ndim)
+    one, two = ((1,) * (ndim - x.ndim) + tuple(x.shape) for x in (a, b))
+    a = reshape(a, tuple(n for m in one for n in (m, 1)))
+    b = reshape(b, tuple(n for m in two for n in (1, m)))
+    return reshape(a * b, tuple(m * n for m, n in zip(one, two, strict=True)))
+
+
+@composite
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """Cross product of vectors of three: y₁ = a₂ b₃ - a₃ b₂, and so on.
+
+    Args:
+        a, b: Vectors along ``axisa`` and ``axisb``; the other axes broadcast.
+        axisa, axisb, axisc: Where the vectors are in a, b and the result.
+        axis: All three at once.
+    """
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    a, b = moveaxis(a, axisa, -1), moveaxis(_operand(b), axisb, -1)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ValueError(f"cross takes vectors of three; got {a.shape[-1]} and {b.shape[-1]}")
+    left, right = [1, 2, 0], [2, 0, 1]
+    return moveaxis(a[..., left] * b[..., right] - a[..., right] * b[..., left], -1, axisc)
 
 
 def _operand(x: Any) -> Any:

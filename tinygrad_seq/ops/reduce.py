@@ -10,8 +10,9 @@ import math
 from typing import Any
 
 from ..autograd import composite, primitive
-from ..backend import Array, xp
-from .arithmetic import AWAY_FROM_0, REALS, absolute, power, quotient, sign, where
+from ..autograd.operands import as_flag
+from ..backend import Array, backend_of, xp
+from .arithmetic import AWAY_FROM_0, REALS, absolute, multiply, power, quotient, sign, where
 from .arrange import diagonal, flip
 from .axes import Axis, many_axes, one_axis
 from .compare import argmax, argmin
@@ -51,7 +52,7 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
 @primitive
 def sum(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Sum.  y = Σ xᵢ,  x̄ᵢ = ȳ."""
-    return xp(x).sum(x, axis=axis, keepdims=keepdims)
+    return backend_of(x).sum(x, axis, keepdims)
 
 
 sum.defvjp(x=_spread)
@@ -61,12 +62,12 @@ sum.domain(x=REALS)
 @primitive
 def mean(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Mean of n elements.  y = 1/n Σ xᵢ,  x̄ᵢ = ȳ / n."""
-    return xp(x).mean(x, axis=axis, keepdims=keepdims)
+    return backend_of(x).mean(x, axis, keepdims)
 
 
 def _mean_rule(g: Any, x_shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
     n = _count(x_shape, axis)
-    return _spread(g / n if n else g, x_shape, axis, keepdims)
+    return _spread(g * (1 / n) if n else g, x_shape, axis, keepdims)  # float16 has no n > 65504
 
 
 mean.defvjp(x=_mean_rule)
@@ -132,7 +133,8 @@ def _extreme_rule(arg: Any) -> Any:
             places = reshape(xp(plain(x)).arange(x.shape[axis]), tuple(along))
             return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
         chosen = x == y
-        shares = sum(astype(chosen, g.dtype), axis=axis, keepdims=True)
+        wide = xp().result_type(g.dtype, "float32")  # float16 counts to 2048 only
+        shares = sum(astype(chosen, wide), axis=axis, keepdims=True)
         return where(chosen, g / shares, 0.0)
 
     return rule
@@ -159,33 +161,48 @@ cumsum.defvjp(x=_cumsum_rule)
 cumsum.domain(x=REALS)
 
 
-@composite
-def cumprod(x: Any, axis: int | None = None) -> Any:
-    """Running product.  y_t = Π_{s ≤ t} x_s, by doubling: log₂ T products, right also at zeros."""
+def _wide(x: Any) -> Any:
+    """Integers and booleans as 64-bit integers, as in NumPy's products; floats as they are."""
+    kind = x.dtype.kind
+    return x if kind in "fc" else astype(x, "uint64" if kind == "u" else "int64")
+
+
+def running(op: Any, x: Any, axis: int | None) -> Any:
+    """y_t = x_0 ∘ … ∘ x_t for an associative operation, by doubling: log₂ T of them."""
     if axis is None or not x.ndim:
         x, axis = ravel(x), 0
     y, reach, lead = x, 1, (slice(None),) * one_axis(axis, x.ndim)
     while reach < x.shape[axis]:
         head = getitem(y, (*lead, slice(reach)))
-        tail = getitem(y, (*lead, slice(reach, None))) * getitem(y, (*lead, slice(-reach)))
+        tail = op(getitem(y, (*lead, slice(reach, None))), getitem(y, (*lead, slice(-reach))))
         y, reach = concatenate([head, tail], axis=axis), 2 * reach
     return y
 
 
 @composite
+def cumprod(x: Any, axis: int | None = None) -> Any:
+    """Running product.  y_t = Π_{s ≤ t} x_s, right also at zeros."""
+    return running(multiply, _wide(x), axis)
+
+
+def gathered(x: Any, axis: Axis) -> Any:
+    """The reduced axes as one, the first."""
+    axes = axes_of(x.ndim, axis)
+    front = moveaxis(x, axes, tuple(range(len(axes))))
+    return reshape(front, (_count(x.shape, axis), *dropped(x.shape, axis)))
+
+
+@composite
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Product, by halves: log₂ n elementwise products, whose gradient is right also at zeros."""
-    shape = x.shape
-    axes = axes_of(len(shape), axis)
-    flat = (_count(shape, axis), *dropped(shape, axis))
-    y = reshape(moveaxis(x, axes, tuple(range(len(axes)))), flat)
+    shape, y = x.shape, gathered(_wide(x), axis)
     while y.shape[0] > 1:
         half = y.shape[0] // 2
         odd = [y[2 * half :]] if y.shape[0] % 2 else []
         pairs = y[:half] * y[half : 2 * half]
         y = concatenate([pairs, *odd], axis=0) if odd else pairs
     y = y[0] if y.shape[0] else sum(y, axis=0) + 1
-    return kept(y, shape, axis, False) if keepdims else y
+    return kept(y, shape, axis, False) if as_flag("keepdims", keepdims) else y
 
 
 @primitive

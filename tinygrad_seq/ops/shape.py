@@ -143,6 +143,12 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 
 @composite
+def matrix_transpose(x: Any) -> Any:
+    """The last two axes exchanged, a view."""
+    return swapaxes(x, -1, -2)
+
+
+@composite
 def moveaxis(x: Any, source: Any, destination: Any) -> Any:
     """Axes moved to other positions, the rest in their order, a view."""
     sources, targets = many_axes(source, x.ndim), many_axes(destination, x.ndim)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import primitive
-from ..backend import Array, xp
+from ..backend import Array, floating, xp
 from .arithmetic import REALS, where
 from .axes import Axis
 from .functions import exp
@@ -25,7 +25,7 @@ def _top(x: Array, axis: Axis, limits: tuple[float, ...]) -> Array:
 @primitive
 def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """y = ln Σ e^xᵢ,  x̄ᵢ = ȳ e^(xᵢ - y).  Where every xᵢ is -∞, so is y, with gradient 0."""
-    np = xp(x)
+    np, x = xp(x), floating(x)
     top = _top(x, axis, (-np.inf, np.inf))
     total = np.sum(np.exp(x - top), axis=axis, keepdims=True)
     empty = total == 0
@@ -45,7 +45,7 @@ logsumexp.domain(x=REALS)
 @primitive
 def softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = e^xᵢ / Σ e^xⱼ,  x̄ = y ⊙ (ȳ - Σ ȳⱼ yⱼ)."""
-    np = xp(x)
+    np, x = xp(x), floating(x)
     y = np.exp(x - _top(x, axis, (-np.inf,)))
     return y / np.sum(y, axis=axis, keepdims=True)
 
@@ -57,7 +57,7 @@ softmax.domain(x=REALS)
 @primitive
 def log_softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = xᵢ - ln Σ e^xⱼ,  x̄ = ȳ - e^y Σ ȳⱼ."""
-    np = xp(x)
+    np, x = xp(x), floating(x)
     shifted = x - _top(x, axis, (-np.inf,))
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 

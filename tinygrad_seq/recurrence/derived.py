@@ -9,11 +9,12 @@ import numpy
 
 from ..autograd.fused import Fused
 from ..autograd.graph import Node, Variable
-from ..backend import jit
+from ..backend import backend_of, jit
 from ..tensor import Tensor
 from .plan import Plan, planned
 from .record import Recording, differentiated
 from .scan import Scan
+from .scan_cuda import CudaScan
 from .trees import flat, like
 
 FLOAT32 = numpy.dtype(numpy.float32)
@@ -36,11 +37,14 @@ class Derived:
         self.plan: Plan = planned(differentiated(recording))
         self.trusted: dict[tuple[str, bool], Any] = {}
         self.reasons: dict[str, str] = {}
+        self._kernel = backend_of(recording.leaves[0]._data).kernel
         self._scans: dict[str, Scan] = {}
         self._ops: dict[tuple[str, int], Fused] = {}
 
     def kinds(self, x: Any) -> list[str]:
         """The kinds of loop that there are for this input, the fastest first."""
+        if self._kernel is not None:
+            return ["cuda", "numpy"]
         p = self.plan.program
         floats = {p.types[v].dtype for v in (*p.states, p.y)}
         few = len(x) * (x.shape[1] if x.ndim > 1 else 1) < ROWS
@@ -59,6 +63,8 @@ class Derived:
                 from .compiled import Compiled  # imports numba
 
                 self._scans[kind] = Compiled(self.plan)
+            elif kind == "cuda" and self._kernel is not None:
+                self._scans[kind] = CudaScan(self.plan, self._kernel)
             else:
                 self._scans[kind] = Scan(self.plan)
         return self._scans[kind]

@@ -7,6 +7,7 @@ input, ``s`` the state, ``g`` a gradient from above; one that reads free values 
 from __future__ import annotations
 
 from collections import Counter
+from inspect import signature
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -25,7 +26,7 @@ TRANSPOSE, SPLIT, CONCATENATE, GETITEM = ops.transpose, ops.split, ops.concatena
 
 def simplified(p: Program) -> Program:
     """All passes, in an order that lets one use what another shows."""
-    p = turned_products(regrouped(split_products(p)))
+    p = turned_products(regrouped(split_products(without_options(p))))
     return state_copied(without_repeats(p))
 
 
@@ -88,6 +89,18 @@ def state_copied(p: Program) -> Program:
         [own(zero(s) if g is None and p.types[s].dtype.kind == "f" else g) for g, s in pairs]
     )
     return p._replace(code=tuple(code), types=b.types, after=after, gstates=gstates)
+
+
+def without_options(p: Program) -> Program:
+    """Numbers that an elementwise primitive takes by name are operands: leaky_relu(x, 0.01)."""
+    code = []
+    for i in p.code:
+        names = signature(i.op.forward).parameters if i.op.elementwise and i.params else ()
+        numbers = [i.param(name) for name in names if any(name == n for n, _ in i.params)]
+        if numbers and all(type(n) in (int, float) for n in numbers):
+            i = i._replace(ins=(*i.ins, *numbers), params=())
+        code.append(i)
+    return p._replace(code=tuple(code))
 
 
 def without_repeats(p: Program) -> Program:

@@ -31,6 +31,7 @@ TEMPLATES: dict[Any, str] = {
     ops.multiply: "{} * {}",
     ops.divide: "({} / {})",
     ops.arithmetic.quotient: "quotient({}, {})",
+    ops.arithmetic.product: "selected({}, {})",
     ops.negative: "(-{})",
     ops.tanh: "tanh({})",
     ops.sigmoid: "(HALF + HALF * tanh(HALF * {}))",

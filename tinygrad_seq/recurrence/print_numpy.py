@@ -538,7 +538,8 @@ class NumpyPrinter:
         if len(o.outs) == 1:
             self._add(f"dot({left}, {weight}, {self.ref(o.outs[0])})", False)
         elif first:
-            self._add(f"matmul({left}, {weight}, {self.ref(first[0], last[0])})", False)
+            out = self.ref(first[0], last[0])
+            self._add(f"matmul({left}, {weight}, out={out})", False)  # CuPy takes it by name alone
         else:
             block = self.home[o.outs[0]].block
             self.names.add(block.name)

@@ -171,11 +171,17 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
         leaves.append(leaf)
     count = len(flat(xs))
     numbers = [trace.new(leaf._data) for leaf in leaves]
-    with trace, enable_grad():
-        result = step(like(xs, leaves[:count]), like(state, leaves[count:]))
-    y, after = _checked(result, state)
+    try:
+        with trace, enable_grad():
+            result = step(like(xs, leaves[:count]), like(state, leaves[count:]))
+    except Underivable:
+        raise
+    except Exception as error:  # its own fault is raised again where it runs step by step
+        if trace.read is None:
+            raise Underivable(f"its step raised {type(error).__name__}: {error}") from error
     if trace.read is not None:
         raise Underivable(f"it reads the numbers of a tensor by {trace.read}, and may decide by it")
+    y, after = _checked(result, state)
     parts = flat(after)
     for before, part in zip(leaves[count:], parts, strict=True):
         if (before.shape, before.dtype) != (part.shape, part.dtype):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
+
 from .. import ops
 from ..backend import keep_freed_memory, xp
 from .batch import ALL, ONCE, Env
@@ -316,8 +318,10 @@ class Scan:
         """For each step where it is padding, for every part of the state; None if it is not."""
         if run.holds is None:
             states = [room[0] for room in run.states]
+            looks = isinstance(run.mask, numpy.ndarray)  # on a GPU looking would wait
             run.holds = [
-                None if row.all() else [_fit(~row, state) for state in states] for row in run.mask
+                None if looks and row.all() else [_fit(~row, state) for state in states]
+                for row in run.mask
             ]
         return run.holds
 

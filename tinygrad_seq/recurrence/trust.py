@@ -61,7 +61,7 @@ def found(
             case = Case(step, xs, state, first, masked, reverse)
             scan = _trusted(derived, case)
             if isinstance(scan, Scan):
-                return Found(first, derived, scan, derived.reasons.get("numba", ""))
+                return Found(first, derived, scan, next(iter(derived.reasons.values()), ""))
             reason = scan
         else:
             reason = derived

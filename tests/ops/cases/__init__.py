@@ -1,11 +1,14 @@
 """What each operation is called with in the generated tests, one file per family."""
 
 from . import (  # noqa: F401  # fill CASES
+    algebra,
     arithmetic,
     choosing,
+    joining,
     products,
     questions,
     reductions,
+    running,
     scans,
     shapes,
 )

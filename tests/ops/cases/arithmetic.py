@@ -52,7 +52,8 @@ def maximum(draw):
     return (a, b), {}
 
 
-CASES["minimum"] = CASES["maximum"]
+for _name in ("minimum", "fmax", "fmin"):
+    CASES[_name] = CASES["maximum"]
 
 
 @case
@@ -105,3 +106,28 @@ def elu(draw):
     """With a factor."""
     alpha = draw(st.sampled_from([1.0, 0.5, 2.0]))
     return (draw(arrays(small(), AWAY_FROM_0, layouts=True)),), {"alpha": alpha}
+
+
+@case
+def sinc(draw):
+    """Near 0, where the rule is a series, and away from it."""
+    x = draw(arrays(small(), layouts=True))
+    return (np.asarray(x * draw(st.sampled_from([1.0, 0.02]))),), {}
+
+
+@case
+def reciprocal(draw):
+    """Away from 0."""
+    return (draw(arrays(small(), AWAY_FROM_0, layouts=True)),), {}
+
+
+@case
+def trunc(draw):
+    """Between whole numbers, on either side of 0."""
+    x = draw(arrays(small(), Interval(0.1, 0.9)))
+    return (np.asarray(x + draw(st.integers(-3, 2))),), {}
+
+
+for _name in ("deg2rad", "rad2deg", "degrees", "radians"):
+    CASES[_name] = arrays(small(), layouts=True).map(lambda x: ((x,), {}))
+CASES["fabs"] = CASES["reciprocal"]

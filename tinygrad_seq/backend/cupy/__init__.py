@@ -1,5 +1,5 @@
 """CuPy: the same arrays on a GPU. ``library`` holds every difference to NumPy, ``kernels`` the CUDA
-sources, ``recurrent`` the loops over time that use them."""
+sources that are written by hand."""
 
 from .library import load
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy
 
 from ..base import Array, Backend, is_array, register
 from ..random import generator
-from . import kernels
+from . import kernels, nccl
 
 _INSTALL = "pip install 'tinygrad-seq[cuda12]' (or [cuda13], as your driver is)"
 
@@ -99,14 +99,19 @@ class CuPy(Backend):
     """Arrays on the current CUDA device."""
 
     name = "cupy"
+    kernel: Callable[..., Any]
     flat = True
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
         self.np = _Names(cupy)
         self.array_type = cupy.ndarray
-        self._kernel = kernels.compiler(cupy)
+        self.kernel = kernels.compiler(cupy)
         self.kernels = self._steps()
+
+    def _kernel(self, name: str) -> Any:
+        """The kernel of a name."""
+        return self.kernel(kernels.KERNELS[name], name)
 
     def to_host(self, array: Array) -> numpy.ndarray[Any, Any]:
         """A copy on the host; waits for the device."""
@@ -120,6 +125,17 @@ class CuPy(Backend):
     def synchronize(self) -> None:
         """Wait until the device has computed all that was asked for."""
         self._cupy.cuda.get_current_stream().synchronize()
+
+    def use_device(self, number: int) -> None:
+        """Compute on this GPU, counted round where there are fewer."""
+        count = self._cupy.cuda.runtime.getDeviceCount()
+        self._cupy.cuda.Device(number % count).use()
+
+    def joint_sum(
+        self, rank: int, size: int, hand_round: Callable[[Any], Any]
+    ) -> Callable[[Array], Array]:
+        """Σ over ranks with NCCL."""
+        return nccl.joint_sum(self._cupy, rank, size, hand_round)
 
     def quiet(self) -> nullcontext[None]:
         """A GPU gives no floating-point warnings."""
@@ -145,14 +161,30 @@ class CuPy(Backend):
     def _floating(self, x: Array) -> Array:
         return x if x.dtype.kind == "f" else x.astype(numpy.float64)
 
+    def sum(self, x: Any, axis: Any, keepdims: bool) -> Array:
+        """Σ x: CuPy adds up in trees, and float16 in float32."""
+        return self.np.sum(x, axis=axis, keepdims=keepdims)
+
+    def mean(self, x: Any, axis: Any, keepdims: bool) -> Array:
+        """Σ x / n."""
+        return self.np.mean(x, axis=axis, keepdims=keepdims)
+
+    def product(self, a: Any, b: Any) -> Array:
+        """a b with 0 · b = 0, without asking whether there is a 0."""
+        return self._kernel("product")(*self._one_kind(a, b))
+
     def quotient(self, a: Any, b: Any) -> Array:
-        """a / b with 0 / 0 = 0, without asking whether there is a 0."""
+        """a / b with 0 / b = 0, without asking whether there is a 0."""
         if isinstance(b, int | float) and b:
             return self.np.true_divide(a, b)
+        return self._kernel("quotient")(*self._one_kind(a, b))
+
+    def _one_kind(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Two operands in the dtype of their result."""
         kinds = [v.dtype for v in (a, b) if is_array(v)]  # a Python number widens nothing
         kind = numpy.result_type(*kinds) if kinds[0].kind == "f" else numpy.dtype(numpy.float64)
         a, b = (v.astype(kind, copy=False) if is_array(v) else kind.type(v) for v in (a, b))
-        return self._kernel("quotient")(a, b)
+        return a, b
 
     # -- clipping, without a read ---------------------------------------------------------------
 

@@ -31,7 +31,9 @@ if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
 
-def compiled(function: Callable[..., Any] | None = None, *, text: str = "", fast: bool = True) -> Any:
+def compiled(
+    function: Callable[..., Any] | None = None, *, text: str = "", fast: bool = True
+) -> Any:
     """Compile a function at its first call, or take its machine code from the disk.
 
     Args:
@@ -41,7 +43,11 @@ def compiled(function: Callable[..., Any] | None = None, *, text: str = "", fast
     """
     if function is None:
         return functools.partial(compiled, text=text, fast=fast)
-    how: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST if fast else False}
+    how: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": FAST if fast else False,
+    }
     dispatcher = numba.njit(**how)(function)
     if folder() is not None:
         dispatcher._cache = _Cache(function, text)

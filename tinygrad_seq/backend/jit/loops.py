@@ -51,8 +51,14 @@ def smaller(a: Any, b: Any) -> Any:
 
 @compiled
 def quotient(a: Any, b: Any) -> Any:
-    """a / b, and 0 where both are 0."""
-    return ZERO if a == ZERO and b == ZERO else a / b
+    """a / b, and 0 where a is 0."""
+    return ZERO if a == ZERO else a / b
+
+
+@compiled
+def selected(a: Any, b: Any) -> Any:
+    """a b, and 0 where a is 0, or b is and a is no NaN: ``ops.arithmetic.product``."""
+    return ZERO if a == ZERO or (b == ZERO and a == a) else a * b
 
 
 @compiled
@@ -91,5 +97,5 @@ exp, expm1, log, log1p, sin, cos, sqrt = (
 
 __all__ = [
     "F", "HALF", "ONE", "ZERO", "cos", "empty", "empty3", "exp", "expm1", "larger", "log", "log1p",
-    "quotient", "sign", "sin", "smaller", "softplus", "sqrt", "square", "tanh",
+    "quotient", "selected", "sign", "sin", "smaller", "softplus", "sqrt", "square", "tanh",
 ]  # fmt: skip

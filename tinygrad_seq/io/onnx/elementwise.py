@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ... import ops
 from ...ops.shape import to
 from .graph import BOOL, FLOAT, INT, LONG, Graph, broadcast, where
@@ -197,6 +199,41 @@ def _(graph: Graph, x: Any) -> Any:
 def _(graph: Graph, a: Any, b: Any) -> Any:
     a, b = operands(graph, a, b, floating=True)
     return ops.maximum(a, b) + ops.softplus(-ops.absolute(a - b))
+
+
+@onnx_handler(ops.logaddexp2)
+def _(graph: Graph, a: Any, b: Any) -> Any:
+    return ops.logaddexp(a * math.log(2), b * math.log(2)) * (1 / math.log(2))
+
+
+@onnx_handler(ops.cbrt)
+def _(graph: Graph, x: Any) -> Any:
+    return ops.sign(x) * ops.power(ops.absolute(x), 1 / 3)
+
+
+@onnx_handler(ops.hypot)
+def _(graph: Graph, a: Any, b: Any) -> Any:
+    a, b = operands(graph, a, b, floating=True)
+    large = ops.maximum(ops.absolute(a), ops.absolute(b))  # a square of it may overflow
+    scale = ops.where(large == 0, 1.0, large)
+    return ops.sqrt(ops.square(a / scale) + ops.square(b / scale)) * scale
+
+
+@onnx_handler(ops.sinc)
+def _(graph: Graph, x: Any) -> Any:
+    angle = ops.where(x == 0, 1.0, x * math.pi)
+    return ops.where(x == 0, 1.0, ops.sin(angle) / angle)
+
+
+@onnx_handler(ops.nan_to_num)
+def _(graph: Graph, x: Any, nan: float, posinf: Any, neginf: Any) -> Any:
+    (x,) = operands(graph, x, floating=True)
+    largest = float(np.finfo(np.float32).max)
+    high = largest if posinf is None else posinf
+    low = -largest if neginf is None else neginf
+    finite = ops.where(ops.isnan(x), float(nan), x)
+    finite = ops.where(finite == math.inf, float(high), finite)
+    return ops.where(finite == -math.inf, float(low), finite)
 
 
 @onnx_handler(ops.round)

@@ -6,18 +6,21 @@ Field numbers are those of ``onnx.proto``, version 9 of the format.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .wire import Fields, WireError, floats, integers, message, parse, signed, text
+from .wire import Fields, Parser, WireError, floats, integers, message, signed, text
 
 OPSET = 20
 IR_VERSION = 9
 MAX_BYTES = 2**31 - 1  # protobuf's own limit
+_DEPTH, _LISTED = (
+    8,
+    100_000,
+)  # of a file that is read: graphs within graphs, numbers of an attribute
 
 TYPES: dict[np.dtype[Any], int] = {
     np.dtype(name): number
@@ -165,14 +168,15 @@ def decode(content: bytes) -> ModelProto:
     Raises:
         ValueError: it is no ONNX file, or one whose arrays lie in other files.
     """
+    parse = Parser()
     fields = parse(memoryview(content))
     if 7 not in fields or 8 not in fields:
         raise WireError("there is no graph in it")
     opsets = [parse(entry) for entry in fields[8]]
-    ours = [signed(o[2][0]) for o in opsets if text(o.get(1, [b""])[0]) in ("", "ai.onnx")]
+    ours = [signed(o[2][0]) for o in opsets if _text(o, 1) in ("", "ai.onnx")]
     pairs = [parse(entry) for entry in fields.get(14, [])]
     return ModelProto(
-        graph=_read_graph(fields[7][-1], 0),
+        graph=_read_graph(parse, fields[7][-1], 0),
         opset=ours[0] if ours else 0,
         producer=_text(fields, 2),
         version=_text(fields, 3),
@@ -180,44 +184,42 @@ def decode(content: bytes) -> ModelProto:
     )
 
 
-def _text(fields: Mapping[int, list[Any]], number: int) -> str:
-    return text(fields.get(number, [b""])[-1])
+def _text(fields: Fields, number: int) -> str:
+    return text(fields[number][-1]) if number in fields else ""
 
 
-def _read_graph(content: memoryview, depth: int) -> GraphProto:
-    if depth > 8:
-        raise WireError("graphs within graphs, more than 8 deep")
+def _read_graph(parse: Parser, content: memoryview, depth: int) -> GraphProto:
+    if depth > _DEPTH:
+        raise WireError(f"graphs within graphs, more than {_DEPTH} deep")
     fields = parse(content)
-    arrays = dict(_read_tensor(each) for each in fields.get(5, []))
     return GraphProto(
         name=_text(fields, 2),
-        nodes=[_read_node(each, depth) for each in fields.get(1, [])],
-        arrays=arrays,
-        inputs=[_read_info(each) for each in fields.get(11, [])],
-        outputs=[_read_info(each) for each in fields.get(12, [])],
+        nodes=[_read_node(parse, each, depth) for each in fields.get(1, [])],
+        arrays=dict(_read_tensor(parse, each) for each in fields.get(5, [])),
+        inputs=[_read_info(parse, each) for each in fields.get(11, [])],
+        outputs=[_read_info(parse, each) for each in fields.get(12, [])],
     )
 
 
-def _read_node(content: memoryview, depth: int) -> Node:
+def _read_node(parse: Parser, content: memoryview, depth: int) -> Node:
     fields = parse(content)
     return Node(
         op_type=_text(fields, 4),
         inputs=[text(name) for name in fields.get(1, [])],
         outputs=[text(name) for name in fields.get(2, [])],
-        attributes=dict(_read_attribute(each, depth) for each in fields.get(5, [])),
+        attributes=dict(_read_attribute(parse, each, depth) for each in fields.get(5, [])),
         name=_text(fields, 3),
         domain=_text(fields, 7),
     )
 
 
-def _read_attribute(content: memoryview, depth: int) -> tuple[str, Any]:
+def _read_attribute(parse: Parser, content: memoryview, depth: int) -> tuple[str, Any]:
     fields = parse(content)
-    kind = fields.get(20, [0])[-1]
-    return _text(fields, 1), _read_value(kind, fields, depth)
+    return _text(fields, 1), _read_value(parse, fields, depth)
 
 
-def _read_value(kind: int, fields: Fields, depth: int) -> Any:
-    match kind:
+def _read_value(parse: Parser, fields: Fields, depth: int) -> Any:
+    match fields.get(20, [0])[-1]:
         case 1:
             return float(floats(fields.get(2, [bytes(4)])[-1:], "<f4")[0])
         case 2:
@@ -225,19 +227,27 @@ def _read_value(kind: int, fields: Fields, depth: int) -> Any:
         case 3:
             return _text(fields, 4)
         case 4:
-            return _read_tensor(fields[5][-1])[1]
+            return _read_tensor(parse, fields[5][-1])[1]
         case 5:
-            return _read_graph(fields[6][-1], depth + 1)
+            return _read_graph(parse, fields[6][-1], depth + 1)
         case 6:
-            return floats(fields.get(7, []), "<f4").tolist()
+            return _listed(floats(fields.get(7, []), "<f4"))
         case 7:
-            return integers(fields.get(8, [])).tolist()
+            return _listed(integers(fields.get(8, [])))
         case 8:
             return [text(each) for each in fields.get(9, [])]
     return None  # a kind that nothing here reads
 
 
-def _read_tensor(content: memoryview) -> tuple[str, NDArray[Any]]:
+def _listed(array: NDArray[Any]) -> list[Any]:
+    """A repeated attribute; Python's numbers take many times the memory of the file."""
+    if array.size > _LISTED:
+        raise WireError(f"an attribute of {array.size:,} numbers")
+    listed: list[Any] = array.tolist()
+    return listed
+
+
+def _read_tensor(parse: Parser, content: memoryview) -> tuple[str, NDArray[Any]]:
     fields = parse(content)
     name, kind = _text(fields, 8), fields.get(2, [0])[-1]
     if 13 in fields or fields.get(14, [0])[-1]:
@@ -251,20 +261,21 @@ def _read_tensor(content: memoryview) -> tuple[str, NDArray[Any]]:
     if 9 in fields:
         if len(fields[9][-1]) % dtype.itemsize:
             raise WireError(f"{name!r} has {len(fields[9][-1])} bytes of {dtype}")
-        array = np.frombuffer(fields[9][-1], dtype.newbyteorder("<"))
-    elif kind == 1:
+        array: NDArray[Any] = np.frombuffer(fields[9][-1], dtype.newbyteorder("<"))
+    elif kind == TYPES[np.dtype("float32")]:
         array = floats(fields.get(4, []), "<f4")
-    elif kind == 11:
+    elif kind == TYPES[np.dtype("float64")]:
         array = floats(fields.get(10, []), "<f8")
     else:
         numbers = integers(fields.get({7: 7, 12: 11, 13: 11}.get(kind, 5), []))
-        array = numbers.astype(np.uint16).view(dtype) if kind == 10 else numbers.astype(dtype)
+        half = dtype == np.dtype("float16")  # its bits stand in the numbers
+        array = numbers.astype(np.uint16).view(dtype) if half else numbers.astype(dtype)
     if array.size != math.prod(shape):
         raise WireError(f"{name!r} of shape {shape} has {array.size} elements")
     return name, array.reshape(shape).astype(dtype, copy=False)
 
 
-def _read_info(content: memoryview) -> Info:
+def _read_info(parse: Parser, content: memoryview) -> Info:
     fields = parse(content)
     kind = parse(fields[2][-1]) if 2 in fields else {}
     tensor = parse(kind[1][-1]) if 1 in kind else {}

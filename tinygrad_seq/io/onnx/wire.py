@@ -8,7 +8,7 @@ no length is believed before it is compared with what is there.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 Fields: TypeAlias = dict[int, list[Any]]
 """Field number -> the values it came with: ints for varints, views of bytes for all else."""
 
-MAX_FIELDS = 1_000_000
-"""More fields than this in one message are refused: each costs far more memory than its bytes."""
+MAX_FIELDS = 300_000
+"""Files of more fields are refused: each takes far more memory than its bytes."""
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _SIZES = {_EIGHT: 8, _FOUR: 4}
+_PIECE = 1 << 16  # bytes of packed numbers read at once
 _MASK = (1 << 64) - 1
 
 
@@ -59,33 +60,39 @@ def _field(number: int, value: Any) -> bytes:
     return varint(number << 3 | _BYTES) + varint(len(content)) + content
 
 
-def parse(content: memoryview) -> Fields:
-    """The fields of a message.
+class Parser:
+    """Reads the messages of one file, and counts their fields."""
 
-    Raises:
-        WireError: it is cut short, or is no message.
-    """
-    fields: Fields = {}
-    at, end, count = 0, len(content), 0
-    while at < end:
-        key, at = _read_varint(content, at)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value: Any
-            value, at = _read_varint(content, at)
-        elif kind in (_EIGHT, _FOUR, _BYTES):
-            size, at = _read_varint(content, at) if kind == _BYTES else (_SIZES[kind], at)
-            if size > end - at:
-                raise WireError(f"a field of {size} bytes where {end - at} are left")
-            value = content[at : at + size]
-            at += size
-        else:
-            raise WireError(f"a field of the unknown kind {kind}")
-        fields.setdefault(number, []).append(value)
-        count += 1
-        if count > MAX_FIELDS:
-            raise WireError(f"more than {MAX_FIELDS:,} fields in one message")
-    return fields
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, content: memoryview) -> Fields:
+        """The fields of a message.
+
+        Raises:
+            WireError: it is cut short, or is no message, or the file has too many fields.
+        """
+        fields: Fields = {}
+        at, end = 0, len(content)
+        while at < end:
+            key, at = _read_varint(content, at)
+            number, kind = key >> 3, key & 7
+            if kind == _VARINT:
+                value: Any
+                value, at = _read_varint(content, at)
+            elif kind in (_EIGHT, _FOUR, _BYTES):
+                size, at = _read_varint(content, at) if kind == _BYTES else (_SIZES[kind], at)
+                if size > end - at:
+                    raise WireError(f"a field of {size} bytes where {end - at} are left")
+                value = content[at : at + size]
+                at += size
+            else:
+                raise WireError(f"a field of the unknown kind {kind}")
+            fields.setdefault(number, []).append(value)
+            self.count += 1
+            if self.count > MAX_FIELDS:
+                raise WireError(f"more than {MAX_FIELDS:,} fields")
+        return fields
 
 
 def _read_varint(content: memoryview, at: int) -> tuple[int, int]:
@@ -116,30 +123,34 @@ def text(value: Any) -> str:
 
 def integers(values: Iterable[Any]) -> NDArray[np.int64]:
     """A repeated integer field, each value alone or many packed into bytes."""
-    parts = [
-        np.array([signed(value)], np.int64) if isinstance(value, int) else _packed(value)
-        for value in values
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    parts = [np.zeros(0, np.int64)]
+    for value in values:
+        if isinstance(value, int):
+            parts.append(np.array([signed(value)], np.int64))
+        else:
+            parts += _packed(np.frombuffer(value, np.uint8))
+    return np.concatenate(parts)
 
 
-def _packed(content: memoryview) -> NDArray[np.int64]:
-    """Varints one after another, all at once: 7 bits of each byte, summed up to its last byte."""
-    raw = np.frombuffer(content, np.uint8)
-    last = np.flatnonzero(raw < 128)
-    if not raw.size:
-        return np.zeros(0, np.int64)
-    if not last.size or last[-1] != raw.size - 1:
-        raise WireError("the end is missing")
-    first = np.concatenate([[0], last[:-1] + 1])
-    if (last - first).max() > 9:
-        raise WireError("a number of more than 10 bytes")
-    numbers = np.zeros(last.size, np.uint64)
-    for k in range(int((last - first).max()) + 1):
-        here = first + k <= last
-        bits = raw[first[here] + k].astype(np.uint64) & np.uint64(127)
-        numbers[here] |= bits << np.uint64(7 * k)
-    return numbers.view(np.int64)
+def _packed(raw: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
+    """Varints one after another, a piece at a time: 7 bits of each byte, up to its last byte."""
+    at = 0
+    while at < raw.size:
+        piece = raw[at : at + _PIECE]
+        last = np.flatnonzero(piece < 128)
+        if not last.size:
+            raise WireError("the end is missing, or a number is too long")
+        first = np.concatenate([[0], last[:-1] + 1])
+        longest = int((last - first).max())
+        if longest > 9:
+            raise WireError("a number of more than 10 bytes")
+        numbers = np.zeros(last.size, np.uint64)
+        for k in range(longest + 1):
+            here = first + k <= last
+            bits = piece[first[here] + k].astype(np.uint64) & np.uint64(127)
+            numbers[here] |= bits << np.uint64(7 * k)
+        yield numbers.view(np.int64)
+        at += int(last[-1]) + 1
 
 
 def floats(values: Iterable[Any], dtype: str) -> NDArray[Any]:

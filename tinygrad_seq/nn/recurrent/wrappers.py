@@ -139,7 +139,7 @@ class Zoneout(Wrapper):
             return lambda x, before: self._zoned(within(x, before), before, chances), xs
         steps = len(flat(xs)[0])
         masks = [
-            Tensor._wrap(backend_of(part.data).uniform((steps, *part.shape)) < p)
+            Tensor._wrap(backend_of(part._data).uniform((steps, *part.shape)) < p)
             for part, p in zip(flat(state), chances, strict=True)
         ]
 

@@ -1,0 +1,198 @@
+"""Joining arrays, and cutting them apart."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd import Variable, composite
+from ..autograd.operands import as_operand
+from ..backend import is_array, result_dtype, xp
+from .axes import one_axis
+from .index import plain
+from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape, split
+
+
+def operands(name: str, xs: Any) -> list[Any]:
+    """Several arguments as arrays and tensors.
+
+    Raises:
+        ValueError: there are none.
+        TypeError: one of them is nothing to compute with.
+    """
+    if isinstance(xs, Variable) or is_array(xs):
+        xs = [xs[k] for k in range(len(xs))]
+    xs = list(xs)
+    if not xs:
+        raise ValueError(f"{name} needs at least one array; got none")
+    beside = [plain(x) for x in xs if isinstance(x, Variable) or is_array(x)]
+    return [
+        x if isinstance(x, Variable) else _array(as_operand(x, beside, name), beside) for x in xs
+    ]
+
+
+def _array(value: Any, beside: list[Any]) -> Any:
+    """An array; a Python number is weak."""
+    return xp(*beside).asarray(value, result_dtype(*beside) if isinstance(value, float) else None)
+
+
+def atleast_1d(*xs: Any) -> Any:
+    """With one axis or more: a number as a vector. Several arguments give a tuple."""
+    return _each("atleast_1d", xs, lambda x: x if x.ndim else reshape(x, (1,)))
+
+
+def atleast_2d(*xs: Any) -> Any:
+    """With two axes or more: a vector as a row. Several arguments give a tuple."""
+    return _each("atleast_2d", xs, _rows)
+
+
+def atleast_3d(*xs: Any) -> Any:
+    """With three axes or more: (n,) as (1, n, 1), (m, n) as (m, n, 1). Several give a tuple."""
+    return _each("atleast_3d", xs, lambda x: x if x.ndim > 2 else reshape(x, (*_rows(x).shape, 1)))
+
+
+def _rows(x: Any) -> Any:
+    return x if x.ndim > 1 else reshape(x, (1, -1))
+
+
+def _each(name: str, xs: Sequence[Any], f: Any) -> Any:
+    made = tuple([f(x) for x in operands(name, xs)])
+    return made[0] if len(made) == 1 else made
+
+
+def vstack(xs: Any) -> Any:
+    """Rows below one another: vectors become rows."""
+    return concatenate([_rows(x) for x in operands("vstack", xs)], axis=0)
+
+
+def hstack(xs: Any) -> Any:
+    """Side by side: along axis 1, or axis 0 for vectors."""
+    parts = [x if x.ndim else reshape(x, (1,)) for x in operands("hstack", xs)]
+    return concatenate(parts, axis=0 if parts[0].ndim == 1 else 1)
+
+
+def dstack(xs: Any) -> Any:
+    """Behind one another, along axis 2: (n,) is taken as (1, n, 1), (m, n) as (m, n, 1)."""
+    return concatenate([atleast_3d(x) for x in operands("dstack", xs)], axis=2)
+
+
+def column_stack(xs: Any) -> Any:
+    """Side by side, along axis 1: vectors become columns."""
+    parts = operands("column_stack", xs)
+    return concatenate([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in parts], axis=1)
+
+
+@composite
+def append(x: Any, values: Any, axis: int | None = None) -> Any:
+    """``values`` after x along an axis; both flattened without one."""
+    x, values = operands("append", [x, values])
+    if axis is None:
+        x, values, axis = ravel(x), ravel(values), 0
+    return concatenate([x, values], axis=axis)
+
+
+def block(arrays: Any) -> Any:
+    """A matrix (or more axes) of blocks, given as nested lists: ``block([[a, b], [c, d]])``."""
+    depth, inner = 0, arrays
+    while isinstance(inner, list):
+        if not inner:
+            raise ValueError("block needs at least one array in each list; got an empty one")
+        depth, inner = depth + 1, inner[0]
+    flat = iter(operands("block", list(_leaves(arrays, depth))))
+    made = list(flat)
+    ndim = max(depth, *(x.ndim for x in made))
+    parts = iter([reshape(x, (1,) * (ndim - x.ndim) + tuple(x.shape)) for x in made])
+
+    def joined(part: Any, level: int) -> Any:
+        if level == 0:
+            return next(parts)
+        return concatenate([joined(p, level - 1) for p in part], axis=ndim - level)
+
+    return joined(arrays, depth)
+
+
+def _leaves(part: Any, depth: int) -> Any:
+    """The arrays of nested lists, in order."""
+    if isinstance(part, list) != (depth > 0):
+        raise ValueError("block needs lists that are nested equally deep")
+    if not depth:
+        yield part
+    for inner in part if depth else ():
+        yield from _leaves(inner, depth - 1)
+
+
+def broadcast_arrays(*xs: Any) -> tuple[Any, ...]:
+    """Each repeated to the shape that they have together."""
+    parts = operands("broadcast_arrays", xs)
+    shape = xp().broadcast_shapes(*(x.shape for x in parts))
+    return tuple([broadcast_to(x, shape) for x in parts])
+
+
+def meshgrid(*xs: Any, indexing: str = "xy", sparse: bool = False) -> tuple[Any, ...]:
+    """The coordinates of a grid, one array for each vector.
+
+    Args:
+        *xs: Vectors; the lengths n₁, n₂, … of the grid's axes.
+        indexing: ``"xy"`` gives shape (n₂, n₁, …), ``"ij"`` (n₁, n₂, …).
+        sparse: Leave axes at length 1 along which nothing changes.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f'meshgrid takes indexing="xy" or "ij"; got {indexing!r}')
+    if not xs:
+        return ()
+    parts = [ravel(x) for x in operands("meshgrid", xs)]
+    axes = list(range(len(parts)))
+    if indexing == "xy" and len(parts) > 1:
+        axes[:2] = 1, 0
+    lined = [
+        reshape(x, tuple(-1 if k == axis else 1 for k in range(len(parts))))
+        for x, axis in zip(parts, axes, strict=True)
+    ]
+    return tuple(lined) if sparse else broadcast_arrays(*lined)
+
+
+@composite
+def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Any, ...]:
+    """As :func:`split`, but of a number of sections the first ones may be longer by one."""
+    if hasattr(indices_or_sections, "__len__"):
+        return split(x, indices_or_sections, axis=axis)  # type: ignore[no-any-return]
+    sections = operator.index(indices_or_sections)
+    if sections < 1:
+        raise ValueError(f"array_split needs one section or more; got {sections}")
+    n, longer = divmod(x.shape[one_axis(axis, x.ndim)], sections)
+    cuts = [k * n + min(k, longer) for k in range(1, sections)]
+    return split(x, cuts, axis=axis)  # type: ignore[no-any-return]
+
+
+@composite
+def hsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+    """Pieces along axis 1, or axis 0 of a vector."""
+    return _split_along("hsplit", x, indices_or_sections, 0 if x.ndim == 1 else 1)
+
+
+@composite
+def vsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+    """Pieces along axis 0 of two axes or more."""
+    return _split_along("vsplit", x, indices_or_sections, 0, least=2)
+
+
+@composite
+def dsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+    """Pieces along axis 2."""
+    return _split_along("dsplit", x, indices_or_sections, 2)
+
+
+def _split_along(name: str, x: Any, parts: Any, axis: int, least: int = 1) -> tuple[Any, ...]:
+    least = max(least, axis + 1)
+    if x.ndim < least:
+        raise ValueError(f"{name} needs {least} axes or more; got shape {tuple(x.shape)}")
+    return split(x, parts, axis=axis)  # type: ignore[no-any-return]
+
+
+@composite
+def rollaxis(x: Any, axis: int, start: int = 0) -> Any:
+    """An axis moved until it stands before the one that was at ``start``."""
+    axis = one_axis(axis, x.ndim)
+    start = x.ndim if start == x.ndim else one_axis(start, x.ndim)
+    return moveaxis(x, axis, start - (axis < start))

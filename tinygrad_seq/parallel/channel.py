@@ -1,0 +1,238 @@
+"""What the ranks say to one another. No wait is without an end, and nothing of a size goes unsaid.
+
+Before anything else each rank sends every other a *line*: what it is about to do, at which step,
+on what. So ranks that do not do the same find out from lines, which always have the same size,
+and all of them raise the same error.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .watch import Log
+
+LINE = np.dtype(
+    [
+        ("task", "S16"),
+        ("step", "i8"),
+        ("form", "u4"),  # checksum of the names, shapes and dtypes that the task is about
+        ("data", "u4"),  # checksum of the batches read since the last step
+        ("extra", "u4"),  # whatever else the task compares
+        ("count", "f8"),
+        ("value", "f8"),
+        ("size", "i8"),  # of the bytes that follow
+    ]
+)
+_SAYS = {
+    "average": "averages gradients",
+    "end": "has ended",
+    "gather": "gathers",
+    "lost": "waits in a sum",
+    "mean": "takes a mean",
+    "restore": "restores a checkpoint",
+    "save": "saves a checkpoint",
+    "share": "shares a model",
+}
+_PATIENCE = 0.01
+"""Seconds after which a rank that waits for others begins to sleep between looks."""
+
+
+class TeamError(RuntimeError):
+    """The ranks of a team do not do the same, or one does not answer."""
+
+
+class Channel:
+    """Lines, sums and bytes between the ranks.
+
+    Args:
+        comm: A communicator with mpi4py's methods, for this channel alone.
+        timeout: Seconds to wait for another rank.
+        log: Where each step is noted.
+
+    Attributes:
+        step: Counted by the team, said in every line and error.
+    """
+
+    def __init__(self, comm: Any, timeout: float, log: Log) -> None:
+        self.rank: int = comm.rank
+        self.size: int = comm.size
+        self.step = 0
+        self._comm = comm
+        self._timeout = timeout
+        self._log = log
+        self._heard = [0] * self.size  # the last step that each rank told of
+
+    def lines(self, task: str, form: Sequence[str] = (), **fields: Any) -> NDArray[Any]:
+        """Say what this rank does, and hear it of all: one line per rank, in their order.
+
+        Raises:
+            TeamError: the ranks do not do the same, or one was not heard of in time.
+        """
+        lines = self._exchange(task, form=_crc(form), **fields)
+        self._heard = lines["step"].tolist()
+        self._compare(lines)
+        if _differ(lines["form"]):
+            self._explain(task, form)
+        return lines
+
+    def sum(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Σ over the ranks of arrays of one size and dtype, which a line has assured."""
+        total = np.empty_like(array)
+        try:
+            self._wait({0: self._comm.Iallreduce(array, total)})
+        except _Late:
+            raise self._lost() from None
+        return total
+
+    def collect(self, task: str, payload: bytes) -> list[bytes]:
+        """The bytes that each rank gives, of any sizes, in the order of the ranks."""
+        sizes = self.lines(task, size=len(payload))["size"].tolist()
+        parts = np.empty(sum(sizes), np.uint8)
+        mine = np.frombuffer(payload, np.uint8)
+        try:
+            self._wait({0: self._comm.Iallgatherv(mine, [parts, sizes])})
+        except _Late:
+            raise self._lost() from None
+        return [part.tobytes() for part in np.split(parts, np.cumsum(sizes)[:-1])]
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    def _exchange(self, task: str, timeout: float | None = None, **fields: Any) -> NDArray[Any]:
+        self._log.note(self.step)
+        lines = np.zeros(self.size, LINE)
+        mine = lines[self.rank : self.rank + 1]
+        mine["task"], mine["step"] = task.encode(), self.step
+        for name, value in fields.items():
+            mine[name] = value
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        places = {rank: lines[rank : rank + 1].view(np.uint8) for rank in others}
+        coming = {rank: self._comm.Irecv(place, rank) for rank, place in places.items()}
+        going = {rank: self._comm.Isend(mine.view(np.uint8), rank) for rank in others}
+        try:
+            self._wait(coming, patient=True, timeout=timeout)
+            self._wait(going, timeout=timeout)
+        except _Late as late:
+            raise TeamError(self._missing(late.pending, task)) from None
+        return lines
+
+    def _wait(
+        self, requests: Mapping[int, Any], patient: bool = False, timeout: float | None = None
+    ) -> None:
+        """Look until all requests are done, giving the core away in between.
+
+        Who is ``patient`` sleeps, once it takes long: other ranks may need the core for their work.
+        A sum is only looked after, since it moves on only while somebody looks.
+        """
+        limit = self._timeout if timeout is None else timeout
+        began, pending = time.monotonic(), list(requests.items())
+        while pending := [(rank, request) for rank, request in pending if not request.Test()]:
+            if not self._log.watched():
+                raise TeamError("the process that watched this rank is gone")
+            passed = time.monotonic() - began
+            if passed > limit:
+                raise _Late([rank for rank, _ in pending])
+            time.sleep(0.001 if patient and passed > _PATIENCE else 0)
+
+    def _missing(self, ranks: Sequence[int], task: str) -> str:
+        steps = sorted({self._heard[rank] for rank in ranks})
+        return (
+            f"{_named(ranks)} did not answer at step {self.step} in {self._timeout:g} s, where the "
+            f"others {_plural(task)} (last heard of at step {_listed(steps)}): stuck, stopped, or "
+            "at work that the others do not share; look there, or give team() a longer timeout"
+        )
+
+    def _lost(self) -> TeamError:
+        """Who else is not there, after a sum that did not end: the others come here too."""
+        try:
+            self._exchange("lost", timeout=min(2.0, self._timeout))
+        except TeamError as error:
+            return error
+        return TeamError(f"a sum at step {self.step} did not end in {self._timeout:g} s")
+
+    # -- finding out ----------------------------------------------------------------------------
+
+    def _compare(self, lines: NDArray[Any]) -> None:
+        doing = [(line["task"].decode(), int(line["step"])) for line in lines]
+        if len(set(doing)) > 1:
+            said = "; ".join(
+                f"{_named(ranks)} {_plural(task) if len(ranks) > 1 else _SAYS[task]} "
+                f"{'after' if task == 'end' else 'at'} step {step}"
+                for (task, step), ranks in _grouped(doing).items()
+            )
+            raise TeamError(
+                f"the ranks do not do the same: {said}. Let every rank run the same program on as "
+                "many batches, which a loop over team.shard(batches) gives"
+            )
+        if _differ(lines["data"]):
+            groups = " / ".join(
+                _named(ranks) for ranks in _grouped(lines["data"].tolist()).values()
+            )
+            raise TeamError(
+                f"the ranks have read different batches by step {self.step} ({groups}): "
+                "team.shard() takes the same global batches on every rank, so give their order a "
+                "seed, or make them before team.share(), which parts the random numbers"
+            )
+
+    def _explain(self, task: str, form: Sequence[str]) -> None:
+        """Raise, naming the first entry in which another rank's form is not rank 0's."""
+        forms = [pickle.loads(b) for b in self.collect(task, pickle.dumps(tuple(form)))]
+        rank = next(r for r, other in enumerate(forms) if other != forms[0])
+        odd = [
+            f"{theirs or 'nothing'} where rank 0 has {ours or 'nothing'}"
+            for ours, theirs in _side_by_side(forms[0], forms[rank])
+            if ours != theirs
+        ]
+        raise TeamError(
+            f"rank {rank} {_SAYS[task]} at step {self.step} with {odd[0]}"
+            f"{f' ({len(odd)} differences)' if len(odd) > 1 else ''}: build the same model on "
+            "every rank"
+        )
+
+
+class _Late(Exception):
+    """The time limit passed before these ranks answered."""
+
+    def __init__(self, pending: list[int]) -> None:
+        self.pending = pending
+
+
+def _crc(form: Iterable[str]) -> int:
+    return zlib.crc32("\n".join(form).encode())
+
+
+def _differ(column: NDArray[Any]) -> bool:
+    return bool((column != column[0]).any())
+
+
+def _side_by_side(one: Sequence[str], other: Sequence[str]) -> Iterable[tuple[str, str]]:
+    longest = max(len(one), len(other))
+    pad = ("",) * longest
+    return zip((*one, *pad)[:longest], (*other, *pad)[:longest], strict=True)
+
+
+def _grouped(values: Sequence[Any]) -> dict[Any, list[int]]:
+    """The ranks that say the same, by what they say."""
+    groups: dict[Any, list[int]] = {}
+    for rank, value in enumerate(values):
+        groups.setdefault(value, []).append(rank)
+    return groups
+
+
+def _named(ranks: Sequence[int]) -> str:
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {_listed(ranks)}"
+
+
+def _plural(task: str) -> str:
+    verb, *rest = _SAYS[task].split(" ")
+    return " ".join(["have" if verb == "has" else verb.removesuffix("s"), *rest])
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,145 @@
+"""How the life of a team begins, and how it ends."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from ..backend import current, threads
+from .channel import Channel, TeamError
+from .team import Team
+from .watch import ENDED, INSIDE, STARTING, TOLD, Log, place
+
+_INSTALL = "pip install 'tinygrad-seq[mpi]'"
+
+_FORWARDING = 0.3
+"""Seconds for the launcher to pass on what was said: MPICH's drops the rest when it ends all."""
+
+_START = 60.0
+"""Seconds that MPI has to start, at least: machines are woken, libraries are read."""
+
+
+@contextmanager
+def team(timeout: float = 300.0, nccl: bool = False) -> Iterator[Team]:
+    """The team of all processes that a launcher started; without a launcher, of this one alone.
+
+        with parallel.team() as team:
+            ...
+
+    Leave the block on all ranks after the same steps. Whatever goes wrong on one rank (it raises,
+    leaves early, is at another step, does not answer) ends all, with a sentence on standard error
+    and an exit status that is not 0. The cores of a machine are divided among its ranks, unless
+    TINYGRAD_SEQ_THREADS, OPENBLAS_NUM_THREADS or OMP_NUM_THREADS is set; where the backend is CuPy,
+    each rank of a machine computes on a GPU of its own.
+
+    Args:
+        timeout: Seconds that a rank waits for the others before it ends all: more than one ever
+            works alone (rank 0 in a long evaluation, say).
+        nccl: Sum gradients on GPUs with NCCL instead of through the host. Not yet run on a GPU.
+
+    Yields:
+        The :class:`Team`.
+
+    Raises:
+        RuntimeError: A launcher started the process and MPI cannot be used: mpi4py is missing, or
+            its MPI is another than the launcher's.
+        ValueError: ``timeout`` is not above 0.
+    """
+    if not timeout > 0:
+        raise ValueError(f"a timeout is a number of seconds above 0; got {timeout!r}")
+    where = place()
+    if where is None or where[1] == 1:
+        yield Team()
+        return
+    log = Log()
+    comm = _world(where[1], timeout, log)
+    device = _settle(comm, nccl)
+    channel = Channel(comm.Dup(), timeout, log)
+    log.note(0, INSIDE)
+    members = Team(channel, device)
+    try:
+        try:
+            yield members
+        except SystemExit as leaving:
+            if leaving.code:
+                raise
+        channel.lines("end")
+    except BaseException as error:
+        _end_all(comm, channel, error, log)
+    log.note(channel.step, ENDED)
+
+
+def _world(size: int, timeout: float, log: Log) -> Any:
+    """The communicator of all processes that the launcher started."""
+    log.note(0, STARTING)
+    # It starts when all ranks have come, and waits for them without a limit.
+    faulthandler.dump_traceback_later(max(timeout, _START), exit=True, file=2)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise RuntimeError(
+            f"a launcher started {size} of these processes, and mpi4py or an MPI library cannot be "
+            f"imported ({error}): {_INSTALL}"
+        ) from error
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    if MPI.COMM_WORLD.size != size:
+        raise RuntimeError(
+            f"the launcher started {size} processes, and the MPI library that mpi4py found "
+            f"({MPI.Get_library_version().splitlines()[0].strip()}) sees {MPI.COMM_WORLD.size}: "
+            "launch with the mpiexec of that library, or install mpi4py for the launcher's"
+        )
+    return MPI.COMM_WORLD
+
+
+def _settle(comm: Any, nccl: bool) -> Any:
+    """Divide the cores of a machine and its GPUs among its ranks; how a GPU's arrays are summed."""
+    from mpi4py import MPI
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    cores = node.allgather(threads.cores())
+    threads.limit(fair_share(cores, node.rank))
+    backend = current()
+    backend.use_device(node.rank)
+    return backend.joint_sum(comm.rank, comm.size, comm.bcast) if nccl else None
+
+
+def fair_share(cores: list[set[int]], rank: int) -> int:
+    """How many cores a rank gets: of one that k ranks may use, it has a k-th.
+
+    A launcher that binds each rank to its own cores has divided them already.
+    """
+    parts = sum(1 / sum(core in other for other in cores) for core in cores[rank])
+    return max(1, int(parts + 1e-9))
+
+
+def _end_all(comm: Any, channel: Channel, error: BaseException, log: Log) -> NoReturn:
+    """Say what happened, and end every rank; where several found out, the first one speaks."""
+    time.sleep(0.5 * min(channel.rank, 4))
+    status = 1
+    if isinstance(error, KeyboardInterrupt):
+        status, what = 130, "was interrupted"
+    elif isinstance(error, SystemExit):
+        status, what = error.code if isinstance(error.code, int) else 1, f"left ({error.code})"
+    elif isinstance(error, TeamError):
+        what = f"stopped: {error}"
+    else:
+        traceback.print_exception(error)
+        what = f"failed: {type(error).__name__}: {error}"
+    print(
+        f"rank {channel.rank} of {channel.size} {what.rstrip('.')}. This ends all ranks at step "
+        f"{channel.step}; the last checkpoint is as it was saved: start again from it",
+        file=sys.stderr,
+    )
+    log.note(channel.step, TOLD)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(_FORWARDING)
+    comm.Abort(status)
+    os._exit(status)  # MPICH may come back before its launcher ends this process
