@@ -162,7 +162,8 @@ class Compiled(Scan):
         apart, count = self._form(N, share, mask)
         arrays = dict(arrays)
         for name, v in text.inputs.items():
-            arrays[name] = _flat(run.env.all(v))
+            once = self.plan.where[v] == "once"
+            arrays[name] = _flat(run.env.arrays[v] if once else run.env.all(v))
         for name, (v, low, high) in text.vectors.items():
             value = run.env.arrays[v].reshape(-1)
             row = value[low:high] if value.size > 1 else np.full(high - low, value)

@@ -577,12 +577,15 @@ class _Cluster:
         v, low, _ = of.plan.inputs[q]
         of.out.inputs[of.arg(f"I{int(v)}")] = v
         low_name = of.number("o", low) if low else ""
-        return Place(f"I{int(v)}", "t", of.width(v), low_name, len(of.plan.planes[v]) == 1)
+        time = "" if of.plan.where[v] == "once" else "t"
+        return Place(f"I{int(v)}", time, of.width(v), low_name, len(of.plan.planes[v]) == 1)
 
     def _rowless(self, q: Plane) -> bool:
         """Whether a plane is the same for all sequences and steps."""
         source = self.of.plan.inputs.get(q)
-        return source is not None and self.of.plan.where[source.value] == "once"
+        if source is None or self.of.plan.where[source.value] != "once":
+            return False
+        return all(n == 1 for n in self.of.plan.program.shape(source.value)[:-1])
 
     def _store(self, q: Plane, text: str) -> None:
         """A loop that computes a plane, and copies to where else it is wanted."""

@@ -239,6 +239,10 @@ def differentiated(recording: Recording) -> Program:
         next(upstream) if t._requires_grad else None for t in (recording.y, *flat(recording.after))
     )
     n, m = len(p.xs), len(p.xs) + len(p.states)
+    for k, part in enumerate(flat(recording.after)):
+        if gafter[k] is None and numbers[n + k] is not None:
+            # made from nothing that has a gradient: what comes back for it ends here, unread
+            gafter[k] = trace.new(xp(part._data).ones_like(part._data))
     return p._replace(
         code=tuple(trace.code),
         types=dict(trace.types),
