@@ -42,15 +42,15 @@ def passes(cell, T, N, size, mask=None, reverse=False):
     x = ts.tensor(rng.standard_normal((T, N, size)).astype("f4"))
     state = cell.initial_state((N,))
     state = like(state, [ts.tensor(rng.standard_normal(p.shape).astype("f4")) for p in flat(state)])
-    first = record(cell, x[0], state)
-    plan = planned(differentiated(first))
-    arrays = [x.data, *[p.data for p in flat(state)], *first.arrays]
-    found = []
-    upstream = None
-    for scan, dtype in ((Compiled(plan), "f4"), (Scan(plan), "f8")):
-        given = [a.astype(dtype) for a in arrays]
-        results, run = scan.forward(*given, keep=True, mask=mask, reverse=reverse)
-        bare, _ = scan.forward(*given, keep=False, mask=mask, reverse=reverse)
+    found, upstream = [], []
+    for make, dtype in ((Compiled, "f4"), (Scan, "f8")):
+        cell = cell.astype(dtype)
+        given, before = x.astype(dtype), like(state, [p.astype(dtype) for p in flat(state)])
+        first = record(cell, given[0], before)
+        scan = make(planned(differentiated(first)))
+        arrays = [given.data, *[p.data for p in flat(before)], *first.arrays]
+        results, run = scan.forward(*arrays, keep=True, mask=mask, reverse=reverse)
+        bare, _ = scan.forward(*arrays, keep=False, mask=mask, reverse=reverse)
         for one, other in zip(results, bare, strict=True):
             np.testing.assert_array_equal(one, other)
         upstream = upstream or [rng.standard_normal(r.shape).astype("f4") for r in results]

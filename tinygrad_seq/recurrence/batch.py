@@ -186,7 +186,11 @@ class Env:
             a, b = args
             if every == [True, False] and len(shapes[0]) == 2 == len(shapes[1]):
                 rows = a.shape[0] * a.shape[1]
-                return np.matmul(a.reshape(rows, -1), b).reshape(T, -1, b.shape[-1])
+                y = np.empty(
+                    (*a.shape[:2], b.shape[-1]), p.types[i.outs[0]].dtype
+                )  # it owns its memory
+                np.matmul(a.reshape(rows, -1), b, out=y.reshape(rows, -1))
+                return y
             if every == [True, False] and len(shapes[0]) == 1 and len(shapes[1]) == 2:
                 return np.matmul(a, b)
             if min(len(s) for s in shapes) >= 2 and len({len(s) for s in shapes}) == 1:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from .. import ops
+from ..autograd.writes import owner_of
 from ..backend import keep_freed_memory, xp
 from .batch import ALL, ONCE, Env
 from .passes import cuts_of
@@ -168,12 +169,13 @@ class Scan:
         sums = {f"p{k}": v for k, v in enumerate(p.gfree) if v is not None and f"p{k}" in wanted}
         whole = {f"x{k}": v for k, v in enumerate(p.gxs) if v is not None and f"x{k}" in wanted}
         env.run(plan.after, {*sums.values(), *whole.values()})
-        taken: set[int] = {id(gy)} | {id(g) for g in glast}
+        kept = [gy, *glast, *old.env.arrays.values(), *old.saved.values(), *run.states, run.y]
+        taken = {id(owner_of(array)) for array in kept if hasattr(array, "base")}
         for name, v in (sums | whole).items():
             array = env.total(v) if name in sums else env.all(v)
-            fresh = id(array) not in taken and array.base is None
-            found[name] = array if fresh else array.copy()
-            taken.add(id(array))
+            owner = id(owner_of(array))
+            found[name] = array.copy() if owner in taken else array  # nobody else holds it
+            taken.add(owner)
         for k, v in enumerate(p.xs):
             found.setdefault(f"x{k}", np.zeros_like(env.arrays[v]))
         for k, v in enumerate(p.free):
