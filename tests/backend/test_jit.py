@@ -187,4 +187,3 @@ def test_a_layer_trains_alike_with_and_without(rng):
         gradients.append([p.grad.numpy() for p in layer.parameters()])
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
-
