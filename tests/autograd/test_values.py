@@ -375,6 +375,7 @@ def test_an_operand_that_is_said_to_be_written_is_refused():
         y.backward()
 
 
+@pytest.mark.host("the arrays are NumPy's")
 def test_no_write_is_missed_between_threads():
     arrays = [np.zeros(1) for _ in range(4)]
 
