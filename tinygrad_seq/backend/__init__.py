@@ -11,7 +11,14 @@ from .base import (
     there,
     xp,
 )
-from .dtypes import default_dtype, floating, result_dtype, set_default_dtype
+from .dtypes import (
+    default_dtype,
+    floating,
+    narrowed,
+    result_dtype,
+    set_default_dtype,
+    wider,
+)
 from .jit import use_jit
 from .memory import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
@@ -31,6 +38,7 @@ __all__ = [
     "is_array",
     "keep_freed_memory",
     "manual_seed",
+    "narrowed",
     "one_backend",
     "result_dtype",
     "set_default_dtype",
@@ -39,5 +47,6 @@ __all__ = [
     "there",
     "use_backend",
     "use_jit",
+    "wider",
     "xp",
 ]

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy
 from numpy.exceptions import AxisError
 
-from .dtypes import floating
+from .dtypes import floating, narrowed, wider
 from .erf import erf
 from .jit import KERNELS as COMPILED
 from .random import generator
@@ -102,7 +102,7 @@ class Backend:
 
     def erf(self, x: Array) -> Array:
         """Error function, 2/√π ∫₀ˣ e^(-t²) dt, to about 1e-16."""
-        return erf(self.np, x)
+        return narrowed(erf(self.np, wider(x)), x)
 
     def sum(self, x: Array, axis: Any, keepdims: bool) -> Array:
         """Σ x along axes, where NumPy adds row by row in parts, for its rounding grows as rows do.

@@ -47,6 +47,16 @@ def floating(x: Any) -> Any:
     return x if x.dtype.kind in "fc" else x.astype(numpy.float64)
 
 
+def wider(x: Any) -> Any:
+    """float16 as float32 and integers as float64, in which sums and squares are computed."""
+    return x.astype(numpy.float32) if x.dtype == numpy.float16 else floating(x)
+
+
+def narrowed(y: Any, x: Any) -> Any:
+    """A result that was computed from ``wider(x)``, in the dtype of x where x was float16."""
+    return y.astype(numpy.float16) if x.dtype == numpy.float16 else y
+
+
 def result_dtype(*values: Any) -> numpy.dtype[Any]:
     """The float dtype of a computation on ``values``: the widest float array among them.
 
