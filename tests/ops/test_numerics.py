@@ -15,8 +15,9 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 def gradient_of(f, *values, dtype="f8"):
     leaves = [ts.tensor(v, dtype=dtype, requires_grad=True) for v in values]
-    y = f(*leaves)
-    found = ts.autograd.grad(y, leaves, ts.ones_like(y))
+    with np.errstate(all="ignore"):  # the fake device computes with NumPy
+        y = f(*leaves)
+        found = ts.autograd.grad(y, leaves, ts.ones_like(y))
     return [host(g) for g in found]
 
 
