@@ -155,7 +155,7 @@ _TOLD: dict[Any, Callable[..., Any]] = {
 
 
 # What writes into its first argument.
-_WRITERS = frozenset(
+WRITERS = frozenset(
     (
         numpy.copyto,
         numpy.fill_diagonal,
@@ -202,7 +202,7 @@ def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
         np = xp(*args, *kwargs.values())
         args = [np.asarray(a) if isinstance(a, list) else a for a in args]  # CuPy takes no lists
         return getattr(np, function.__name__)(*args, **kwargs)
-    if function in _WRITERS:
+    if function in WRITERS:
         return _write(function, args, kwargs)
     op = TABLE.get(function)
     if op is None and not _requires_grad((args, kwargs)):
@@ -297,9 +297,11 @@ def _write(function: Any, args: Any, kwargs: Any) -> None:
     """Let NumPy write into a tensor off the graph, and note that it did."""
     target = args[0] if args else next(iter(kwargs.values()))
     if _requires_grad((args, kwargs)):
+        along = "ts.put_along_axis gives a new tensor, as does "
         raise TypeError(
-            f"np.{function.__name__} writes in place, and no gradient would pass: use "
-            "x = ts.index_set(x, i, v), or p.copy_(v) under no_grad() for a parameter"
+            f"np.{function.__name__} writes in place, and no gradient would pass: "
+            f"{along if function is numpy.put_along_axis else 'use '}"
+            "x = ts.index_set(x, i, v); for a parameter, p.copy_(v) under no_grad()"
         )
     if isinstance(target, Variable) and backend_of(target._data).name != "numpy":
         raise TypeError(
