@@ -112,7 +112,7 @@ class Backend:
         np = self.np
         if not is_array(x) or x.dtype.kind != "f":
             return np.sum(x, axis=axis, keepdims=keepdims)
-        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
+        given, x = x, wider(x)
         axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         for k in axes if len(axes) < x.ndim or not x.flags.c_contiguous else ():
             while x.strides[k] > x.itemsize and x.shape[k] > 2 * PART:
@@ -121,16 +121,15 @@ class Backend:
                 parts = rows[:whole].reshape(-1, PART, *rows.shape[1:]).sum(axis=1)
                 parts = np.concatenate([parts, rows[whole:].sum(axis=0, keepdims=True)])
                 x = np.moveaxis(parts, 0, k)
-        return np.sum(x, axis=axis, keepdims=keepdims).astype(kind, copy=False)
+        return narrowed(np.sum(x, axis=axis, keepdims=keepdims), given)
 
     def mean(self, x: Array, axis: Any, keepdims: bool) -> Array:
         """Σ x / n along axes."""
         np = self.np
         if not is_array(x) or x.dtype.kind != "f" or not x.size:
             return np.mean(x, axis=axis, keepdims=keepdims)
-        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
-        total = self.sum(x, axis, keepdims)
-        return (total * (np.size(total) / x.size)).astype(kind, copy=False)
+        total = self.sum(wider(x), axis, keepdims)
+        return narrowed(total * (np.size(total) / x.size), x)
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""
