@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 
 from . import ops
-from .autograd import Variable
+from .autograd import Variable, mark_written
 from .backend import backend_of, xp
 
 
@@ -154,6 +154,19 @@ _TOLD: dict[Any, Callable[..., Any]] = {
 }
 
 
+# What writes into its first argument.
+WRITERS = frozenset(
+    (
+        numpy.copyto,
+        numpy.fill_diagonal,
+        numpy.place,
+        numpy.put,
+        numpy.put_along_axis,
+        numpy.putmask,
+    )
+)
+
+
 def from_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What ``Tensor.__array_ufunc__`` does: the op of the ufunc's name, or of its method's."""
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
@@ -189,8 +202,12 @@ def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
         np = xp(*args, *kwargs.values())
         args = [np.asarray(a) if isinstance(a, list) else a for a in args]  # CuPy takes no lists
         return getattr(np, function.__name__)(*args, **kwargs)
+    if function in WRITERS:
+        return _write(function, args, kwargs)
     op = TABLE.get(function)
     if op is None and not _requires_grad((args, kwargs)):
+        if isinstance(kwargs.get("out"), Variable):
+            raise TypeError(f"np.{function.__name__} on a tensor takes no out: tensors are values")
         return function(*_on_host(args), **_on_host(kwargs))  # the values are enough
     if op is None:
         name = name_of(function)
@@ -274,6 +291,25 @@ def _refusal(name: str, key: str) -> str:
         f"np.{name} on a tensor takes no {key}: leave it out, or take the values alone with "
         "t.detach().numpy()"
     )
+
+
+def _write(function: Any, args: Any, kwargs: Any) -> None:
+    """Let NumPy write into a tensor off the graph, and note that it did."""
+    target = args[0] if args else next(iter(kwargs.values()))
+    if _requires_grad((args, kwargs)):
+        along = "ts.put_along_axis gives a new tensor, as does "
+        raise TypeError(
+            f"np.{function.__name__} writes in place, and no gradient would pass: "
+            f"{along if function is numpy.put_along_axis else 'use '}"
+            "x = ts.index_set(x, i, v); for a parameter, p.copy_(v) under no_grad()"
+        )
+    if isinstance(target, Variable) and backend_of(target._data).name != "numpy":
+        raise TypeError(
+            f"np.{function.__name__} does not write into the GPU's memory: use t[i] = v"
+        )
+    function(*_on_host(args), **_on_host(kwargs))
+    if isinstance(target, Variable):
+        mark_written(target._data)
 
 
 def _unsupported(name: str) -> str:

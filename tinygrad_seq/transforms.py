@@ -168,7 +168,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
         blocks = [
             ops.reshape(ops.stack([row[k] for row in rows]), y.shape + x.shape)
             if rows
-            else zeros_like(x)[:0].reshape(y.shape + x.shape)
+            else Tensor._wrap(xp(x.data).zeros(y.shape + x.shape, x.dtype))
             for k, x in enumerate(chosen)
         ]
         return _as_asked(tuple(blocks), trees, argnums)

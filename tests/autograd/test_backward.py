@@ -443,3 +443,58 @@ def test_a_recorded_operation_leaves_two_objects_to_the_collector():
         gc.collect()  # tuples of arrays leave its list here
         assert len(gc.get_objects()) - before < 2.1 * 500
         ys.append(y)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("f", [lambda a, b: a + b, lambda a, b: ts.concatenate([a, b]), ts.add])
+def test_a_hook_may_write_into_its_gradient(f, create_graph):
+    a, b = (ts.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    seen = []
+
+    def spoil(g):
+        seen.append(g)
+        g[0] = 0.0
+
+    a.register_hook(spoil)
+    y = f(a, b)
+    upstream = ts.ones_like(y)
+    y.backward(upstream, create_graph=create_graph)
+    assert b.grad.tolist() == [1.0, 1.0]
+    assert a.grad.tolist() == [0.0, 1.0]
+    assert upstream.detach().tolist() == [1.0] * y.size
+    seen[0][1] = 9.0
+    assert a.grad.tolist() == [0.0, 1.0]
+
+
+def test_a_hook_of_a_result_may_write_into_its_gradient():
+    a, b = (ts.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    h = a * 1
+
+    def spoil(g):
+        g[0] = 0.0
+
+    h.register_hook(spoil)
+    (h + b).backward(ts.ones(2))
+    assert b.grad.tolist() == [1.0, 1.0]
+    assert a.grad.tolist() == [0.0, 1.0]
+
+
+def test_an_error_in_a_hook_leaves_every_grad_as_it_was():
+    x = ts.tensor([1.0], requires_grad=True)
+    h = x * 2
+    h.retain_grad()
+
+    def fail(g):
+        raise ValueError("in the hook")
+
+    remove = x.register_hook(fail)
+    y = (h * 3).sum()
+    with pytest.raises(ValueError, match="in the hook"):
+        y.backward(retain_graph=True)
+    assert h.grad is None
+    assert x.grad is None
+    remove()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert h.grad.tolist() == [6.0]
+    assert x.grad.tolist() == [12.0]

@@ -182,3 +182,76 @@ def test_anomaly_mode_lets_finite_work_and_given_infinities_pass():
         (ts.exp(x) * 2).sum().backward()
         ts.maximum(ts.tensor([-np.inf, 1.0]), 0.0)
     np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp([1.0, 2.0]))
+
+
+def test_threads_may_share_a_mode():
+    mode, inside, leave = ts.no_grad(), threading.Barrier(2, timeout=60), threading.Event()
+    found = {}
+
+    def first():
+        with ts.enable_grad():
+            with mode:
+                inside.wait()
+                leave.wait(60)
+            found["first"] = ts.is_grad_enabled()
+
+    def second():
+        with ts.no_grad():
+            with mode:
+                inside.wait()
+            found["second"] = ts.is_grad_enabled()
+            leave.set()
+
+    threads = [threading.Thread(target=f) for f in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"first": True, "second": False}
+
+
+def test_a_mode_may_be_entered_again_and_left_out_of_order():
+    a, b = ts.no_grad(), ts.enable_grad()
+    with a, a:
+        assert not ts.is_grad_enabled()
+    assert ts.is_grad_enabled()
+    a.__enter__()
+    b.__enter__()
+    with a:
+        assert not ts.is_grad_enabled()
+    assert ts.is_grad_enabled()
+    b.__exit__(None, None, None)
+    assert not ts.is_grad_enabled()
+    a.__exit__(None, None, None)
+    assert ts.is_grad_enabled()
+
+
+def test_a_decorated_async_generator_keeps_its_protocol():
+    heard, closed = [], []
+
+    @ts.no_grad()
+    async def steps():
+        try:
+            while True:
+                try:
+                    heard.append((yield ts.is_grad_enabled()))
+                except KeyError as error:
+                    heard.append(error)
+        finally:
+            closed.append(ts.is_grad_enabled())
+
+    async def consume():
+        s = steps()
+        assert await anext(s) is False
+        assert ts.is_grad_enabled()
+        assert await s.asend("sent") is False
+        error = KeyError("thrown")
+        assert await s.athrow(error) is False
+        await s.aclose()
+        assert closed == [False]
+        assert heard == ["sent", error]
+        with pytest.raises(StopAsyncIteration):
+            await anext(s)
+        assert ts.is_grad_enabled()
+
+    asyncio.run(consume())

@@ -5,6 +5,7 @@ import gc
 import operator
 import pickle
 import re
+import threading
 import weakref
 
 import numpy as np
@@ -306,3 +307,86 @@ def test_a_tensor_wraps_an_array_and_ts_tensor_copies_it():
     assert np.shares_memory(ts.Tensor(a).data, a)
     assert not np.shares_memory(ts.tensor(a).data, a)
     assert not np.shares_memory(ts.tensor(a).data, a)
+
+
+def _put_along_axis(t, v):
+    np.put_along_axis(t, np.array([0]), v, 0)
+
+
+WRITERS = {
+    "copyto": lambda t, v: np.copyto(t, v),
+    "copyto by name": lambda t, v: np.copyto(dst=t, src=v, where=np.array([True, False])),
+    "put": lambda t, v: np.put(t, [0], v),
+    "place": lambda t, v: np.place(t, np.array([True, False]), v),
+    "putmask": lambda t, v: np.putmask(t, np.array([True, False]), v),
+    "put_along_axis": _put_along_axis,
+    "fill_diagonal": lambda t, v: np.fill_diagonal(t.reshape(1, 2), v),
+}
+
+
+@pytest.mark.host("NumPy's writers write host memory")
+@pytest.mark.parametrize("name", WRITERS)
+def test_numpys_writers_are_noticed(name):
+    write = WRITERS[name]
+    x, buffer = leaf([1.0, 2.0]), ts.tensor([3.0, 4.0])
+    y = (x * buffer).sum()
+    write(buffer, np.float32(7))
+    assert buffer.tolist()[0] == 7
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+    with pytest.raises(TypeError, match=r"index_set.*copy_"):
+        write(x, 7.0)
+    with pytest.raises(TypeError, match=r"index_set.*copy_"):
+        write(buffer, x[:1])
+    array = np.zeros((1, 2) if name == "fill_diagonal" else 2)
+    write(array, ts.tensor(7.0))
+    assert array.reshape(-1)[0] == 7
+
+
+@pytest.mark.host("the buffers are NumPy's")
+def test_indices_and_masks_may_be_filled_again():
+    x = leaf([1.0, 2.0, 3.0])
+    index, mask, pair = np.zeros(1, int), np.zeros(3, bool), [np.zeros(1, int)]
+    total = 0
+    for k in range(3):
+        index[:], mask[:], pair[0][:] = k, np.arange(3) == k, k
+        weight = k + 1.0
+        total = total + weight * (
+            x[index].sum()
+            + x[mask].sum()
+            + x[tuple(pair)].sum()
+            + ts.take(x, index).sum()
+            + ts.where(mask, x, 0.0).sum()
+            + (x * mask).sum()
+            + ts.index_set(ts.zeros(3), index, x[index] * 1).sum()
+            + ts.index_add(ts.zeros(3), index, x[index] * 1).sum()
+        )
+    total.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [8.0, 16.0, 24.0])
+
+
+@pytest.mark.host("the operand is NumPy's")
+def test_an_operand_that_is_said_to_be_written_is_refused():
+    x, operand = leaf([1.0, 2.0]), np.array([3.0, 4.0], "f4")
+    y = (x * operand).sum()
+    operand[:] = 0
+    ts.mark_written(operand)
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+@pytest.mark.host("the arrays are NumPy's")
+def test_no_write_is_missed_between_threads():
+    arrays = [np.zeros(1) for _ in range(4)]
+
+    def write(array):
+        for _ in range(500):
+            ts.mark_written(array)
+
+    threads = [threading.Thread(target=write, args=(a,)) for a in (*arrays, arrays[0])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    versions = [ts.Tensor(a).version for a in arrays]
+    assert versions == [1000, 500, 500, 500]

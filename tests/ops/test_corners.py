@@ -273,3 +273,36 @@ def test_values_that_tensors_fill_stay_on_the_graph():
     for y in (ts.full((2, 3), x), ts.full(6, x), np.full_like(ts.zeros(3, 2), x)):
         assert ts.autograd.grad(y.sum(), x)[0].item() == 6
     assert ts.autograd.grad(ts.linspace(x, 5.0, 4).sum(), x)[0].item() == 2
+
+
+STRETCHED = {
+    "einsum over one length": (lambda x, v: ts.einsum("ij,j->i", x, v), (2, 3), (1,)),
+    "einsum that keeps it": (lambda x, v: ts.einsum("ij,jk->ik", x, v), (2, 3), (1, 4)),
+    "einsum, both stretched": (lambda x, v: ts.einsum("ij,ij->j", x, v), (1, 3), (2, 1)),
+    "einsum of a diagonal": (lambda x, v: ts.einsum("ii,i->i", x, v), (3, 3), (1,)),
+    "einsum with dots": (lambda x, v: ts.einsum("...i,...i->...", x, v), (2, 1, 3), (4, 1)),
+    "index_set of a row": (lambda x, v: ts.index_set(x, 0, v), (2, 3), (1, 3)),
+    "index_set by a mask": (
+        lambda x, v: ts.index_set(x, np.array([True, False]), v), (2, 3), (1, 1, 3)
+    ),
+    "index_set by integers": (lambda x, v: ts.index_set(x, np.array([1, 1]), v), (2, 3), (1, 2, 3)),
+    "index_add of a row": (lambda x, v: ts.index_add(x, slice(0, 2), v), (2, 3), (1, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.host("gradients are checked against NumPy's forward")
+@pytest.mark.parametrize("name", STRETCHED)
+def test_stretched_operands_go_back_as_they_came(name, rng):
+    f, *shapes = STRETCHED[name]
+    arrays = [rng.normal(size=shape) for shape in shapes]
+    assert gradcheck(f, *arrays)
+    assert gradgradcheck(f, *arrays)
+
+
+@pytest.mark.parametrize("x_shape", [(), (2,), (0,), (2, 3)])
+@pytest.mark.parametrize("y_shape", [(0,), (0, 3), (2, 0)])
+def test_the_jacobian_of_an_empty_result(x_shape, y_shape):
+    x = ts.Tensor(np.ones(x_shape))
+    found = ts.jacobian(lambda x: ts.zeros(y_shape, dtype="f8") * x.sum())(x)
+    assert found.shape == y_shape + x_shape
+    assert found.dtype == np.float64

@@ -188,8 +188,8 @@ def test_gradients_of_both_orders(answer, steps, rng):
         return ANSWERS[answer](Chain(initial, transition, said, lengths))
 
     tables = draw_tables(rng, steps, 3, 2)
-    if steps == 1 and answer == "pairwise":
-        return  # there are no pairs
+    if steps == 1 and answer in ("pairwise", "backward"):
+        return  # there are no pairs, and nothing comes after
     gradcheck(f, *tables)
     gradgradcheck(f, *tables)
     check_float32(f, *tables)

@@ -61,7 +61,8 @@ def test_a_cell_that_holds_its_weights_is_recorded_t_times_and_they_once(steps):
         h = ts.tanh(x @ w + h @ u + b)
         return h, h
 
-    y, _ = nn.Recurrent(f)(np.ones((steps, 2, 3), "f4"), ts.zeros(2, 4))
+    with nn.unrolled():
+        y, _ = nn.Recurrent(f)(np.ones((steps, 2, 3), "f4"), ts.zeros(2, 4))
     nodes = reachable([y.node])
     counts = Counter(node.op.name for node in nodes)
     assert counts == {"matmul": 2 * steps, "add": 2 * steps, "tanh": steps, "stack": 1}

@@ -315,3 +315,17 @@ def test_a_trace_keeps_values_as_long_as_the_graph_lives():
 def test_who_looks_on_takes_a_module(look):
     with pytest.raises(TypeError, match=f"{look.__name__} takes the module"):
         look("lstm")
+
+
+@pytest.mark.parametrize("look", [viz.trace, viz.profile])
+def test_an_enter_that_fails_leaves_nothing_on(look):
+    class Broken(nn.Module):
+        def _parts(self):
+            raise ValueError("no parts")
+
+    with pytest.raises(ValueError, match="no parts"), look(Broken()):
+        pass
+    assert tracing.get() is None
+    with look():
+        assert tracing.get() is not None
+    assert tracing.get() is None

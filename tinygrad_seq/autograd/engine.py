@@ -220,7 +220,9 @@ def _walk(
                     node.saved = None
             sums.complete()
             found = ends if targets is not None else list(sums.values)
-            return {s: sums.final(s, hooks=not segment) for s in found if s in sums.values}
+            given = {s: sums.final(s, hooks=not segment) for s in found if s in sums.values}
+            sums.deposit_retained()
+            return given
     finally:
         recording.set(before)
 

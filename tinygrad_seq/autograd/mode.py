@@ -18,6 +18,9 @@ recording: ContextVar[bool] = ContextVar("recording", default=True)
 watching: ContextVar[bool] = ContextVar("watching", default=False)
 tracing: ContextVar[Any] = ContextVar("tracing", default=None)  # a scope.Scope while one is traced
 
+# The modes entered in this context and the values to put back: threads may share a mode.
+_entered: ContextVar[tuple[tuple[Any, bool], ...]] = ContextVar("_entered", default=())
+
 
 class Mode:
     """A context manager and decorator that gives a ``ContextVar`` a value for a while."""
@@ -27,18 +30,16 @@ class Mode:
 
     def __new__(cls, function: Any = None) -> Any:
         mode = super().__new__(cls)
-        mode._before = []
         return mode if function is None else mode(function)  # also as a bare decorator
 
-    _before: list[bool]  # the values to put back
-
     def __enter__(self) -> None:
-        before = self.variable.get()
+        before, entered = self.variable.get(), _entered.get()
         try:
-            self._before.append(before)
+            _entered.set((*entered, (self, before)))
             self.variable.set(self.value)
         except BaseException:  # an interrupt: without a block, nothing else would put it back
             self.variable.set(before)
+            _entered.set(entered)
             raise
 
     def __exit__(
@@ -47,8 +48,12 @@ class Mode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.variable.set(self._before[-1])  # first, lest an interrupt come between
-        self._before.pop()
+        entered = _entered.get()
+        k = max((k for k, (mode, _) in enumerate(entered) if mode is self), default=None)
+        if k is None:
+            raise RuntimeError(f"{type(self).__name__} is left in a context it was not entered in")
+        self.variable.set(entered[k][1])  # first, lest an interrupt come between
+        _entered.set(entered[:k] + entered[k + 1 :])
 
     def __call__(self, function: F) -> F:
         """Run every call of ``function`` (plain, generator or coroutine) in this mode."""
@@ -92,13 +97,23 @@ class Mode:
             @functools.wraps(function)
             async def in_mode(*args: Any, **kwargs: Any) -> Any:
                 steps = function(*args, **kwargs)
-                while True:
-                    with mode():
+                resume, given = steps.asend, None
+                try:
+                    while True:
+                        with mode():
+                            try:
+                                item = await resume(given)
+                            except StopAsyncIteration:
+                                return
                         try:
-                            item = await anext(steps)
-                        except StopAsyncIteration:
-                            return
-                    yield item
+                            resume, given = steps.asend, (yield item)
+                        except GeneratorExit:
+                            raise
+                        except BaseException as thrown:
+                            resume, given = steps.athrow, thrown
+                finally:
+                    with mode():
+                        await steps.aclose()
 
         else:
 

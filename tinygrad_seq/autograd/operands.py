@@ -82,7 +82,9 @@ def together(name: str, values: list[Any], beside_tensors: Iterable[Any]) -> lis
 
 
 def as_static(name: str, value: Any) -> Any:
-    """A static parameter (an index, a shape) with its tensors as arrays and its lists copied.
+    """A static parameter (an index, a shape): its tensors as arrays, its arrays and lists copied.
+
+    So an index that is filled again in a loop is what it was when backward asks for it.
 
     Raises:
         TypeError: a tensor in it requires grad: no gradient would pass.
@@ -99,7 +101,7 @@ def as_static(name: str, value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         parts = [as_static(name, part) for part in value]
         return tuple(parts) if isinstance(value, tuple) else parts
-    return value
+    return value.copy() if is_array(value) else value
 
 
 def as_flag(name: str, value: Any) -> bool:

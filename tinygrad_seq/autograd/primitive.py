@@ -193,6 +193,8 @@ class Primitive:
                 kind = type(arg)
                 if not (kind in PLAIN or (kind is numpy.ndarray and arg.dtype.kind in REAL)):
                     arg = as_operand(arg, [getattr(a, "_data", a) for a in args], self.name)
+                elif recorded and kind is numpy.ndarray and arg.dtype.kind == "b":
+                    arg = arg.copy()  # a mask that is filled again in a loop
                 values.append(arg)
             edges.append(edge)
             bit <<= 1

@@ -71,10 +71,10 @@ class Trace:
         outer = tracing.get()
         if outer is not None:
             self.names = outer.trace.names
+        if self.model is not None:  # first: it may raise
+            self.adopt(self.model, "")
         here = Scope("", None, self) if outer is None else replace(outer, trace=self)
         _entered.set((*_entered.get(), tracing.set(here)))
-        if self.model is not None:
-            self.adopt(self.model, "")
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -28,6 +28,7 @@ class Sums:
         self.wrap = wrap
         self.live = live
         self._owned: set[Source] = set()
+        self._retained: list[tuple[Any, Any]] = []
         self._waiting: dict[Source, Stacked] = {}
 
     def add(self, source: Source, value: Any, node: Node | None = None, g: Any = None) -> None:
@@ -99,6 +100,12 @@ class Sums:
             return g * 1  # a tensor of its own, still on the graph
         return self.wrap(g if source in self._owned else g.copy())
 
+    def deposit_retained(self) -> None:
+        """Add to ``.grad`` of the results that keep theirs, once nothing can fail any more."""
+        for holder, gradient in self._retained:
+            old: Any = holder._grad
+            holder._grad = gradient if old is None else old + gradient
+
     def _whole(self, parts: list[Any], node: Node) -> tuple[Any, ...]:
         """The gradients of all outputs of an operation, zeros for those that went unused."""
         like = next(part for part in parts if part is not None)
@@ -110,8 +117,12 @@ class Sums:
 
     def _hooked(self, g: Any, source: Source) -> Any:
         """The gradient after the hooks, each of which may replace it; kept where that was asked."""
+        if self.live and g._requires_grad:
+            tensor = g  # which nobody can write into
+        else:  # a hook may write into what it gets, which may be somebody else's too
+            array = g._data if self.live else g
+            tensor = self.wrap(array if source in self._owned else array.copy())
         self._owned.discard(source)
-        tensor = g if self.live else self.wrap(g)
         for hook in list((source.hooks or {}).values()):
             given = hook(tensor)
             if given is None:
@@ -124,8 +135,7 @@ class Sums:
             tensor = given if given.dtype == tensor.dtype else given.astype(tensor.dtype)  # type: ignore[attr-defined]  # the engine knows no methods
         holder: Any = isinstance(source, Node) and source.retained and source.retained()
         if isinstance(holder, Variable):
-            old: Any = holder._grad
-            holder._grad = tensor * 1 if old is None else old + tensor
+            self._retained.append((holder, tensor * 1))
         return tensor if self.live else tensor._data
 
 

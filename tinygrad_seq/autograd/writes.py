@@ -8,14 +8,23 @@ is kept per memory owner, so a view and its base count as one.
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from typing import Any
 
 from ..backend import is_array
+from ..backend.forks import in_forked_child
 
 clock = itertools.count(1)
 _writes: dict[int, tuple[weakref.ref[Any], int, int]] = {}  # id(owner): owner, time, how often
 _last = 0
+_writing = threading.RLock()  # the handler of a signal may write meanwhile
+
+
+@in_forked_child
+def _renew() -> None:
+    global _writing
+    _writing = threading.RLock()
 
 
 def owner_of(array: Any) -> Any:
@@ -29,7 +38,9 @@ def mark_written(array: Any) -> None:
     """Tell the engine that the values of ``array`` were changed in place.
 
     Whatever writes into a tensor's ``.data`` calls this afterwards (optimizers and
-    ``load_state_dict`` do). A later backward that needs the old values raises.
+    ``load_state_dict`` do). A later backward that needs the old values raises. So it does for a
+    NumPy array that was an operand, which is kept as it is, not copied: nobody else can see that it
+    was filled again. Indices and boolean masks are copied.
 
     Raises:
         TypeError: it is no array.
@@ -39,13 +50,14 @@ def mark_written(array: Any) -> None:
         raise TypeError(f"mark_written takes the array, t.data; got {type(array).__name__}")
     owner = owner_of(array)
     key = id(owner)
-    _last = next(clock)
-    known = _writes.get(key)
-    if known is None:
-        ref = weakref.ref(owner, lambda _: _writes.pop(key, None))
-        _writes[key] = ref, _last, 1
-    else:
-        _writes[key] = known[0], _last, known[2] + 1
+    with _writing:  # a stale time would let a stale value pass
+        _last = next(clock)
+        known = _writes.get(key)
+        if known is None:
+            ref = weakref.ref(owner, lambda _: _writes.pop(key, None))
+            _writes[key] = ref, _last, 1
+        else:
+            _writes[key] = known[0], _last, known[2] + 1
 
 
 def last_write() -> int:

@@ -12,7 +12,14 @@ from .base import (
     there,
     xp,
 )
-from .dtypes import default_dtype, floating, result_dtype, set_default_dtype
+from .dtypes import (
+    default_dtype,
+    floating,
+    narrowed,
+    result_dtype,
+    set_default_dtype,
+    wider,
+)
 from .jit import use_jit
 from .memory import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
@@ -33,6 +40,7 @@ __all__ = [
     "is_array",
     "keep_freed_memory",
     "manual_seed",
+    "narrowed",
     "one_backend",
     "result_dtype",
     "set_default_dtype",
@@ -41,5 +49,6 @@ __all__ = [
     "there",
     "use_backend",
     "use_jit",
+    "wider",
     "xp",
 ]

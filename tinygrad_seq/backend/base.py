@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy
 from numpy.exceptions import AxisError
 
-from .dtypes import floating
+from .dtypes import floating, narrowed, wider
 from .erf import erf
 from .random import generator
 from .scan import SCAN
@@ -116,7 +116,7 @@ class Backend:
 
     def erf(self, x: Array) -> Array:
         """Error function, 2/√π ∫₀ˣ e^(-t²) dt, to about 1e-16."""
-        return erf(self.np, x)
+        return narrowed(erf(self.np, wider(x)), x)
 
     def sum(self, x: Array, axis: Any, keepdims: bool) -> Array:
         """Σ x along axes, where NumPy adds row by row in parts, for its rounding grows as rows do.
@@ -126,7 +126,7 @@ class Backend:
         np = self.np
         if not is_array(x) or x.dtype.kind != "f":
             return np.sum(x, axis=axis, keepdims=keepdims)
-        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
+        given, x = x, wider(x)
         axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         for k in axes if len(axes) < x.ndim or not x.flags.c_contiguous else ():
             while x.strides[k] > x.itemsize and x.shape[k] > 2 * PART:
@@ -135,16 +135,15 @@ class Backend:
                 parts = rows[:whole].reshape(-1, PART, *rows.shape[1:]).sum(axis=1)
                 parts = np.concatenate([parts, rows[whole:].sum(axis=0, keepdims=True)])
                 x = np.moveaxis(parts, 0, k)
-        return np.sum(x, axis=axis, keepdims=keepdims).astype(kind, copy=False)
+        return narrowed(np.sum(x, axis=axis, keepdims=keepdims), given)
 
     def mean(self, x: Array, axis: Any, keepdims: bool) -> Array:
         """Σ x / n along axes."""
         np = self.np
         if not is_array(x) or x.dtype.kind != "f" or not x.size:
             return np.mean(x, axis=axis, keepdims=keepdims)
-        kind, x = x.dtype, x.astype(np.float32) if x.dtype == np.float16 else x
-        total = self.sum(x, axis, keepdims)
-        return (total * (np.size(total) / x.size)).astype(kind, copy=False)
+        total = self.sum(wider(x), axis, keepdims)
+        return narrowed(total * (np.size(total) / x.size), x)
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""

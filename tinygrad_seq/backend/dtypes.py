@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy
 
+FLOAT = numpy.dtype(numpy.float64)
 _default = numpy.dtype(numpy.float32)
 
 
@@ -43,8 +44,22 @@ def fitted(values: numpy.ndarray[Any, Any], dtype: Any, what: str) -> numpy.ndar
 
 
 def floating(x: Any) -> Any:
-    """An array of floats (or complex numbers) as it is, of others as float64."""
-    return x if x.dtype.kind in "fc" else x.astype(numpy.float64)
+    """An array of floats (or complex numbers) as it is, as is a number; of others as float64."""
+    return x if getattr(x, "dtype", FLOAT).kind in "fc" else x.astype(numpy.float64)
+
+
+def wider(x: Any) -> Any:
+    """float16 as float32 and integers as float64, in which sums and squares are computed."""
+    return x.astype(numpy.float32) if _is_half(x) else floating(x)
+
+
+def narrowed(y: Any, x: Any) -> Any:
+    """A result that was computed from ``wider(x)``, in the dtype of x where x was float16."""
+    return y.astype(numpy.float16) if _is_half(x) else y
+
+
+def _is_half(x: Any) -> bool:
+    return getattr(x, "dtype", None) == numpy.float16
 
 
 def result_dtype(*values: Any) -> numpy.dtype[Any]:

@@ -125,8 +125,8 @@ class Categorical(Distribution):
         values = x.data
         if given:
             require("Categorical", "probs", "within 0 and 1", x, (values >= 0) & (values <= 1))
-            total = values.sum(axis=-1)
-            near = abs(total - 1) < 1e-5
+            total = values.sum(axis=-1, dtype=np.float64)
+            near = abs(total - 1) < max(1e-5, float(np.finfo(values.dtype).eps))
             require("Categorical", "probs", "with a sum of 1 along the last axis", total, near)
             with backend_of(values).quiet():
                 self.probs, self.logits = x, ops.log(x)

@@ -121,7 +121,7 @@ def bce_with_logits(
 ) -> Tensor:
     """Binary cross-entropy of logits.  l = -w (p t log σ(x) + (1-t) log(1 - σ(x)))
 
-    Computed as w ((1-t) x + (1 + (p-1) t) softplus(-x)), finite for any finite x.
+    Computed as w (p t softplus(-x) + (1-t) softplus(x)): finite, and exact where it is small.
 
     Args:
         logits: x ``(...)``, floating.
@@ -134,10 +134,8 @@ def bce_with_logits(
         ValueError: the shapes differ, or the reduction is unknown.
     """
     logits, targets = pair("bce_with_logits", logits, targets)
-    miss = ops.softplus(-logits)
-    if pos_weight is not None:
-        miss = (1 + (like(pos_weight, logits) - 1) * targets) * miss
-    loss = (1 - targets) * logits + miss
+    positive = targets if pos_weight is None else like(pos_weight, logits) * targets
+    loss = positive * ops.softplus(-logits) + (1 - targets) * ops.softplus(logits)
     if weight is not None:
         loss = like(weight, logits) * loss
     return reduce(loss, reduction)
@@ -263,13 +261,14 @@ def _weigh(
         loss = ops.where(beside(counts, scores), loss, 0)
     if known(reduction) != "mean":
         return reduce(loss, reduction)
-    result: Tensor = ops.sum(loss)
+    half = loss.dtype == "float16"  # in which sums may not exist, though the mean does
+    result: Tensor = ops.sum(loss.astype("float32") if half else loss)
     total: Any = max(1, int(counts.sum()))
     if share is not None:
-        total = ops.sum(share)
+        total = ops.sum(share.astype("float32") if half else share)
         total = ops.where(total == 0, 1, total)  # asking whether it is 0 would wait for a GPU
     mean: Tensor = result / total
-    return mean
+    return mean.astype("float16") if half else mean
 
 
 def _weights(weight: Any, scores: Tensor) -> Tensor:

@@ -58,9 +58,12 @@ class LayerNorm(Module):
             )
         same_dtype("LayerNorm", "x", x, self.weight.dtype)
         axes = tuple(range(-count, 0))
-        centred = x - ops.mean(x, axis=axes, keepdims=True)
+        half = x.dtype == "float16"  # the squares of which overflow
+        wide = x.astype("float32") if half else x
+        centred = wide - ops.mean(wide, axis=axes, keepdims=True)
         variance = ops.mean(centred * centred, axis=axes, keepdims=True)
         normal = centred / ops.sqrt(variance + self.eps)
+        normal = normal.astype(x.dtype) if half else normal
         y: Tensor = normal * self.weight + self.bias
         return y
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import composite, elementwise
-from ..backend import Array, backend_of, floating, xp
+from ..backend import Array, backend_of, floating, narrowed, wider, xp
 from .arithmetic import AWAY_FROM_0, REALS, clamp, maximum, where
 from .functions import exp, tanh
 
@@ -97,7 +97,8 @@ erf.domain(x=REALS, analytic=False)
 @elementwise
 def gelu(x: Array, /) -> Array:
     """Gaussian error linear unit.  y = x Φ(x),  x̄ = ȳ (Φ(x) + x φ(x)), Φ the normal CDF."""
-    return x * (0.5 + 0.5 * backend_of(x).erf(x / SQRT_2))
+    wide = wider(x)
+    return narrowed(wide * (0.5 + 0.5 * backend_of(x).erf(wide / SQRT_2)), x)
 
 
 def _gelu_rule(g: Any, x: Any) -> Any:

@@ -136,14 +136,17 @@ arctan.domain(x=REALS)
 
 @elementwise
 def logaddexp(a: Array, b: Array, /) -> Array:
-    """y = ln(eᵃ + eᵇ),  ā = ȳ e^(a - y),  b̄ = ȳ e^(b - y).  Two of -∞ give -∞, with gradient 0."""
+    """y = ln(eᵃ + eᵇ),  ā = ȳ σ(a - b),  b̄ = ȳ σ(b - a).  Two of -∞ give -∞, with gradient 0."""
     return xp(a, b).logaddexp(a, b)
 
 
-logaddexp.defvjp(
-    a=lambda g, y, a: g * exp(a - where(y == -math.inf, 0.0, y)),
-    b=lambda g, y, b: g * exp(b - where(y == -math.inf, 0.0, y)),
-)
+def _share(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """ȳ σ(a - b), the part of a: e^(a - y) would have the rounding of y, if it is large."""
+    nothing = y == -math.inf
+    return where(nothing, 0.0, g / (1 + exp(where(nothing, 0.0, b - a))))
+
+
+logaddexp.defvjp(a=_share, b=lambda g, y, a, b: _share(g, y, b, a))
 logaddexp.domain(a=REALS, b=REALS, analytic=False)
 
 

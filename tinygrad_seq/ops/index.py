@@ -71,11 +71,17 @@ def set_at(x: Array, v: Array, /, index: Any) -> Array:
     return y
 
 
-def _set_at_rule(g: Any, index: Any) -> Any:
+def _set_at_rule(g: Any, v_shape: tuple[int, ...], index: Any) -> Any:
     """ȳ at index, for the values that stayed: of a repeated position only the last."""
     taken = getitem(g, index)
-    if _is_basic(index):
-        return taken
+    if not _is_basic(index):
+        taken = _last(taken, g, index)
+    extra = len(v_shape) - taken.ndim  # NumPy takes v with axes of length 1 before its own
+    return getitem(taken, (None,) * extra) if extra > 0 else taken
+
+
+def _last(taken: Any, g: Any, index: Any) -> Any:
+    """What was taken at the last of each repeated position, 0 at the others."""
     backend = backend_of(plain(g))
     np, index = backend.np, backend.index(index, g.shape)
     numbers = np.arange(taken.size).reshape(taken.shape)

@@ -79,7 +79,8 @@ def contract(*xs: Array, inputs: tuple[str, ...], output: str) -> Array:
 
 def _contract_rule(g: Any, i: int, xs: Any, inputs: tuple[str, ...], output: str) -> Any:
     others = [(word, x) for k, (word, x) in enumerate(zip(inputs, xs, strict=True)) if k != i]
-    words, operands = [output, *(w for w, _ in others)], [g, *(x for _, x in others)]
+    named = [(output, g), *others]
+    words, operands = [w for w, _ in named], [x for _, x in named]
     np, shape, dtype = xp(*plain(tuple(xs))), xs[i].shape, xs[i].dtype
     free = iter(c for c in string.ascii_letters if c not in "".join(inputs) + output)
     own = ""
@@ -90,7 +91,9 @@ def _contract_rule(g: Any, i: int, xs: Any, inputs: tuple[str, ...], output: str
             operands.append(np.eye(shape[axis], dtype=dtype))
             own += other
             continue
-        if letter not in "".join(words):  # summed in this operand alone: the same for each
+        lengths = [x.shape[word.index(letter)] for word, x in named if letter in word]
+        if not lengths or max(lengths) < shape[axis]:
+            # summed in this operand alone, or stretched in all others: the same for each
             words.append(letter)
             operands.append(np.ones(shape[axis], dtype))
         own += letter

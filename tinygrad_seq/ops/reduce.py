@@ -11,7 +11,7 @@ from typing import Any
 
 from ..autograd import composite, primitive
 from ..autograd.operands import as_flag
-from ..backend import Array, backend_of, xp
+from ..backend import Array, backend_of, narrowed, wider, xp
 from .arithmetic import AWAY_FROM_0, REALS, absolute, multiply, power, quotient, sign, where
 from .arrange import diagonal, flip
 from .axes import Axis, many_axes, one_axis
@@ -77,9 +77,10 @@ mean.domain(x=REALS)
 @primitive
 def var(x: Array, /, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
     """Variance.  y = Σ (xᵢ - m)² / (n - ddof),  x̄ᵢ = 2 ȳ (xᵢ - m) / (n - ddof),  m = mean x."""
-    centred = x - xp(x).mean(x, axis=axis, keepdims=True)
+    backend, wide = backend_of(x), wider(x)
+    centred = wide - backend.mean(wide, axis, True)
     n = _count(x.shape, axis) - ddof
-    return xp(x).sum(centred * centred, axis=axis, keepdims=keepdims) / n
+    return narrowed(backend.sum(centred * centred, axis, keepdims) / n, x)
 
 
 def _var_rule(g: Any, x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
@@ -94,13 +95,26 @@ var.domain(x=REALS)
 @primitive
 def std(x: Array, /, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
     """Standard deviation.  y = √var x,  x̄ᵢ = ȳ (xᵢ - m) / ((n - ddof) y), 0 where all xᵢ agree."""
-    return xp(x).sqrt(var.forward(x, axis, ddof, keepdims))
+    backend, wide = backend_of(x), wider(x)
+    centred = wide - backend.mean(wide, axis, True)
+    scale = _scale(centred, axis)  # squares neither overflow nor vanish
+    total = backend.sum(backend.np.square(centred / scale), axis, True)
+    y = backend.np.sqrt(total / (_count(x.shape, axis) - ddof)) * scale
+    return narrowed(y if keepdims else y.reshape(dropped(x.shape, axis)), x)
+
+
+def _scale(x: Array, axis: Axis) -> Array:
+    """The largest size along axes, 1 where it is 0 or infinite."""
+    np = xp(x)
+    largest = np.max(np.abs(x), axis=axis, keepdims=True, initial=0)
+    return np.where((largest == 0) | ~np.isfinite(largest), 1, largest)
 
 
 def _std_rule(g: Any, x: Any, y: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
     g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
     centred = x - mean(x, axis=axis, keepdims=True)
-    return g * quotient(centred / (_count(x.shape, axis) - ddof), y)
+    slopes = quotient(centred, y) / (_count(x.shape, axis) - ddof)
+    return where(y == 0, 0.0, g * slopes)
 
 
 std.defvjp(x=_std_rule)
@@ -208,20 +222,18 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 @primitive
 def vector_norm(x: Array, /, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Array:
     """p-norm, 1 ≤ p < ∞.  y = (Σ |xᵢ|ᵖ)^(1/p),  x̄ᵢ = ȳ sign xᵢ (|xᵢ| / y)ᵖ⁻¹, 0 at the origin."""
-    np = xp(x)
-    size = np.abs(x)
-    scale = np.max(size, axis=axis, keepdims=True, initial=0)
-    scale = np.where((scale == 0) | ~np.isfinite(scale), 1, scale)  # powers do not overflow
-    total = np.sum((size / scale) ** ord, axis=axis, keepdims=True)
+    size = xp(x).abs(wider(x))
+    scale = _scale(size, axis)  # powers do not overflow
+    total = backend_of(x).sum((size / scale) ** ord, axis, True)
     y = total ** (1 / ord) * scale
-    return y if keepdims else y.reshape(dropped(x.shape, axis))
+    return narrowed(y if keepdims else y.reshape(dropped(x.shape, axis)), x)
 
 
 def _vector_norm_rule(g: Any, x: Any, y: Any, ord: float, axis: Axis, keepdims: bool) -> Any:
     g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
     if ord == 2:
-        return g * quotient(x, y)
-    return g * sign(x) * power(quotient(absolute(x), y), ord - 1)
+        return where(y == 0, 0.0, g * quotient(x, y))
+    return where(x == 0, 0.0, g * sign(x) * power(quotient(absolute(x), y), ord - 1))
 
 
 vector_norm.defvjp(x=_vector_norm_rule)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import primitive
-from ..backend import Array, floating, xp
+from ..backend import Array, narrowed, wider, xp
 from .arithmetic import REALS, where
 from .axes import Axis
 from .functions import exp
@@ -24,18 +24,20 @@ def _top(x: Array, axis: Axis, limits: tuple[float, ...]) -> Array:
 
 @primitive
 def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
-    """y = ln Σ e^xᵢ,  x̄ᵢ = ȳ e^(xᵢ - y).  Where every xᵢ is -∞, so is y, with gradient 0."""
-    np, x = xp(x), floating(x)
-    top = _top(x, axis, (-np.inf, np.inf))
-    total = np.sum(np.exp(x - top), axis=axis, keepdims=True)
+    """y = ln Σ e^xᵢ,  x̄ = ȳ softmax x.  Where every xᵢ is -∞, so is y, with gradient 0."""
+    np, wide = xp(x), wider(x)
+    top = _top(wide, axis, (-np.inf, np.inf))
+    total = np.sum(np.exp(wide - top), axis=axis, keepdims=True)
     empty = total == 0
     y = np.where(empty, -np.inf, np.log(total + empty) + top)
-    return y if keepdims else y.reshape(dropped(x.shape, axis))
+    return narrowed(y if keepdims else y.reshape(dropped(x.shape, axis)), x)
 
 
 def _logsumexp_rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
     g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
-    return g * exp(x - where(y == -math.inf, 0.0, y))
+    nothing = y == -math.inf
+    # Not e^(xᵢ - y): of large x, y is rounded by more than the shares may be off.
+    return where(nothing, 0.0, g * softmax(where(nothing, 0.0, x), axis=axis))
 
 
 logsumexp.defvjp(x=_logsumexp_rule)
@@ -45,9 +47,9 @@ logsumexp.domain(x=REALS)
 @primitive
 def softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = e^xᵢ / Σ e^xⱼ,  x̄ = y ⊙ (ȳ - Σ ȳⱼ yⱼ)."""
-    np, x = xp(x), floating(x)
-    y = np.exp(x - _top(x, axis, (-np.inf,)))
-    return y / np.sum(y, axis=axis, keepdims=True)
+    np, wide = xp(x), wider(x)
+    y = np.exp(wide - _top(wide, axis, (-np.inf,)))
+    return narrowed(y / np.sum(y, axis=axis, keepdims=True), x)
 
 
 softmax.defvjp(x=lambda g, y, axis: y * (g - sum(g * y, axis=axis, keepdims=True)))
@@ -57,9 +59,9 @@ softmax.domain(x=REALS)
 @primitive
 def log_softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = xᵢ - ln Σ e^xⱼ,  x̄ = ȳ - e^y Σ ȳⱼ."""
-    np, x = xp(x), floating(x)
-    shifted = x - _top(x, axis, (-np.inf,))
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    np, wide = xp(x), wider(x)
+    shifted = wide - _top(wide, axis, (-np.inf,))
+    return narrowed(shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True)), x)
 
 
 log_softmax.defvjp(x=lambda g, y, axis: g - exp(y) * sum(g, axis=axis, keepdims=True))

@@ -17,6 +17,9 @@ class Adagrad(Optimizer):
         s ← s + g²
         p ← p - η / (1 + (t - 1) d) · g / (√s + ε)        at step t = 1, 2, ...
 
+    A gradient whose square overflows (from 2e19 in float32) leaves an infinite average, and its
+    element stands still from then on: clip before the step, with ``clip_grad_norm_``.
+
     Args:
         params: Tensors, or groups of them with options of their own.
         lr: Learning rate η.
@@ -64,6 +67,9 @@ class RMSprop(Optimizer):
         m ← α m + (1 - α) g                (only if centered; else m = 0)
         u = g / (√(s - m²) + ε)
         b ← μ b + u;  p ← p - η b          (without momentum:  p ← p - η u)
+
+    A gradient whose square overflows (from 2e19 in float32) leaves an infinite average, and its
+    element stands still from then on: clip before the step, with ``clip_grad_norm_``.
 
     Args:
         params: Tensors, or groups of them with options of their own.
@@ -128,6 +134,9 @@ class Adam(Optimizer):
         m ← β₁ m + (1 - β₁) g,             m̂ = m / (1 - β₁ᵗ)
         v ← β₂ v + (1 - β₂) g²,            v̂ = v / (1 - β₂ᵗ)
         p ← p - η m̂ / (√v̂ + ε)            (amsgrad: the largest v so far instead of v in v̂)
+
+    A gradient whose square overflows (from 2e19 in float32) leaves an infinite average, and its
+    element stands still from then on: clip before the step, with ``clip_grad_norm_``.
 
     Args:
         params: Tensors, or groups of them with options of their own.

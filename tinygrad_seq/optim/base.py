@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy
 
 from ..autograd import mark_written
-from ..backend import Array, backend_of, is_array, there, xp
+from ..backend import Array, backend_of, is_array, there, wider, xp
 from ..backend.dtypes import fitted
 from ..nn import Parameter
 from ..nn.checks import only_none
@@ -92,7 +92,10 @@ class Optimizer:
                 continue
             for p, memory in zip(params, memories, strict=True):
                 if p.grad is not None:
-                    self.update(p.data, p.grad.data, memory, options)
+                    wide, g = wider(p.data), wider(p.grad.data)  # of float16, g² and ε would be 0
+                    self.update(wide, g, memory, options)
+                    if wide is not p.data:
+                        p.data[...] = wide
                     mark_written(p.data)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -298,7 +301,7 @@ def _copy_in(value: Any, p: Tensor, what: str) -> Any:
     value = _plain(value)
     if isinstance(value, int | float):
         return value
-    array = fitted(numpy.array(value), p.dtype, what)
+    array = fitted(numpy.array(value), wider(p.data).dtype, what)
     if array.shape != p.shape:
         raise ValueError(f"{what} has shape {array.shape}; the parameter has shape {p.shape}")
     return backend_of(p.data).from_host(array)

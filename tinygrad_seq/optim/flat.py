@@ -85,7 +85,9 @@ def flat_for(
     first = params[0]
     if not backend_of(first.data).flat or any(p.grad is None for p in params):
         return None
-    if any(p.dtype != first.dtype or p.backend != first.backend for p in params):
+    if first.dtype == "float16" or any(
+        p.dtype != first.dtype or p.backend != first.backend for p in params
+    ):
         return None
     if known is not None and known.holds(params, memories):
         return known

@@ -315,7 +315,11 @@ class Scan:
                 whole = whole[low:high]
             if pick:
                 whole = whole[pick]
-            args.append(run.in_order(whole, forward) if timed else whole)
+            if timed:
+                whole = run.in_order(whole, forward)
+                if whole.ndim == 1:  # numbers: walked as arrays without axes, to be written to
+                    whole = [whole[t, ...] for t in range(len(whole))]
+            args.append(whole)
         holds = self._holds(run)[low:high]
         self._function(run.np, loop)(*args, holds if forward != run.reverse else holds[::-1])
 

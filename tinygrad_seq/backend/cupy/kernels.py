@@ -99,7 +99,8 @@ KERNELS: dict[str, Source] = {
     ),
     # Elementwise
     "erf": Source("T x", "T y", "y = erf(x);"),
-    "sigmoid": Source("T x", "T y", "y = (T)0.5 * tanh((T)0.5 * x) + (T)0.5;"),
+    # not by tanh, which loses what is small: the gradient of a loss
+    "sigmoid": Source("T x", "T y", "y = (T)1 / ((T)1 + exp(-x));"),
     "product": Source("T a, T b", "T y", "y = a == 0 || (b == 0 && a == a) ? (T)0 : (T)(a * b);"),
     "quotient": Source("T a, T b", "T y", "y = a == 0 ? (T)0 : (T)(a / b);"),
     # Philox 4x32-10 (Salmon et al. 2011), the first word of block i under the key ``seed``

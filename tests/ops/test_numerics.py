@@ -1,0 +1,147 @@
+"""Values and gradients where numbers are large, small or short: offsets, underflow, float16."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from device import host
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn, ops, optim
+from tinygrad_seq.distributions import Categorical
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def gradient_of(f, *values, dtype="f8"):
+    leaves = [ts.tensor(v, dtype=dtype, requires_grad=True) for v in values]
+    with np.errstate(all="ignore"):  # the fake device computes with NumPy
+        y = f(*leaves)
+        found = ts.autograd.grad(y, leaves, ts.ones_like(y))
+    return [host(g) for g in found]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, -1e6, 1e7])
+@pytest.mark.parametrize("axis", [None, 1, (0, 1)])
+def test_shares_of_logsumexp_sum_to_one(offset, axis):
+    x = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 1.0]]) + offset
+    (shares,) = gradient_of(lambda x: ops.logsumexp(x, axis=axis), x, dtype="f4")
+    np.testing.assert_allclose(shares.sum(axis=axis), 1, rtol=1e-6)
+    near = np.exp(x - x.max(axis=axis, keepdims=True))
+    np.testing.assert_allclose(shares, near / near.sum(axis=axis, keepdims=True), rtol=1e-5)
+    nothing = np.full((2, 3), -np.inf)
+    np.testing.assert_array_equal(gradient_of(ops.logsumexp, nothing)[0], 0)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e6, 1e6), (1e6, 1e6 + 1), (-1e7, -1e7), (0.0, 500.0)])
+def test_shares_of_logaddexp_sum_to_one(a, b):
+    ga, gb = gradient_of(ops.logaddexp, a, b, dtype="f4")
+    np.testing.assert_allclose(ga + gb, 1, rtol=1e-6)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(ga, 1 / (1 + np.exp(b - a)), rtol=1e-5, atol=1e-30)
+    nothing = gradient_of(ops.logaddexp, -np.inf, -np.inf)
+    assert [g.item() for g in nothing] == [0, 0]
+
+
+@pytest.mark.parametrize("x", [-80.0, -20.0, -1.0, 0.0, 1.0, 20.0, 80.0])
+@pytest.mark.parametrize("target", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("pos_weight", [None, 3.0])
+def test_binary_cross_entropy_is_exact_where_it_is_small(x, target, pos_weight):
+    p = 1.0 if pos_weight is None else pos_weight
+    loss = nn.bce_with_logits(ts.tensor([x]), ts.tensor([target]), pos_weight=pos_weight)
+    expected = p * target * np.logaddexp(0, -x) + (1 - target) * np.logaddexp(0, x)
+    np.testing.assert_allclose(loss.item(), expected, rtol=1e-6)
+    (g,) = gradient_of(
+        lambda x: nn.bce_with_logits(x, ts.tensor([target]), pos_weight=pos_weight), [x], dtype="f4"
+    )
+    slope = -p * target / (1 + np.exp(x)) + (1 - target) / (1 + np.exp(-x))
+    np.testing.assert_allclose(g, [slope], rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1.0, 1e200])
+def test_deviations_of_any_size(scale):
+    x = np.array([1.0, 0.0, 3.0]) * scale
+    np.testing.assert_allclose(ops.std(ts.tensor(x)).item(), np.std([1, 0, 3]) * scale, rtol=1e-14)
+    (g,) = gradient_of(ops.std, x)
+    np.testing.assert_allclose(g, gradient_of(ops.std, [1.0, 0.0, 3.0])[0], rtol=1e-12)
+    (g,) = gradient_of(lambda x: ops.std(x, ddof=1), [scale, 0.0])
+    np.testing.assert_allclose(g, [0.5**0.5, -(0.5**0.5)], rtol=1e-12)
+
+
+def test_singular_points_have_their_conventions():
+    for f in (ops.std, ops.norm, lambda x: ops.norm(x, 3), lambda x: ts.sqrt(ops.norm(x, 1))):
+        np.testing.assert_array_equal(gradient_of(f, [0.0, 0.0])[0], 0)
+    for f in (ops.std, ops.norm):  # also for an infinite gradient from above
+        (g,) = gradient_of(lambda x, f=f: ts.sqrt(f(x)), [0.0, 0.0])
+        np.testing.assert_array_equal(g, 0)
+    for p in (0.5, 0.25, 1.0, 1.5, 2.0, 3.0):
+        (g,) = gradient_of(lambda x, p=p: ops.norm(x, p), [0.0, 2.0])
+        np.testing.assert_allclose(g, [0, 1], rtol=1e-14)
+
+
+@pytest.mark.parametrize("b", [2.0, 3.0, -1.0, 0.5])
+@pytest.mark.parametrize("base", [-2.0, np.array([-2.0])])
+def test_an_exponent_of_a_negative_base_has_no_gradient(base, b):
+    with np.errstate(invalid="ignore"):
+        (g,) = gradient_of(lambda b: ops.power(base, b), [b])
+    assert np.isnan(g).all()
+    np.testing.assert_array_equal(gradient_of(lambda b: 0.0**b, [0.0, 2.0])[0], 0)
+
+
+HALF = np.array([-8.0, -3.5, -3.0, -1.0, 0.0, 1.0, 3.0, 3.5, 8.0, 300.0, -300.0])
+
+
+@pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize(
+    "f", [ops.erf, ops.gelu, ops.gelu_tanh, ops.silu, ops.softplus, ops.sigmoid, ops.softmax,
+          ops.log_softmax, ops.logsumexp, ops.std, ops.norm, ops.mean, ops.max]
+)  # fmt: skip
+def test_half_precision_is_single_precision_rounded(f):
+    with np.errstate(over="ignore"):
+        half, single = f(ts.tensor(HALF, dtype="f2")), f(ts.tensor(HALF, dtype="f4"))
+        (g,), (g32,) = gradient_of(f, HALF, dtype="f2"), gradient_of(f, HALF, dtype="f4")
+    assert half.dtype == g.dtype == np.float16
+    np.testing.assert_allclose(host(half), host(single), rtol=2e-3, atol=5e-4)
+    np.testing.assert_allclose(g, g32, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize("scale", [1.0, 300.0, 3e4])
+def test_layers_in_half_precision(scale):
+    norm = nn.LayerNorm(4, dtype="f2")
+    x = np.array([[1.0, -1.0, 1.0, -1.0]]) * scale
+    np.testing.assert_allclose(host(norm(ts.tensor(x, dtype="f2"))), x / scale, rtol=2e-3)
+
+
+@pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_of_many_rows_in_half_precision(weighted):
+    scores = ts.zeros((20_000, 1_000), dtype="f2")[:, :1000]
+    weight = ts.full((1_000,), 4.0, dtype="f2") if weighted else None
+    loss = nn.cross_entropy(scores, np.zeros(20_000, int), weight)
+    assert loss.dtype == np.float16
+    np.testing.assert_allclose(loss.item(), np.log(1000), rtol=2e-3)
+
+
+@pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize("make", [optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.SGD])
+@pytest.mark.parametrize("g", [1e-7, 1e-4, 1.0, 1e3])
+def test_optimizers_in_half_precision(make, g):
+    """Steps are those of float32, to the rounding of the parameter."""
+    found = {}
+    for dtype in ("f2", "f4"):
+        p = nn.Parameter(ts.tensor([1.0, 1.0], dtype=dtype))
+        optimizer = make([p], lr=0.1)
+        for _ in range(3):
+            p.grad = ts.tensor([np.float16(g), 0.0], dtype=dtype)
+            optimizer.step()
+        found[dtype] = host(p).astype("f8")
+    np.testing.assert_allclose(found["f2"], found["f4"], rtol=3e-3)
+    np.testing.assert_allclose(found["f2"][1], found["f4"][1], rtol=3e-3)
+
+
+def test_probabilities_in_half_precision_sum_to_one():
+    probs = np.full(1000, 1e-3, "f2")
+    assert Categorical(probs=ts.tensor(probs)).batch_shape == ()
+    with pytest.raises(ValueError, match="sum of 1"):
+        Categorical(probs=ts.tensor(probs[:900]))
