@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tinygrad_seq import ops
 from tinygrad_seq.autograd import PRIMITIVES, Primitive
 
@@ -46,6 +48,17 @@ COMPOSED |= {
 }
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {**DIFFERENTIABLE, **COMPOSED}
+
+
+DECOMPOSED = {"cholesky", "cofactors", "det", "inv", "slogdet", "solve", "svd"}
+DECOMPOSED |= {f"linalg.{name}" for name in ("matrix_norm", "matrix_power", "norm", "svdvals")}
+"""What NumPy's linear algebra computes, which the fake device does not have."""
+
+
+def host_only(name: str) -> Any:
+    """The name as a parameter, marked where the fake device lacks what it calls."""
+    marks = [pytest.mark.host("the fake device has no linear algebra")] * (name in DECOMPOSED)
+    return pytest.param(name, marks=marks)
 
 
 def bound(name: str, kwargs: dict[str, Any]) -> Callable[..., Any]:

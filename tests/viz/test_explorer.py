@@ -275,7 +275,7 @@ def test_rules_are_quoted_where_no_formula_says_them():
         "a: where(condition, g, 0.0)", "b: where(condition, 0.0, g)",
     ]  # fmt: skip
     taken, inner, *_ = rule_of(ts.autograd.PRIMITIVES["set_at"])["code"]
-    assert (taken, inner) == ("x: set_at(g, 0.0, index)", "v: _set_at_rule(g, index):")
+    assert (taken, inner) == ("x: set_at(g, 0.0, index)", "v: _set_at_rule(g, v_shape, index):")
 
     @ts.primitive
     def cube(x, /):

@@ -125,9 +125,9 @@ def test_a_fused_layer_says_what_it_keeps():
     y, _ = gru(np.ones((5, 2, 3), "f4"))
     (o,) = (o for o in viz.graph(y).operations if o.name == "lstm")
     names = [s.name for s in o.saved]
-    assert {"gates", "hs", "cs"} <= set(names)
+    assert {"states[0]", "states[1]", "saved[0]"} <= set(names)
     assert len(names) == len(set(names))
-    assert [i.argument for i in o.inputs] == ["x", "h0", "c0", "W", "U", "b", "c", "R"]
+    assert [i.argument for i in o.inputs] == ["x0", "s0", "s1", "p0", "p1", "p2", "p3"]
 
 
 def test_a_freed_graph_is_described_without_what_it_kept():

@@ -7,7 +7,7 @@ product of all rows, and that of a bias one sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -39,10 +39,14 @@ class Env:
         p: The program.
         np: The namespace of the arrays.
         T: How many steps.
+
+    Attributes:
+        product: What computes large matrix products, ``product(a, b, out=...)``.
     """
 
     def __init__(self, p: Program, np: Any, T: int) -> None:
         self.p, self.np, self.T = p, np, T
+        self.product: Callable[..., Any] = np.matmul
         self.arrays: dict[Value, Any] = {}
         self.had: dict[Value, Any] = {}
 
@@ -53,6 +57,7 @@ class Env:
     def copy(self) -> Env:
         """The same values, to go on with."""
         new = Env(self.p, self.np, self.T)
+        new.product = self.product
         new.arrays, new.had = dict(self.arrays), dict(self.had)
         return new
 
@@ -158,7 +163,8 @@ class Env:
     def _rows_product(self, a: Any, b: Any) -> Any:
         """Σ aᵀ b over steps and rows, of a ``(T, N, M)`` and b ``(T, N, K)``."""
         rows = a.shape[0] * a.shape[1]
-        return self.np.matmul(a.reshape(rows, -1).T, b.reshape(rows, -1))
+        a, b = a.reshape(rows, -1).T, b.reshape(rows, -1)
+        return self.product(a, b, out=self.np.empty((a.shape[0], b.shape[1]), a.dtype))
 
     # -- all steps ------------------------------------------------------------------------------
 
@@ -189,7 +195,7 @@ class Env:
                 y = np.empty(
                     (*a.shape[:2], b.shape[-1]), p.types[i.outs[0]].dtype
                 )  # it owns its memory
-                np.matmul(a.reshape(rows, -1), b, out=y.reshape(rows, -1))
+                self.product(a.reshape(rows, -1), b, out=y.reshape(rows, -1))
                 return y
             if every == [True, False] and len(shapes[0]) == 1 and len(shapes[1]) == 2:
                 return np.matmul(a, b)

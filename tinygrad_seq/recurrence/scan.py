@@ -7,7 +7,7 @@ the order of time: with ``reverse`` the state before step t is number t+1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -64,6 +64,20 @@ class Pass:
         if self.mask is None:
             return array
         return self.np.where(_fit(self.mask, array), array, array.dtype.type(0))
+
+
+class Kept(NamedTuple):
+    """What a forward keeps for the backward.
+
+    Attributes:
+        states: Each part of the state, of all steps.
+        saved: What the loop saved besides.
+        run: The pass.
+    """
+
+    states: tuple[Any, ...]
+    saved: tuple[Any, ...]
+    run: Pass
 
 
 def _fit(mask: Any, array: Any) -> Any:
@@ -128,7 +142,10 @@ class Scan:
         else:
             y = env.all(p.y) * 1
         last = [room[0 if reverse else -1].copy() for room in run.states]
-        return (run.masked(y), *last), run if keep else None
+        if not keep:
+            return (run.masked(y), *last), None
+        saved = tuple([a for a in run.saved.values() if hasattr(a, "nbytes")])
+        return (run.masked(y), *last), Kept(tuple(run.states), saved, run)
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
         """All steps of a forward."""
@@ -147,7 +164,8 @@ class Scan:
 
     def backward(self, *given: Any) -> dict[str, Any]:
         """The gradients wanted, by the names x0, ..., s0, ..., p0, ..."""
-        *gradients, old, wanted = given
+        *gradients, kept, wanted = given
+        old = kept.run
         p, plan = self.p, self.plan
         gy, *glast = gradients
         run: Pass = _again(old)
@@ -169,8 +187,8 @@ class Scan:
         sums = {f"p{k}": v for k, v in enumerate(p.gfree) if v is not None and f"p{k}" in wanted}
         whole = {f"x{k}": v for k, v in enumerate(p.gxs) if v is not None and f"x{k}" in wanted}
         env.run(plan.after, {*sums.values(), *whole.values()})
-        kept = [gy, *glast, *old.env.arrays.values(), *old.saved.values(), *run.states, run.y]
-        taken = {id(owner_of(array)) for array in kept if hasattr(array, "base")}
+        others = [gy, *glast, *old.env.arrays.values(), *old.saved.values(), *run.states, run.y]
+        taken = {id(owner_of(array)) for array in others if hasattr(array, "base")}
         for name, v in (sums | whole).items():
             array = env.total(v) if name in sums else env.all(v)
             owner = id(owner_of(array))

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy
+
 from .batch import Env
 from .plan import Plan
 from .print_cuda import CudaPrinter, check
@@ -35,11 +37,15 @@ class CudaScan(Scan):
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
         """All steps of a forward."""
+        if run.np is numpy:  # the same arrays on the host
+            return super().loop_forward(run, keep)
         env = run.env if self.keeps_before else self._some(run, 0, run.T)
         self._launch(run, env, "forward", keep, {"y": run.y})
 
     def loop_backward(self, run: Pass, gy: Any, gs: list[Any]) -> None:
         """All steps of a backward; ``gs`` are overwritten by the gradients of the first state."""
+        if run.np is numpy:
+            return super().loop_backward(run, gy, gs)
         given = run.saved | {f"g{k}": g for k, g in enumerate(gs)} | {"y": run.y}
         if gy is not None:
             given["gy"] = run.np.ascontiguousarray(gy)
