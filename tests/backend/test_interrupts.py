@@ -1,5 +1,6 @@
 """Ctrl-C, handlers of other signals, the end of the process: nothing lost, nothing stuck."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -67,7 +68,7 @@ def test_entering_a_mode_is_done_or_not():
     for mode in (ts.no_grad, ts.anomaly_mode):
         entered, before = mode(), mode.variable.get()
 
-        for moment in range(1, 1 + moments(lambda: _once(entered))):
+        for moment in range(1, 1 + moments(functools.partial(_once, entered))):
             interrupted(entered.__enter__, moment)
             if mode.variable.get() != before:  # it was over before the interrupt came
                 entered.__exit__(None, None, None)

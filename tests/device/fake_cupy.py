@@ -318,8 +318,8 @@ def ufunc(name: str) -> Any:
             return _wrap(getattr(np, name)(*given), ())
         with np.errstate(all="ignore"):
             f = getattr(np, name)  # NumPy has some of CuPy's ufuncs as functions
-        typed = {"dtype": dtype, "casting": casting} if isinstance(f, np.ufunc) else {}
-        result = f(*given, **typed)
+            typed = {"dtype": dtype, "casting": casting} if isinstance(f, np.ufunc) else {}
+            result = f(*given, **typed)
         if out is None:
             return _wrap(result, ())
         refuse_race(out, args)

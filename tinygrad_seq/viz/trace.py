@@ -34,7 +34,7 @@ class trace(Trace):
         >>> from tinygrad_seq import nn, viz
         >>> rnn = nn.Recurrent(nn.RNNCell(2, 3))
         >>> with viz.trace(), nn.unrolled():
-        ...     y, last = rnn(ts.ones((4, 2)))
+        ...     y, last = rnn(ts.ones((4, 1, 2)))
         >>> last.node.scope
         Scope(path='Recurrent.cell', step=3)
     """
