@@ -30,6 +30,7 @@ from .recurrent import (
     Bidirectional,
     Cell,
     CoupledLSTMCell,
+    Derivation,
     GRUCell,
     InitialState,
     LayerNormGRUCell,
@@ -43,6 +44,7 @@ from .recurrent import (
     Stacked,
     VariationalDropout,
     Zoneout,
+    derivation,
 )
 from .regression import (
     GaussianNLLLoss,
@@ -81,6 +83,7 @@ __all__ = [
     "Cell",
     "CoupledLSTMCell",
     "CrossEntropyLoss",
+    "Derivation",
     "DotAttention",
     "Dropout",
     "Embedding",
@@ -130,6 +133,7 @@ __all__ = [
     "bce_with_logits",
     "cross_entropy",
     "ctc_loss",
+    "derivation",
     "gaussian_nll_loss",
     "huber_loss",
     "init",

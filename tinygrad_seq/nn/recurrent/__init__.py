@@ -2,6 +2,7 @@
 
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, RNNCell
+from .derivation import Derivation, derivation
 from .layers import GRU, LSTM, RNN
 from .learned import InitialState
 from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
@@ -17,6 +18,7 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "CoupledLSTMCell",
+    "Derivation",
     "GRUCell",
     "InitialState",
     "LSTMCell",
@@ -30,4 +32,5 @@ __all__ = [
     "Stacked",
     "VariationalDropout",
     "Zoneout",
+    "derivation",
 ]

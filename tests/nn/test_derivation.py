@@ -1,0 +1,136 @@
+"""What is said of a derived loop: its kind, its equations, and why there is none."""
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn
+from tinygrad_seq.recurrence import explained
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def weights(*shape):
+    return ts.Tensor(0.3 * ts.randn(*shape).data, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["RNNCell", "GRUCell", "LSTMCell", "PeepholeLSTMCell", "LeakyCell"]
+)
+def test_cells_of_the_library_have_equations(kind):
+    cell = getattr(nn, kind)(3, 4)
+    for asked in (cell, nn.Recurrent(cell, reverse=True)):
+        found = nn.derivation(asked)
+        assert found.kind != "unrolled"
+        for line in ("each step", "each step back", "∂weight_hh = ", "x̄ = "):
+            assert line in str(found)
+
+
+def test_a_cell_of_ones_own_needs_a_sequence():
+    w = weights(3, 3)
+
+    def cell(x, h):
+        h = ts.tanh(x @ w + h)
+        return h, h
+
+    with pytest.raises(TypeError, match="derivation of cell, which has no input_size"):
+        nn.derivation(cell)
+    found = nn.derivation(cell, ts.ones(4, 2, 3), ts.zeros(2, 3))
+    assert "h' = tanh(a1 + h)" in found.equations
+
+
+def read_item(x, h):
+    h = h * x.sum().item()
+    return h, h
+
+
+def branch(x, h):
+    h = h + 1 if (h > 0).any() else h - 1
+    return h, h
+
+
+def random(x, h):
+    h = h * np.random.default_rng().random(3).astype("f4")
+    return h, h
+
+
+def growing(x, h):
+    return h, ts.concatenate([h, x], axis=-1)
+
+
+def other_form(x, h):
+    return h, (h, h)
+
+
+COUNT = []
+
+
+def counting(x, h):
+    COUNT.append(0)
+    h = h * len(COUNT)
+    return h, h
+
+
+@pytest.mark.host("the reasons are the same everywhere")
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        (read_item, "reads the numbers of a tensor by item"),
+        (branch, "reads the numbers of a tensor by bool"),
+        (random, "another one at every step"),
+        (growing, "a part of its state goes from"),
+        (other_form, "its state changes its form"),
+        (counting, "other constants"),
+    ],
+)
+def test_what_cannot_be_derived_is_said(cell, why):
+    found = nn.derivation(cell, ts.ones(4, 2, 3), ts.ones(2, 3))
+    assert found.kind == "unrolled"
+    assert why in found.reason
+    assert why in str(found)
+
+
+@pytest.mark.host("drawn by the host's generator")
+def test_what_was_drawn_for_a_record_is_drawn_again():
+    dropout, x, h = nn.Dropout(0.5), ts.ones(6, 2, 3), ts.ones(2, 3)
+
+    def cell(x, h):
+        h = dropout(ts.tanh(x + h))
+        return h, h
+
+    results = []
+    for mode in (nn.unrolled, ts.enable_grad):
+        ts.manual_seed(3)
+        with mode():
+            results.append(nn.Recurrent(cell)(x, h)[0].numpy())
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.host("the rows of a batch are mixed")
+def test_a_cell_that_mixes_sequences_is_unrolled_where_some_are_padded(rng):
+    w = weights(3, 3)
+
+    def mixing(x, h):
+        h = ts.tanh((h @ h.T) @ (x @ w))
+        return h, h
+
+    x, h = ts.Tensor(rng.normal(size=(4, 2, 3)).astype("f4")), ts.ones(2, 3)
+    assert explained(mixing, x, h).kind == "numpy"
+    assert "mixes the sequences" in explained(mixing, x, h, masked=True).reason
+
+
+@pytest.mark.host("the same cache for all")
+def test_a_changed_constant_is_another_program(rng):
+    scale, x, h = [0.5], ts.ones(4, 2, 3), ts.ones(2, 3)
+
+    def cell(x, h):
+        h = scale[0] * (x + h)
+        return h, h
+
+    first = nn.Recurrent(cell)(x, h)[0].numpy()
+    scale[0] = 0.25
+    second = nn.Recurrent(cell)(x, h)[0].numpy()
+    with nn.unrolled():
+        exact = nn.Recurrent(cell)(x, h)[0].numpy()
+    np.testing.assert_allclose(second, exact)
+    assert not np.allclose(first, second)

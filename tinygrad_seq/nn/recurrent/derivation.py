@@ -1,0 +1,95 @@
+"""What is derived from a cell, for a reader: the equations of its loop, or why there is none."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...creation import zeros
+from ...recurrence import each, explained
+from ...recurrence.listing import listed
+from ..checks import as_sequence, as_tensor
+from ..module import Module
+from .cell import begun, initial_state_of
+from .recurrent import Recurrent
+from .wrappers import cell_within
+
+
+class Derivation(NamedTuple):
+    """How a cell reads a sequence; printed, its equations.
+
+    Attributes:
+        kind: ``"numpy"``, ``"numba"`` or ``"cuda"``: what runs the loop; ``"unrolled"`` where the
+            cell is called step by step.
+        reason: Why no faster kind is used, or nothing.
+        equations: Of the loop, forward and backward; nothing where there is none.
+    """
+
+    kind: str
+    reason: str
+    equations: str
+
+    def __str__(self) -> str:
+        return self.equations or f"step by step: {self.reason}"
+
+
+def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
+    """The loop that is derived from a cell, forward and backward, or why it is run step by step.
+
+    Args:
+        cell: Any cell, or a :class:`Recurrent` around one.
+        x: A sequence ``(T, N, I)`` to read; two steps of zeros if None, for a cell that has an
+            ``input_size``.
+        state: The state before the first step; the cell's own if None.
+
+    Raises:
+        TypeError: x is missing, and the cell does not say its size.
+
+    Example:
+        >>> import tinygrad_seq as ts
+        >>> from tinygrad_seq import nn
+        >>> print(nn.derivation(nn.RNNCell(3, 4)))
+        before the loop, for all steps
+            a1 = bias_ih + bias_hh + x weight_ihᵀ
+        each step
+            h' = tanh(a1 + h weight_hhᵀ)
+        each step back
+            a2 = (ȳ + h̄') ⊙ (1 - h' ⊙ h')
+            h̄ = a2 weight_hh
+        after the loop, summed over the steps
+            ∂bias_hh = Σ a2
+            ∂weight_hh = a2ᵀ h
+            x̄ = a2 weight_ih
+            ∂weight_ih = a2ᵀ x
+    """
+    reverse = False
+    if isinstance(cell, Recurrent):
+        cell, reverse = cell.cell, cell.reverse
+    within = cell_within(cell)
+    if x is None:
+        size = getattr(within or cell, "input_size", None)
+        if size is None:
+            name = getattr(cell, "__name__", type(cell).__name__)
+            raise TypeError(f"derivation of {name}, which has no input_size, needs a sequence x")
+        x = zeros((2, 2, size), dtype=getattr(within or cell, "dtype", None))
+    x = as_sequence(x)
+    if state is None:
+        state = initial_state_of(cell, x.shape[1:-1])
+    state = each(as_tensor, state) if state is not None else None
+    step, xs = begun(cell, x, state)
+    known = explained(step, xs, state, reverse=reverse)
+    if known.derived is None or known.recording is None:
+        return Derivation("unrolled", known.reason, "")
+    parts = len(known.derived.plan.program.states)
+    names = getattr(within or cell, "state_names", None)
+    if names is None or len(names) != parts:
+        names = ("h",) if parts == 1 else tuple([f"s{k}" for k in range(parts)])
+    called = {}
+    if isinstance(cell, Module):
+        called = {id(p._data): name for name, p in cell.named_parameters()}
+    free = [
+        called.get(id(a)) or getattr(s, "name", None) or f"p{k}"
+        for k, (a, s) in enumerate(
+            zip(known.recording.arrays, known.recording.sources, strict=True)
+        )
+    ]
+    return Derivation(known.kind, known.reason, listed(known.derived.plan, names, tuple(free)))
