@@ -32,7 +32,7 @@ from .unroll import unroll
 MOST = 256
 """So many programs are remembered, the latest."""
 
-TOLERANCE = {"float64": 1e-8, "float32": 2e-3, "float16": 1e-1}
+TOLERANCE = {"float64": 1e-6, "float32": 2e-3, "float16": 1e-1}
 
 _known: OrderedDict[Any, Derived | str] = OrderedDict()
 _lock = threading.Lock()
