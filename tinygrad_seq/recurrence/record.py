@@ -8,7 +8,7 @@ trace is told of what they compute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..autograd import enable_grad
@@ -272,8 +272,3 @@ def difference(first: Recording, second: Recording) -> str | None:
 
 def _equal(a: Any, b: Any) -> bool:
     return bool(((a == b) | ((a != a) & (b != b))).all())
-
-
-def sliced(xs: Sequence[Any], t: int) -> list[Any]:
-    """The inputs of step t."""
-    return [Tensor._wrap(x._data[t]) for x in xs]
