@@ -17,15 +17,16 @@ def sigmoid(x):
 
 def mgu(p, x, h):
     W_f, W_h = np.split(p["weight_ih"], 2)
-    b_f, b_h = np.split(p["bias"], 2)
-    f = sigmoid(W_f @ x + p["weight_hh"] @ h + b_f)
-    h = (1 - f) * h + f * np.tanh(W_h @ x + p["weight_fh"] @ (f * h) + b_h)
+    U_f, U_h = np.split(p["weight_hh"], 2)
+    b_f, b_h = np.split(p["bias_ih"], 2)
+    f = sigmoid(W_f @ x + U_f @ h + b_f)
+    h = (1 - f) * h + f * np.tanh(W_h @ x + U_h @ (f * h) + b_h)
     return h, h
 
 
 def sru(p, x, c):
-    W, W_f, W_r, *W_s = np.split(p["weight"], len(p["weight"]) // len(c))
-    (v_f, v_r), (b_f, b_r) = np.split(p["peephole"], 2), np.split(p["bias"], 2)
+    W, W_f, W_r, *W_s = np.split(p["weight_ih"], len(p["weight_ih"]) // len(c))
+    (v_f, v_r), (b_f, b_r) = np.split(p["weight_hh"], 2), np.split(p["bias_ih"], 2)
     f, r = sigmoid(W_f @ x + v_f * c + b_f), sigmoid(W_r @ x + v_r * c + b_r)
     c = f * c + (1 - f) * (W @ x)
     return r * c + (1 - r) * (W_s[0] @ x if W_s else x), c
@@ -34,7 +35,7 @@ def sru(p, x, c):
 def slstm(p, x, state):
     """Without m, which h does not depend on: of moderate numbers no exponential overflows."""
     h, c, n = state
-    i, f, z, o = np.split(p["weight_ih"] @ x + p["weight_hh"] @ h + p["bias"], 4)
+    i, f, z, o = np.split(p["weight_ih"] @ x + p["weight_hh"] @ h + p["bias_ih"], 4)
     c, n = sigmoid(f) * c + np.exp(i) * np.tanh(z), sigmoid(f) * n + np.exp(i)
     h = sigmoid(o) * c / n
     return h, (h, c, n)
@@ -63,6 +64,25 @@ def test_a_layer_is_the_equations_at_every_step(kind):
         assert not host(y)[length:, n].any()
     alone, _ = cell(x[0, 0])
     np.testing.assert_allclose(host(alone), host(y)[0, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("kind", CASES)
+def test_the_loop_is_derived_and_is_the_cell_unrolled(kind, reverse, rng):
+    cell = CASES[kind][1]()
+    layer, x = nn.Recurrent(cell, reverse), rng.normal(size=(5, 3, cell.input_size))
+    assert nn.derivation(layer, x).kind != "unrolled"
+    found = []
+    for mode in (nn.unrolled, ts.enable_grad):
+        layer.zero_grad()
+        start = ts.Tensor(x, requires_grad=True)
+        with mode():
+            y, last = layer(start, lengths=[5, 1, 4])
+        parts = last if isinstance(last, tuple) else (last,)
+        (y * y + parts[0]).sum().backward()
+        found.append([y, *parts, start.grad, *(p.grad for p in cell.parameters())])
+    for plain, fused in zip(*found, strict=True):
+        np.testing.assert_allclose(host(fused), host(plain), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.host("long; the same operations on every device")

@@ -22,7 +22,6 @@ from .losses import (
 )
 from .module import Buffer, LoadReport, Module, Parameter
 from .norm import LayerNorm
-from .plain_cells import MGUCell, SLSTMCell, SRUCell
 from .recurrent import (
     GRU,
     LSTM,
@@ -38,9 +37,12 @@ from .recurrent import (
     LayerNormRNNCell,
     LeakyCell,
     LSTMCell,
+    MGUCell,
     PeepholeLSTMCell,
     Recurrent,
     RNNCell,
+    SLSTMCell,
+    SRUCell,
     Stacked,
     VariationalDropout,
     Zoneout,

@@ -6,6 +6,7 @@ from .derivation import Derivation, derivation
 from .layers import GRU, LSTM, RNN
 from .learned import InitialState
 from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
+from .plain import MGUCell, SLSTMCell, SRUCell
 from .recurrent import Bidirectional, Recurrent
 from .stacked import Stacked
 from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
@@ -26,9 +27,12 @@ __all__ = [
     "LayerNormLSTMCell",
     "LayerNormRNNCell",
     "LeakyCell",
+    "MGUCell",
     "PeepholeLSTMCell",
     "RNNCell",
     "Recurrent",
+    "SLSTMCell",
+    "SRUCell",
     "Stacked",
     "VariationalDropout",
     "Zoneout",
