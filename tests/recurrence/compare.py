@@ -48,18 +48,18 @@ def largest_error(
     y, last = unroll(cell, s.x, s.state, s.mask, reverse)
     outs = [y, *flat(last)]
     seeds = [s.rng.standard_normal(o.shape) for o in outs]
-    leaves = [s.x, *flat(s.state), *[p for p in first.sources if p is not None]]
+    leaves = [s.x, *flat(s.state), *[p for p in first.reads.sources if p is not None]]
     on_graph = [(o, g) for o, g in zip(outs, seeds, strict=True) if o.requires_grad]
     want: Any = [None] * len(leaves)
     if on_graph:
         given = [ts.Tensor(g) for _, g in on_graph]
         want = grad([o for o, _ in on_graph], leaves, given, allow_unused=True)
-    arrays = [s.x.data, *[p.data for p in flat(s.state)], *first.arrays]
+    arrays = [s.x.data, *[p.data for p in flat(s.state)], *first.reads.arrays]
     how = {"mask": s.mask, "reverse": reverse}
     kept, run = scan.forward(*arrays, keep=True, **how)
     bare, _ = scan.forward(*arrays, keep=False, **how)
     names = ["x0", *[f"s{k}" for k in range(len(flat(s.state)))]]
-    names += [f"p{k}" for k, p in enumerate(first.sources) if p is not None]
+    names += [f"p{k}" for k, p in enumerate(first.reads.sources) if p is not None]
     found = scan.backward(*seeds, run, set(names))
     again = scan.backward(*seeds, run, set(names))  # a retained graph
     pairs = [(o.data, r) for o, *both in zip(outs, kept, bare, strict=True) for r in both]

@@ -265,7 +265,7 @@ def agree(cell, parts, reverse=False, valid=None, unused=(), rows=(N,)):
     x, state = inputs(parts, rows)
     known = found(cell, x, state, valid is not None, reverse)
     assert isinstance(known.scan, CudaScan), known.reason
-    weights = [s for s in known.recording.sources if isinstance(s, ts.Tensor)]
+    weights = [s for s in known.reads.sources if isinstance(s, ts.Tensor)]
     leaves = [x, *flat(state), *weights]
     both = []
     for way in (scan, unroll):

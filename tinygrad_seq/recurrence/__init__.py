@@ -64,10 +64,10 @@ def scan(
     if refusal(xs, state):
         return plain()
     known = found(step, xs, state, valid is not None, reverse)
-    if known.derived is None or known.recording is None or known.scan is None:
+    if known.derived is None or known.reads is None or known.scan is None:
         return plain()
     mask = None if valid is None else there(valid, flat(xs)[0]._data)
-    how = (known.scan, known.recording, xs, state, plain, mask, reverse)
+    how = (known.scan, known.reads, xs, state, plain, mask, reverse)
     with scope or nullcontext():
         return known.derived(name, *how)
 

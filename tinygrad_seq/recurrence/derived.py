@@ -12,7 +12,7 @@ from ..autograd.graph import Node, Variable
 from ..backend import backend_of, jit
 from ..tensor import Tensor
 from .plan import Plan, planned
-from .record import Recording, differentiated
+from .record import Reads, Recording, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan
 from .trees import flat, like
@@ -52,6 +52,21 @@ class Derived:
             return ["numba", "numpy"]
         return ["numpy"]
 
+    @property
+    def reason(self) -> str:
+        """Why the fastest kind of loop is not used, or nothing."""
+        return next(iter(self.reasons.values()), "")
+
+    def ready(self, x: Any, masked: bool) -> Scan | None:
+        """The fastest loop for this input, if it is known which that is."""
+        for kind in self.kinds(x):
+            verdict = self.trusted.get((kind, masked))
+            if verdict is None:
+                return None
+            if verdict is True:
+                return self.scan(kind)
+        return None
+
     def scan(self, kind: str) -> Scan:
         """The loop of a kind.
 
@@ -73,7 +88,7 @@ class Derived:
         self,
         name: str,
         scan: Scan,
-        recording: Recording,
+        reads: Reads,
         xs: Any,
         state: Any,
         specification: Callable[[], tuple[Tensor, Any]],
@@ -85,13 +100,13 @@ class Derived:
         Args:
             name: What the graph calls the operation.
             scan: The loop.
-            recording: A step of this program, for what it reads besides.
+            reads: What a step of it reads besides.
             xs, state: Inputs of all steps, and the first state.
             specification: The same, step by step.
             mask: Which steps are read ``(T, N)``, or None for all.
             reverse: Whether from the last step to the first.
         """
-        free = map(as_tensor, recording.arrays, recording.sources)
+        free = map(as_tensor, reads.arrays, reads.sources)
         args: Sequence[Any] = [*flat(xs), *flat(state), *free]
 
         def parts() -> tuple[Tensor, ...]:

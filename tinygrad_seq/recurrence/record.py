@@ -29,21 +29,31 @@ class Underivable(Exception):
     """No loop can be derived from the step; the message says why."""
 
 
+class Reads(NamedTuple):
+    """What a step reads besides its input and its state.
+
+    Attributes:
+        arrays: In the order of ``program.free``.
+        sources: Where the gradient of each of them goes, or None.
+    """
+
+    arrays: tuple[Any, ...]
+    sources: tuple[Source | None, ...]
+
+
 class Recording(NamedTuple):
     """One step that was run.
 
     Attributes:
         program: What it computed; without a derivative.
-        arrays: The arrays of ``program.free``.
-        sources: Where the gradient of each of them goes, or None.
+        reads: What it read besides.
         y, after: What the step gave.
         trace: Who was told.
         leaves: The tensors that stood for the parts of x and of the state.
     """
 
     program: Program
-    arrays: tuple[Any, ...]
-    sources: tuple[Source | None, ...]
+    reads: Reads
     y: Tensor
     after: Any
     trace: Recorder
@@ -57,7 +67,7 @@ class Recording(NamedTuple):
         p = self.program
         types = tuple([(t.shape, t.dtype.str) for t in map(p.types.__getitem__, p.free)])
         code = tuple([(i.op, repr(i.ins), repr(i.params), i.outs) for i in p.code])
-        wanted = tuple([s is not None for s in self.sources])
+        wanted = tuple([s is not None for s in self.reads.sources])
         inputs = tuple([(p.types[v].shape, p.types[v].dtype.str) for v in (*p.xs, *p.states)])
         return code, inputs, p.free, types, wanted, p.y, p.after, len(p.xs)
 
@@ -139,8 +149,11 @@ class Recorder(Trace):
         """Note where the gradients of the operands go."""
         if node.slot is None and len(self._args) == len(node.edges):
             for array, edge in zip(self._args, node.edges, strict=True):
-                if edge is not None:
-                    self.sources[self.values[id(array)]] = edge
+                if edge is None:
+                    continue
+                v = self.values[id(array)]
+                if self.sources.setdefault(v, edge) is not edge and v in self.free:
+                    raise Underivable("two tensors that need gradients share one array")
 
     def looked(self, tensor: Variable, how: str) -> None:
         """Note that the step read numbers, which it might decide by."""
@@ -199,9 +212,10 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
         after=tuple([trace.at(part._data) for part in parts]),
     )
     free = tuple(trace.free)  # what is given on as it was found is one of them
-    arrays = tuple([trace.arrays[v] for v in free])
-    sources = tuple([trace.sources.get(v) for v in free])
-    return Recording(program._replace(free=free), arrays, sources, y, after, trace, tuple(leaves))
+    reads = Reads(
+        tuple([trace.arrays[v] for v in free]), tuple([trace.sources.get(v) for v in free])
+    )
+    return Recording(program._replace(free=free), reads, y, after, trace, tuple(leaves))
 
 
 def _checked(result: Any, state: Any) -> tuple[Tensor, Any]:
@@ -227,7 +241,7 @@ def differentiated(recording: Recording) -> Program:
     targets: list[Source | None] = [
         source_of(leaf) if leaf._requires_grad else None for leaf in leaves
     ]
-    targets += recording.sources
+    targets += recording.reads.sources
     wanted = [t for t in targets if t is not None]
     found: dict[Source, Any] = {}
     if outputs and wanted:
@@ -262,10 +276,10 @@ def difference(first: Recording, second: Recording) -> str | None:
         if names[0] != names[1]:
             return "its second step does not compute what its first step did"
         return "its second step does the same with other constants, or on other values"
-    for a, b in zip(first.arrays, second.arrays, strict=True):
+    for a, b in zip(first.reads.arrays, second.reads.arrays, strict=True):
         if a is not b and not _equal(a, b):
             return f"it reads an array of shape {a.shape} that is another one at every step"
-    if any(s is not t for s, t in zip(first.sources, second.sources, strict=True)):
+    if any(s is not t for s, t in zip(first.reads.sources, second.reads.sources, strict=True)):
         return "its second step reads other parameters than its first step"
     return None
 

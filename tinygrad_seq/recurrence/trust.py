@@ -1,10 +1,10 @@
 """When one recorded step may stand for all of them, and whether its derived loop is right.
 
-A step is recorded anew at each call, which is cheap beside a sequence, and looked up by what it
-computes. On first sight of a program: the second real step must be the same program of the same
-arrays; and the derived loop must equal two unrolled steps, in values and in all gradients. What
-fails runs unrolled, and can be asked why. (A counter of a cell's own that changes what it does from
-its third step on is not seen.)
+A step is recorded anew at each call and looked up by what it computes, unless it says what it is
+made of (:mod:`.constant`). On first sight of a program: the second real step must be the same
+program of the same arrays; and the derived loop must equal two unrolled steps, in values and in all
+gradients. What fails runs unrolled, and can be asked why. (A counter of a cell's own that changes
+what it does from its third step on is not seen.)
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from ..autograd.engine import pull
 from ..autograd.graph import source_of
 from ..backend import backend_of, generator, there
 from ..tensor import Tensor
+from . import constant
 from .derived import Derived
 from .print_loops import Uncompiled
-from .record import Recording, Underivable, difference, record
+from .record import Reads, Recording, Underivable, difference, record
 from .scan import Scan
 from .trees import each, flat, like
 from .unroll import unroll
@@ -39,9 +40,9 @@ _lock = threading.Lock()
 
 
 class Found(NamedTuple):
-    """What is known of a step: its recording, what was derived, the loop; or why there is none."""
+    """What is known of a step: what it reads, what was derived, the loop; or why there is none."""
 
-    recording: Recording | None
+    reads: Reads | None
     derived: Derived | None
     scan: Scan | None
     reason: str
@@ -56,20 +57,27 @@ def found(
     step: Callable[[Any, Any], Any], xs: Any, state: Any, masked: bool, reverse: bool
 ) -> Found:
     """The loop derived from a step, examined on first sight of its program."""
+    known = constant.known(step, xs, state)
+    if known is not None:
+        reads, derived = known
+        ready = derived.ready(flat(xs)[0]._data, masked)
+        if ready is not None:
+            return Found(reads, derived, ready, derived.reason)
     order = (-1, -2) if reverse else (0, 1)
     drawn = generator().bit_generator.state
     scan: Scan | str
     try:
         first = record(step, _at(xs, order[0]), state)
-        derived = _derived(step, xs, first, order[1])
-        if isinstance(derived, Derived):
+        verdict = _derived(step, xs, first, order[1])
+        if isinstance(verdict, Derived):
             case = Case(step, xs, state, first, masked, reverse)
-            scan = _trusted(derived, case)
+            scan = _trusted(verdict, case)
             if isinstance(scan, Scan):
-                return Found(first, derived, scan, next(iter(derived.reasons.values()), ""))
+                constant.remember(step, xs, state, first.reads, verdict)
+                return Found(first.reads, verdict, scan, verdict.reason)
             reason = scan
         else:
-            reason = derived
+            reason = verdict
     except Underivable as error:
         reason = str(error)
     generator().bit_generator.state = drawn  # what was drawn for the record is drawn again
@@ -164,7 +172,7 @@ def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
         seeds = [_drawn(rng, out) for out in outs]
         asked = [(o, g) for o, g in zip(outs, seeds, strict=True) if o._requires_grad]
         targets = [source_of(leaf) if leaf._requires_grad else None for leaf in leaves]
-        targets += recording.sources
+        targets += recording.reads.sources
         pulled = {}
         if asked:
             given = [g for _, g in asked]
@@ -172,7 +180,7 @@ def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
             pulled = pull([o for o, _ in asked], given, goals, False)
         names = [a for a, t in zip(scan.arguments, targets, strict=True) if t is not None]
         where = None if mask is None else there(mask, leaves[0]._data)
-        arrays = [*[leaf._data for leaf in leaves], *recording.arrays]
+        arrays = [*[leaf._data for leaf in leaves], *recording.reads.arrays]
         how: dict[str, Any] = {"mask": where, "reverse": reverse}
         results, run = scan.forward(*arrays, keep=True, **how)
         bare, _ = scan.forward(*arrays, keep=False, **how)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, TypeAlias
 
+from ...autograd.primitive import Primitive
 from ...autograd.scope import inside
 from ...tensor import Tensor
 from .. import init
@@ -28,6 +29,10 @@ Step: TypeAlias = Callable[[Any, Any], Any]
 
 Recall: TypeAlias = Callable[[Any], Any]
 """What the recurrent weights see of h, the first part of the state."""
+
+
+_LIBRARY = __name__.partition(".")[0] + "."
+_SETTINGS = (int, float, str, Primitive, type(None))  # bool is an int
 
 
 def as_it_is(h: Any) -> Any:
@@ -190,6 +195,27 @@ class Cell(Module):
             h, self.weight_hh, self.bias_hh
         )
         return sums
+
+    def constant(self) -> tuple[Any, list[Tensor]] | None:
+        """(settings, weights), if its step depends on nothing else; else None.
+
+        Known of the cells of the library with functions of the library. Another step may read
+        anything, and is looked at anew for every sequence.
+        """
+        if not type(self).__module__.startswith(_LIBRARY):
+            return None
+        settings: list[Any] = [type(self)]
+        weights = []
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                weights.append(value)
+            elif all(
+                isinstance(v, _SETTINGS) for v in (value if type(value) is tuple else [value])
+            ):
+                settings.append((name, value))
+            elif name != "_shapes":
+                return None
+        return tuple(settings), weights
 
     def _recurrent_cells(self) -> list[Cell]:
         return [self]

@@ -77,7 +77,7 @@ def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
     state = each(as_tensor, state) if state is not None else None
     step, xs = begun(cell, x, state)
     known = explained(step, xs, state, reverse=reverse)
-    if known.derived is None or known.recording is None:
+    if known.derived is None or known.reads is None:
         return Derivation("unrolled", known.reason, "")
     parts = len(known.derived.plan.program.states)
     names = getattr(within or cell, "state_names", None)
@@ -88,8 +88,6 @@ def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
         called = {id(p._data): name for name, p in cell.named_parameters()}
     free = [
         called.get(id(a)) or getattr(s, "name", None) or f"p{k}"
-        for k, (a, s) in enumerate(
-            zip(known.recording.arrays, known.recording.sources, strict=True)
-        )
+        for k, (a, s) in enumerate(zip(*known.reads, strict=True))
     ]
     return Derivation(known.kind, known.reason, listed(known.derived.plan, names, tuple(free)))
