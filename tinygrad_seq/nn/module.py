@@ -455,9 +455,12 @@ class Module:
         yield ")"
 
 
+_NO_COLLECTION = (Tensor, Module, int, float, str, type(None))
+
+
 def _refuse_collection(owner: str, name: str, value: Any) -> None:
     """Refuse what holds modules or parameters and is no module: the tree would not see into it."""
-    if isinstance(value, Tensor | Module) or not _holds_parts(value, set()):
+    if isinstance(value, _NO_COLLECTION) or not _holds_parts(value, set()):
         return
     raise TypeError(
         f"{owner}.{name} is a {type(value).__name__} of modules or parameters, which would not "

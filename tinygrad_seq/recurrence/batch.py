@@ -2,28 +2,19 @@
 
 A value is had ``ONCE`` for the pass; for ``ALL`` steps, with a leading axis T; or as the ``SUM``
 over the steps, where nothing else is asked for. So the gradient of a weight, Σₜ aₜᵀ gₜ, is one
-product of all rows, and that of a bias one sum.
+product of all rows, and that of a bias one sum. How each instruction is done is planned at the
+first pass, and done again at the following ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from enum import Enum
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 from .. import ops
 from .program import FULL, SAME, Instr, Program, Value, called, values_in
 
-
-class Had(Enum):
-    """How a value is had."""
-
-    ONCE = "once"
-    ALL = "for all steps"
-    SUM = "summed over the steps"
-
-
-ONCE, ALL, SUM = Had.ONCE, Had.ALL, Had.SUM
+ONCE, ALL, SUM = "once", "for all steps", "summed over the steps"
 
 LINEAR = {
     ops.transpose, ops.reshape, ops.negative, ops.add, ops.subtract, ops.concatenate, ops.split,
@@ -39,24 +30,25 @@ class Env:
         p: The program.
         np: The namespace of the arrays.
         T: How many steps.
+        plans: How its instructions were done in earlier passes; filled in.
 
     Attributes:
         product: What computes large matrix products, ``product(a, b, out=...)``.
     """
 
-    def __init__(self, p: Program, np: Any, T: int) -> None:
-        self.p, self.np, self.T = p, np, T
+    def __init__(self, p: Program, np: Any, T: int, plans: dict[Any, Any]) -> None:
+        self.p, self.np, self.T, self.plans = p, np, T, plans
         self.product: Callable[..., Any] = np.matmul
         self.arrays: dict[Value, Any] = {}
-        self.had: dict[Value, Any] = {}
+        self.had: dict[Value, str] = {}
 
-    def put(self, v: Value, array: Any, had: Any) -> None:
+    def put(self, v: Value, array: Any, had: str) -> None:
         """Set a value."""
         self.arrays[v], self.had[v] = array, had
 
     def copy(self) -> Env:
         """The same values, to go on with."""
-        new = Env(self.p, self.np, self.T)
+        new = Env(self.p, self.np, self.T, self.plans)
         new.product = self.product
         new.arrays, new.had = dict(self.arrays), dict(self.had)
         return new
@@ -73,20 +65,56 @@ class Env:
             return array
         return self.np.broadcast_to(array, (self.T, *array.shape))
 
-    def run(self, code: Iterable[Instr], goals: Iterable[Value] = ()) -> None:
+    def aligned(self, v: Any, shape: tuple[int, ...] | None) -> Any:
+        """An operand, with ``shape`` after the axis of time where it has fewer axes than others."""
+        array = self.arrays[v] if type(v) is Value else v
+        return array if shape is None else array.reshape(self.T, *shape)
+
+    def run(self, code: Sequence[Instr], goals: Iterable[Value] = ()) -> None:
         """Do the instructions that lead to the goals, or all; a goal is asked for as a sum."""
-        goals = set(goals)
+        key = id(code), frozenset(goals), tuple(self.had.items())
+        if key not in self.plans:
+            self.plans[key] = code, Planning(self.p, self.had).of(code, set(goals))
+        asarray, types = self.np.asarray, self.p.types
+        for form, outs, had in self.plans[key][1]:
+            result = form(self)
+            for o, array in zip(outs, result if type(result) is tuple else (result,), strict=True):
+                self.arrays[o], self.had[o] = asarray(array, types[o].dtype), had
+
+
+Form: TypeAlias = Callable[[Env], Any]
+"""How the results of one instruction are had from the values before it."""
+
+
+class Planning:
+    """How instructions are done, given how the values that they read are had.
+
+    Args:
+        p: The program.
+        had: How each value known before is had.
+    """
+
+    def __init__(self, p: Program, had: dict[Value, str]) -> None:
+        self.p, self.had = p, dict(had)
+
+    def of(
+        self, code: Sequence[Instr], goals: set[Value]
+    ) -> list[tuple[Form, tuple[Value, ...], str]]:
+        """(form, results, how they are had) of the instructions that lead to the goals, or all."""
         wanted = [*code]
         if goals:
             live, wanted = set(goals), []
-            for i in reversed([*code]):
+            for i in reversed(code):
                 if not live.isdisjoint(i.outs):
                     wanted.append(i)
                     live.update(i.reads())
             wanted.reverse()
-        sums = self._sums(wanted, goals)
+        sums, planned = self._sums(wanted, goals), []
         for i in wanted:
-            self._do(i, sums)
+            form, had = self._form(i, i.outs[0] in sums)
+            self.had.update(dict.fromkeys(i.outs, had))
+            planned.append((form, i.outs, had))
+        return planned
 
     def _sums(self, code: list[Instr], goals: set[Value]) -> set[Value]:
         """The values of which only the sum over the steps is asked for."""
@@ -101,9 +129,10 @@ class Env:
         for i in reversed(code):
             for o in i.outs:
                 asked = readers.get(o, [])
-                if (asked or o in goals) and all(self._linear(o, j, every, found) for j in asked):
+                summed = (asked or o in goals) and o not in self.p.gxs
+                if summed and all(self._linear(o, j, every, found) for j in asked):
                     found.add(o)
-        return found - {v for v in self.p.gxs if v is not None}
+        return found
 
     def _linear(self, v: Value, i: Instr, every: set[Value], found: set[Value]) -> bool:
         """Whether the sum of i's results can be had from the sum of v."""
@@ -112,128 +141,131 @@ class Env:
         if i.op in (ops.multiply, ops.divide):
             others = [a for k, a in enumerate(i.ins) if a != v or (k and i.op is ops.divide)]
             return len(others) == 1 and every.isdisjoint(values_in(others))
-        in_params = any(True for _ in values_in([value for _, value in i.params]))
-        return i.op in LINEAR and not in_params and every.issuperset(i.reads())
+        return i.op in LINEAR and not _read_in_params(i) and every.issuperset(i.reads())
 
-    def _do(self, i: Instr, sums: set[Value]) -> None:
-        had = {self.had[v] for v in i.reads()}
+    def _form(self, i: Instr, summed: bool) -> tuple[Form, str]:
+        reads = i.reads()
+        had = {self.had[v] for v in reads}
         if i.op is FULL:
             shape, dtype = self.p.types[i.outs[0]]
-            self.put(i.outs[0], self.np.full(shape, i.param("value"), dtype), ONCE)
-        elif ALL not in had or SUM in had:  # what is linear in sums takes sums of all its operands
-            env = {v: self.total(v) if ALL in had else self.arrays[v] for v in i.reads()}
-            result = called(i, env)
-            for o, array in zip(
-                i.outs, result if type(result) is tuple else (result,), strict=True
-            ):
-                array = self.np.asarray(array, self.p.types[o].dtype)
-                self.put(o, array, SUM if SUM in had else ONCE)
-        else:
-            total = self._summed(i) if i.outs[0] in sums else None
-            if total is not None:
-                self.put(i.outs[0], total, SUM)
-                return
-            result = self._for_all(i)
-            for o, array in zip(
-                i.outs, result if type(result) is tuple else (result,), strict=True
-            ):
-                self.put(o, self.np.asarray(array, self.p.types[o].dtype), ALL)
+            return lambda env: env.np.full(shape, i.param("value"), dtype), ONCE
+        if ALL in had and SUM in had:  # linear in sums: it takes sums of all its operands
+            return lambda env: called(i, {v: env.total(v) for v in reads}), SUM
+        if ALL not in had:
+            return lambda env: called(i, env.arrays), SUM if SUM in had else ONCE
+        total = self._summed(i) if summed else None
+        return (total, SUM) if total is not None else (self._for_all(i), ALL)
 
     # -- sums -----------------------------------------------------------------------------------
 
-    def _summed(self, i: Instr) -> Any:
+    def _summed(self, i: Instr) -> Form | None:
         """The sum over the steps at once, for products and sums of rows; None if it is neither."""
-        shapes = [self.p.shape(v) if type(v) is Value else () for v in i.ins]
-        every = [type(v) is Value and self.had[v] is ALL for v in i.ins]
-        if i.op is ops.matmul and all(every) and [len(s) for s in shapes] == [2, 2]:
-            a, b = (self.arrays[v] for v in i.ins)
-            return self._rows_product(self.np.swapaxes(a, 1, 2), b)
-        if i.op is ops.multiply and all(every) and [len(s) for s in shapes] == [2, 2]:
-            (h, one), (other, _) = shapes  # a column by a row
-            if one == other == 1:
-                a, b = (self.arrays[v] for v in i.ins)
-                return self._rows_product(a.reshape(self.T, 1, h), b)
+        shapes, every = self._operands(i)
+        two = all(every) and [len(s) for s in shapes] == [2, 2]
+        if i.op is ops.matmul and two:
+            a, b = i.ins
+            return lambda env: _rows_product(env, env.np.swapaxes(env.arrays[a], 1, 2), b)
+        if i.op is ops.multiply and two and shapes[0][1] == shapes[1][0] == 1:
+            a, b = i.ins  # a column by a row
+            return lambda env: _rows_product(env, env.arrays[a].reshape(env.T, 1, -1), b)
         if i.op is ops.sum and i.param("axis") in (0, (0,), [0]) and len(shapes[0]) > 1:
-            a = self.arrays[i.ins[0]]
-            return a.reshape(-1, *a.shape[2:]).sum(0, keepdims=i.param("keepdims"))
+            (a,), keep = i.ins, i.param("keepdims")
+            return lambda env: _rows_sum(env.arrays[a], keep)
         if i.op is ops.index.scatter_add and (ids := _ids(i)) is not None and every[0]:
-            return i.op.forward(self.arrays[i.ins[0]], index=self.all(ids), shape=i.param("shape"))
+            (a,), shape = i.ins, i.param("shape")
+            return lambda env: i.op.forward(env.arrays[a], index=env.all(ids), shape=shape)
         return None
-
-    def _rows_product(self, a: Any, b: Any) -> Any:
-        """Σ aᵀ b over steps and rows, of a ``(T, N, M)`` and b ``(T, N, K)``."""
-        rows = a.shape[0] * a.shape[1]
-        a, b = a.reshape(rows, -1).T, b.reshape(rows, -1)
-        return self.product(a, b, out=self.np.empty((a.shape[0], b.shape[1]), a.dtype))
 
     # -- all steps ------------------------------------------------------------------------------
 
-    def _for_all(self, i: Instr) -> Any:
-        np, T, p = self.np, self.T, self.p
+    def _operands(self, i: Instr) -> tuple[list[Any], list[bool]]:
+        """Shapes of one step, and which operands are had for all steps."""
+        shapes = [self.p.shape(v) if type(v) is Value else () for v in i.ins]
+        return shapes, [type(v) is Value and self.had[v] is ALL for v in i.ins]
+
+    def _for_all(self, i: Instr) -> Form:
+        shapes, every = self._operands(i)
+        ranks = [len(s) for s in shapes]
+        params, forward, ins = dict(i.params), i.op.forward, i.ins
+        shape, dtype = self.p.types[i.outs[0]]
+        a = Value(-1) if not ins else ins[0]
         if i.op is SAME:
-            return self.arrays[i.ins[0]]
-        every = [type(v) is Value and self.had[v] is ALL for v in i.ins]
-        shapes = [p.shape(v) if type(v) is Value else () for v in i.ins]
-        args = [self.arrays[v] if type(v) is Value else v for v in i.ins]
-        plain = not any(True for _ in values_in([value for _, value in i.params]))
-        params, out = dict(i.params), p.shape(i.outs[0])
+            return lambda env: env.arrays[a]
         if i.op is ops.getitem and (ids := _ids(i)) is not None and not every[0]:
-            return i.op.forward(args[0], index=self.arrays[ids])
-        if not plain:
+            return lambda env: forward(env.arrays[a], index=env.arrays[ids])
+        if _read_in_params(i):
             return self._one_by_one(i)
         if i.op.elementwise:
-            ranks = [len(out) - len(s) for s in shapes]
-            args = [
-                a.reshape(T, *(1,) * r, *s) if e and r else a
-                for a, e, r, s in zip(args, every, ranks, shapes, strict=True)
+            missing = [
+                (*(1,) * (len(shape) - rank), *s) if all_steps and rank < len(shape) else None
+                for rank, s, all_steps in zip(ranks, shapes, every, strict=True)
             ]
-            return i.op.forward(*args, **params)
-        if i.op is ops.matmul:
-            a, b = args
-            if every == [True, False] and len(shapes[0]) == 2 == len(shapes[1]):
-                rows = a.shape[0] * a.shape[1]
-                y = np.empty(
-                    (*a.shape[:2], b.shape[-1]), p.types[i.outs[0]].dtype
-                )  # it owns its memory
-                self.product(a.reshape(rows, -1), b, out=y.reshape(rows, -1))
-                return y
-            if every == [True, False] and len(shapes[0]) == 1 and len(shapes[1]) == 2:
-                return np.matmul(a, b)
-            if min(len(s) for s in shapes) >= 2 and len({len(s) for s in shapes}) == 1:
-                return np.matmul(a, b)
-            return self._one_by_one(i)
+            return lambda env: forward(*map(env.aligned, ins, missing), **params)
+        if i.op is ops.matmul and every == [True, False] and ranks == [2, 2]:
+            return lambda env: _product(env, a, ins[1], shape[-1], dtype)
+        if i.op is ops.matmul and (
+            (every == [True, False] and ranks == [1, 2]) or (ranks[0] == ranks[1] >= 2)
+        ):
+            return lambda env: env.np.matmul(*[env.arrays[v] for v in ins])
         if i.op is ops.transpose:
-            n = len(shapes[0])
-            axes = params["axes"] or tuple(reversed(range(n)))
-            return args[0].transpose(0, *[a % n + 1 for a in axes])
+            axes = params["axes"] or tuple(reversed(range(ranks[0])))
+            later = (0, *[axis % ranks[0] + 1 for axis in axes])
+            return lambda env: env.arrays[a].transpose(later)
         if i.op is ops.reshape:
-            return args[0].reshape(T, *out)
+            return lambda env: env.arrays[a].reshape(env.T, *shape)
         if i.op is ops.broadcast_to:
-            a = args[0].reshape(T, *(1,) * (len(out) - len(shapes[0])), *shapes[0])
-            return np.broadcast_to(a, (T, *out))
+            ones = (*(1,) * (len(shape) - ranks[0]), *shapes[0])
+            return lambda env: env.np.broadcast_to(
+                env.arrays[a].reshape(env.T, *ones), (env.T, *shape)
+            )
         if i.op in (ops.concatenate, ops.split):
-            params["axis"] = params["axis"] if params["axis"] < 0 else params["axis"] + 1
-            args = [self.all(v) for v in i.ins]
-            return i.op.forward(*args, **params)
+            params["axis"] += params["axis"] >= 0
+            return lambda env: forward(*map(env.all, ins), **params)
         if i.op in (ops.sum, ops.mean) and shapes[0]:
-            axes = _axes(params["axis"], len(shapes[0]))
-            keep = params["keepdims"]
-            return i.op.forward(args[0], axis=tuple([a + 1 for a in axes]), keepdims=keep)
+            params["axis"] = tuple([axis + 1 for axis in _axes(params["axis"], ranks[0])])
+            return lambda env: forward(env.arrays[a], **params)
         if i.op is ops.getitem and _basic(params["index"]):
-            return args[0][_after_time(params["index"])]
+            index = _after_time(params["index"])
+            return lambda env: env.arrays[a][index]
         return self._one_by_one(i)
 
-    def _one_by_one(self, i: Instr) -> Any:
+    def _one_by_one(self, i: Instr) -> Form:
         """Any primitive: step by step."""
-        results = []
-        for t in range(self.T):
-            env = {
-                v: self.arrays[v][t] if self.had[v] is ALL else self.arrays[v] for v in i.reads()
-            }
-            results.append(called(i, env))
-        if len(i.outs) > 1:
-            return tuple([self.np.stack(part) for part in zip(*results, strict=True)])
-        return self.np.stack(results)
+        each = {v: self.had[v] is ALL for v in i.reads()}
+
+        def form(env: Env) -> Any:
+            results = [
+                called(i, {v: env.arrays[v][t] if e else env.arrays[v] for v, e in each.items()})
+                for t in range(env.T)
+            ]
+            if len(i.outs) > 1:
+                return tuple([env.np.stack(part) for part in zip(*results, strict=True)])
+            return env.np.stack(results)
+
+        return form
+
+
+def _product(env: Env, a: Value, b: Value, width: int, dtype: Any) -> Any:
+    """a ``(T, N, M)`` times b ``(M, K)``, in an array that owns its memory."""
+    rows = env.arrays[a]
+    y = env.np.empty((*rows.shape[:2], width), dtype)
+    env.product(rows.reshape(-1, rows.shape[2]), env.arrays[b], out=y.reshape(-1, width))
+    return y
+
+
+def _rows_product(env: Env, a: Any, b: Value) -> Any:
+    """Σ aᵀ b over steps and rows, of a ``(T, N, M)`` and b ``(T, N, K)``."""
+    other = env.arrays[b]
+    a, other = a.reshape(-1, a.shape[2]).T, other.reshape(-1, other.shape[2])
+    return env.product(a, other, out=env.np.empty((a.shape[0], other.shape[1]), a.dtype))
+
+
+def _rows_sum(a: Any, keepdims: bool) -> Any:
+    return a.reshape(-1, *a.shape[2:]).sum(0, keepdims=keepdims)
+
+
+def _read_in_params(i: Instr) -> bool:
+    return any(True for _ in values_in([value for _, value in i.params]))
 
 
 def _ids(i: Instr) -> Value | None:

@@ -6,6 +6,7 @@ loop, and what a thread computes does not depend on how many there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..backend import threads
 from ..backend.blas import one_thread
-from .plan import Op, Plan, Plane
+from .plan import Plan, Plane
 from .print_loops import LoopPrinter, Text
 from .program import Value
 from .scan import Pass, Scan
@@ -87,18 +88,13 @@ class Compiled(Scan):
         # inputs that the loop does not project itself are made for all steps
         read = {v for text in self.texts.values() for v in text.inputs.values()}
         self.keeps_before = self.keeps_before or bool(made_before & read)
-        widths = {q.width for o in self._ops() for q in (*o.ins, *o.outs) if isinstance(q, Plane)}
+        ops = [*plan.ops("forward"), *plan.ops("backward")]
+        self.dots = [o for o in ops if o.kind == "dot"]
+        widths = {q.width for o in ops for q in (*o.ins, *o.outs) if isinstance(q, Plane)}
         alone = all(len(plan.planes[v]) == 1 for v in (*self.p.states, *self.p.after, self.p.y))
         scalars = any(text.scalars for text in self.texts.values())
         self.even = next(iter(widths)) if len(widths) == 1 and alone and not scalars else 0
-        self.weights = sum([self._size(o) for o in self._ops() if o.kind == "dot"])
-
-    def _ops(self) -> list[Op]:
-        return [*self.plan.ops("forward"), *self.plan.ops("backward")]
-
-    def _size(self, o: Op) -> int:
-        K, M = self.p.shape(o.instr.ins[1])
-        return K * M
+        self.weights = sum([math.prod(self.p.shape(o.instr.ins[1])) for o in self.dots])
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
         """All steps of a forward."""
@@ -210,7 +206,7 @@ class Compiled(Scan):
                 f"W{m}": U, f"depth{m}": W.shape[0], f"ahead{m}": ahead, f"tile{m}": tile[0],
                 f"vec{m}": tile[1], f"row{m}": width, f"gate{m}": np.array(gate, np.int64),
             }  # fmt: skip
-        for o in [o for o in self._ops() if o.kind == "dot"]:
+        for o in self.dots:
             out = o.instr.outs[0]
             k = int(out)
             if f"U{k}" not in text.arguments:

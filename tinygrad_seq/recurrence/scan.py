@@ -38,9 +38,9 @@ class Pass:
         reverse: Whether the last step is read first.
     """
 
-    def __init__(self, plan: Plan, np: Any, xs: Sequence[Any], mask: Any, reverse: bool) -> None:
-        self.plan, self.np, self.T = plan, np, len(xs[0])
-        self.env = Env(plan.program, np, self.T)
+    def __init__(self, plan: Plan, env: Env, mask: Any, reverse: bool) -> None:
+        self.plan, self.env = plan, env
+        self.np, self.T = env.np, env.T
         self.states: list[Any] = []
         self.y: Any = None
         self.saved: dict[str, Any] = {}
@@ -100,6 +100,7 @@ class Scan:
         counts = (("x", self.p.xs), ("s", self.p.states), ("p", self.p.free))
         self.arguments = tuple([f"{a}{k}" for a, values in counts for k in range(len(values))])
         self._loops: dict[Any, Any] = {}
+        self._plans: dict[Any, Any] = {}
         late = {v for i in plan.after for v in i.reads()}
         late |= {v for v in (*self.p.gxs, *self.p.gfree) if v is not None}
         late |= plan.read_backward()
@@ -115,7 +116,7 @@ class Scan:
         n, m = len(p.xs), len(p.xs) + len(p.states)
         xs, states, free = arrays[:n], arrays[n:m], arrays[m:]
         keep_freed_memory()
-        run = Pass(plan, xp(*xs), xs, mask, reverse)
+        run = Pass(plan, Env(p, xp(*xs), len(xs[0]), self._plans), mask, reverse)
         np, env = run.np, run.env
         for v, array in zip(p.free, free, strict=True):
             env.put(v, array, ONCE)

@@ -35,6 +35,10 @@ _LIBRARY = __name__.partition(".")[0] + "."
 _SETTINGS = (int, float, str, Primitive, type(None))  # bool is an int
 
 
+def _all_primitives(value: Any) -> bool:
+    return type(value) is tuple and all(isinstance(f, Primitive) for f in value)
+
+
 def as_it_is(h: Any) -> Any:
     """h itself: the usual :data:`Recall`."""
     return h
@@ -268,9 +272,9 @@ def initial_state_of(cell: Any, batch_shape: tuple[int, ...]) -> Any:
 
 def begun(cell: Any, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
     """A cell at the beginning of a sequence: the step to take, and its inputs for all steps."""
-    begin = getattr(cell, "begin", None)
-    if begin is None:
+    if not hasattr(type(cell) if isinstance(cell, Module) else cell, "begin"):
         return recalling(cell, recall), xs
+    begin = cell.begin
     with inside_cell(cell):
         if takes(begin, "recall"):
             return begin(xs, state, recall)  # type: ignore[no-any-return]

@@ -122,7 +122,7 @@ class Recurrent(Module):
 def _name_of(cell: Any) -> str:
     """What the graph calls the loop of a cell: ``lstm`` for an LSTMCell."""
     within = cell_within(cell) or cell
-    name = getattr(within, "__name__", type(within).__name__)
+    name = type(within).__name__ if isinstance(within, Module) else getattr(within, "__name__", "")
     return name.removesuffix("Cell").lower() or "cell"
 
 
