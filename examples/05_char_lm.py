@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import math
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -75,10 +74,10 @@ def train_epoch(model, optimizer, batches, kept, run):
 
 
 @ts.no_grad()
-def evaluate(model, ids):
-    """Mean cross-entropy of a text in nats, read in streams of its own."""
+def evaluate(model, streams):
+    """Mean cross-entropy of a text in nats, read in streams."""
     model.eval()
-    streams, state, total, count = data.Streams(ids, 128, min(16, len(ids) // 129)), None, 0.0, 0
+    state, total, count = None, 0.0, 0
     for inputs, targets in streams:
         scores, state = model(inputs, state)
         total += nn.cross_entropy(scores, targets, reduction="sum").item()
@@ -147,12 +146,14 @@ def main(argv: list[str] | None = None) -> float:
     text = course.text(options.text)
     if options.quick:
         text = text[:60_000]
-    if len(text) < 10 * options.steps:
+    if len(text) < 10 * max(options.steps, 2):
         raise ValueError(f"a longer text is needed: {len(text)} characters, {options.steps} steps")
     tokenizer = data.CharTokenizer.from_text(text)
     train, valid = data.split(tokenizer.encode(text), validation=0.1)
     start = beginning(options.start, tokenizer, valid)
     batches = data.Streams(train, options.steps, options.batch)
+    streams = max(1, min(16, len(valid) // 129))
+    held_out = data.Streams(valid, min(128, len(valid) - 1), streams)
 
     model = CharModel(options.cell, len(tokenizer), options.hidden, options.layers, options.dropout)
     optimizer = optim.Adam(model.parameters(), lr=options.lr)
@@ -180,7 +181,7 @@ def main(argv: list[str] | None = None) -> float:
     while batches.epoch < options.epochs and kept["bad"] < options.patience and not run.stopped():
         epoch, began = batches.epoch + 1, time.time()
         train_epoch(model, optimizer, batches, kept, run)
-        nats, complete = evaluate(model, valid), batches.position == 0
+        nats, complete = evaluate(model, held_out), batches.position == 0
         point = [data.bits_per_character(n) for n in (kept["sums"][0] / kept["sums"][1], nats)]
         done = epoch if complete else epoch - 1 + batches.position / len(batches)
         part = "" if complete else f" to batch {batches.position} of {len(batches)}"
@@ -252,7 +253,4 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    course.run(main)

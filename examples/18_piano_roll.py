@@ -134,7 +134,7 @@ def draw(model, piece: np.ndarray, history, reached: dict[str, float], path: Pat
     with ts.no_grad():
         p = ts.sigmoid(model(piece[:-1, None])).numpy()[:, 0]
     heard, expected = piece[1:].T, p.T
-    used = np.flatnonzero(piece.any(axis=0))
+    used = np.flatnonzero(piece.any(axis=0) | ~piece.any())  # all keys, if none sounds
     low, high = max(used[0] - 3, 0), min(used[-1] + 4, 88)
     with course.picture(path, columns=3, figsize=(14, 4.4)) as (left, middle, right):
         for plot, roll, title in (
@@ -182,6 +182,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             raise SystemExit(f"error: train, valid and test are needed; got {list(rolls)}")
         for split, pieces in rolls.items():  # the first step is only read
             rolls[split] = [piece for piece in pieces if len(piece) > 1]
+            if not rolls[split] or any(piece.shape[1] != 88 for piece in rolls[split]):
+                raise SystemExit(f"error: {split} needs pieces of 88 keys and two steps or more")
     else:
         counts = {"train": 100 if options.quick else 400, "valid": 30, "test": 60}
         rolls = {
@@ -202,4 +204,4 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    course.run(main)

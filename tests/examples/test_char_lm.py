@@ -112,6 +112,13 @@ def test_a_bad_text_gets_a_sentence(tmp_path, content, sentence):
     assert "Traceback" not in done.stderr
 
 
+def test_a_text_of_a_few_lines_is_learned_and_saved(char_lm, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT[:200])  # of which the last 20 characters are held out
+    char_lm.main(["--text", str(path), "--out", str(tmp_path), "--epochs", "2", *SMALL])
+    assert len(ts.load(tmp_path / "char_lm.npz")["notes"]["history"]) == 2
+
+
 def test_a_missing_text_or_checkpoint_gets_a_sentence(text, tmp_path):
     done = run("--text", str(tmp_path / "absent.txt"))
     assert (done.returncode, "absent.txt" in done.stderr) == (1, True)

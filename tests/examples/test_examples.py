@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,34 @@ def test_what_the_readme_links_is_there():
     local = [a or b for a, b in links if not (a or b).startswith("http")]
     assert len(local) >= len(SCRIPTS)
     assert [link for link in local if not (EXAMPLES / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "content", "sentence"),
+    [
+        ("04_language_models", "--text", "", "at least one token"),
+        ("04_language_models", "--text", "a short text, ten times over. " * 10, "a longer text"),
+        ("05_char_lm", "--text", "a short text", "a longer text is needed"),
+        ("05_char_lm", "--text", "a short text, ten times over. " * 30, "a longer text"),
+        ("18_piano_roll", "--data", '{"train": [[[60], [62]]]}', "train, valid and test"),
+        (
+            "18_piano_roll",
+            "--data",
+            '{"train": [[[60], [62]]], "valid": [[[60], []]], "test": [[[60]]]}',
+            "test needs pieces of 88 keys and two steps or more",
+        ),
+        ("20_onnx", "--text", "a short text, ten times over. " * 10, "a longer text"),
+    ],
+)
+def test_a_short_file_gets_a_sentence_before_training(
+    name, option, content, sentence, tmp_path, monkeypatch
+):
+    if name == "20_onnx":
+        pytest.importorskip("onnxruntime")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    path = tmp_path / ("short.json" if option == "--data" else "short.txt")
+    path.write_text(content)
+    monkeypatch.setattr("sys.argv", [name, option, str(path), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=f"^error: .*{sentence}"):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert not (tmp_path / "out").exists()
