@@ -16,7 +16,7 @@ import numpy
 
 from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
-from .autograd.operands import as_operand, listed_dtype, refuse_masked
+from .autograd.operands import as_flag, as_operand, listed_dtype, refuse_masked
 from .autograd.scope import looked
 from .autograd.writes import version
 from .backend import (
@@ -106,7 +106,7 @@ class Tensor(Variable):
         self.name = name
         self.node = None
         if requires_grad:
-            self.requires_grad = True
+            self.requires_grad = requires_grad
 
     @staticmethod
     def _wrap(data: Array, node: Node | None = None) -> Tensor:
@@ -331,11 +331,12 @@ class Tensor(Variable):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        value = as_flag("requires_grad", value)
         if value and self.dtype.kind != "f":
             raise TypeError(f"only floating tensors can require grad; this one is {self.dtype}")
         if self.node is not None and not value:
             raise RuntimeError("a result requires grad as its arguments do: use detach()")
-        self._requires_grad = bool(value)
+        self._requires_grad = value
 
     def requires_grad_(self, value: bool = True) -> Tensor:
         """Set ``requires_grad`` and return the tensor itself."""

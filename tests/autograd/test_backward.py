@@ -10,6 +10,7 @@ import pytest
 from device import host
 
 import tinygrad_seq as ts
+from tinygrad_seq import nn
 from tinygrad_seq.backend import xp
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -139,6 +140,21 @@ def test_second_backward_through_a_shared_part_raises_and_changes_nothing():
         z.backward()
     assert w.grad is None
     assert x.grad.item() == 6.0
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.GRUCell, nn.LSTM])
+def test_an_error_of_a_carried_state_names_detach(kind):
+    layer, state = kind(2, 3), None
+    for retain in (None, True):
+        shape = (1, 2) if isinstance(layer, nn.GRUCell) else (4, 1, 2)
+        y, state = layer(np.ones(shape, np.float32))
+        y.sum().backward(retain_graph=retain)
+        if retain:
+            with ts.no_grad():  # as an optimizer does: what was retained is no longer true
+                layer.load_state_dict(layer.state_dict())
+        y, _ = layer(np.ones(shape, np.float32), state)
+        with pytest.raises(RuntimeError, match=r"carried over.*state\.detach\(\)"):
+            y.sum().backward()
 
 
 def test_retain_graph_allows_another_pass():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as ts
+from tinygrad_seq import nn
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -182,6 +183,51 @@ def test_anomaly_mode_lets_finite_work_and_given_infinities_pass():
         (ts.exp(x) * 2).sum().backward()
         ts.maximum(ts.tensor([-np.inf, 1.0]), 0.0)
     np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp([1.0, 2.0]))
+
+
+def test_anomaly_mode_passes_over_infinities_that_were_asked_for():
+    x = leaf([1.0, 2.0])
+    with ts.anomaly_mode():
+        ts.logsumexp(ts.where(np.array([True, False]), x, -np.inf)).backward()
+        labels = ts.log_softmax(leaf(np.zeros((5, 2, 3))), axis=-1)
+        nn.ctc_loss(labels, [[1, 1], [2, 0]], target_lengths=[2, 1]).backward()
+    np.testing.assert_allclose(x.grad.numpy(), [1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.RNN(2, 3, nonlinearity="relu"),
+        lambda: nn.Bidirectional(*(nn.Recurrent(Doubling(), reverse=r) for r in (False, True))),
+        lambda: nn.Recurrent(nn.Zoneout(Doubling(), 0.1)),
+    ],
+)
+def test_anomaly_mode_names_the_operation_within_a_fused_one(make):
+    layer, x = make(), np.ones((9, 1, 2), np.float32)
+    with ts.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(np.full(parameter.shape, 1e9))
+    with np.errstate(over="ignore", invalid="ignore"):
+        layer(x)  # which is what it is without the mode
+        with (
+            ts.anomaly_mode(),
+            pytest.raises(FloatingPointError, match=r"matmul of shapes .* from finite inputs"),
+        ):
+            layer(x)
+
+
+class Doubling(nn.Module):
+    """A cell of the user's, whose state overflows."""
+
+    def __init__(self):
+        self.w = nn.Parameter(ts.ones((2, 2)))
+
+    def initial_state(self, batch_shape=()):
+        return ts.ones((*batch_shape, 2))
+
+    def forward(self, x, state):
+        h = ts.relu(x + state @ self.w)
+        return h, h
 
 
 def test_threads_may_share_a_mode():

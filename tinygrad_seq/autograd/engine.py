@@ -288,8 +288,9 @@ def _check(node: Node) -> None:
     """Raise if what ``node`` saved is gone, or no longer true."""
     if node.saved is None:
         raise RuntimeError(
-            f"the graph behind {node.op.name} was freed by an earlier backward: pass "
-            "retain_graph=True to that one to go through it again"
+            f"the graph behind {node.op.name} was freed by an earlier backward. If a state was "
+            "carried over from there, cut it off: state.detach(), of each part. To go through the "
+            "same graph again, pass retain_graph=True to the earlier backward"
         )
     if node.plan is not None:
         for name, value in zip(node.plan.names, node.saved, strict=True):
@@ -304,7 +305,8 @@ def _overwritten(node: Node, name: str, array: Any) -> str:
     return (
         f"{node.op.name} saved its {'output' if name == 'y' else name}{whose} of shape "
         f"{array.shape} for backward, and it was written in place since: call backward before the "
-        "write, or compute the result again"
+        "write, or compute the result again; a state that is carried over an optimizer's step is "
+        "cut off with state.detach()"
     )
 
 

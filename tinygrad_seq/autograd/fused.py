@@ -3,7 +3,7 @@
 Where a primitive has a rule per argument, a fused operation computes all gradients together. It
 names a *specification*: the same results computed operation by operation. First order uses the
 fused backward; where the backward pass itself is recorded, the specification is run and
-differentiated instead, unnoticed by the caller.
+differentiated instead, unnoticed by the caller. In anomaly mode the specification is what is run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ..backend import one_backend
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
-from .mode import enable_grad, recording, tracing
+from .mode import enable_grad, recording, tracing, watching
 from .scope import told
 
 
@@ -56,6 +56,8 @@ class Fused:
             specification: Gives the same results from the same arguments, operation by operation.
             **params: Static parameters of the forward.
         """
+        if watching.get():  # where a NaN arises, the operation within can be named
+            return tuple(specification())
         arrays = [None if a is None else a._data for a in args]
         edges = [None if a is None or not a._requires_grad else source_of(a) for a in args]
         keep = recording.get() and any(e is not None for e in edges)

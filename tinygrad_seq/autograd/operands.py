@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -131,6 +132,8 @@ def all_finite(value: Any) -> bool:
     """Whether a value, or each of a tuple, holds no NaN and no Inf."""
     if isinstance(value, (tuple, list)):
         return all(all_finite(v) for v in value)
+    if type(value) is float:
+        return math.isfinite(value)
     if not is_array(value) or value.dtype.kind != "f":
         return True
     return bool(xp(value).isfinite(value).all())

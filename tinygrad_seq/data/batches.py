@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..nn.checks import positive, seed_of
+from ..nn.checks import flag, positive, seed_of
 from .epochs import Epochs
 from .padding import as_sequences, holds, laid
 
@@ -80,7 +80,7 @@ class Batches(Epochs[Batch]):
     ) -> None:
         self.batch_size = positive("Batches", "batch_size", batch_size)
         self.bucket = positive("Batches", "bucket", bucket)
-        self.shuffle = shuffle
+        self.shuffle = flag("Batches", "shuffle", shuffle)
         rank, size = part
         if not 0 <= rank < size:
             raise ValueError(f"Batches expects part=(rank, size), 0 ≤ rank < size; got {part}")

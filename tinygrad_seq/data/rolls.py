@@ -17,6 +17,7 @@ import numpy as np
 
 from ..atomic import replacing
 from ..backend import default_dtype
+from ..nn.checks import flag
 from .text import Filename
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def read_rolls(path: Filename, *, allow_pickle: bool = False) -> dict[str, Piece
             part and piece.
         ImportError: ``.mat`` without SciPy.
     """
-    path = Path(path)
+    path, allow_pickle = Path(path), flag("read_rolls", "allow_pickle", allow_pickle)
     if path.suffix not in (".mat", ".npz", ".json"):
         raise ValueError(f"read_rolls reads .mat, .npz and .json files; got {path}")
     if path.suffix == ".json":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..nn.checks import flag
 from .text import Filename
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def csv_chunks(
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         lines = _lines(path, reader, encoding)
         first = next(lines, None)
-        if header:
+        if flag("csv_chunks", "header", header):
             names, places = _header(path, first, columns, number)
         else:
             names, places = _numbered(path, first, columns)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..nn.checks import positive, seed_of
+from ..nn.checks import flag, positive, seed_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,8 +144,8 @@ class AddingProblem(_Task):
     def __init__(
         self, steps: int, batch_size: int, seed: int | None = None, *, original: bool = False
     ) -> None:
+        self.original = flag("AddingProblem", "original", original)
         super().__init__(steps, batch_size, seed, least=22 if original else 2)
-        self.original = original
         first_marked = 0.1 + 0.9 / (self.steps // 2 - 1) if original else 0.0
         self.baseline = (2 - first_marked) / 48 if original else 1 / 6
 

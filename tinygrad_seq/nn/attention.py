@@ -20,6 +20,7 @@ from .checks import (
     Mask,
     as_tensor,
     beside,
+    flag,
     floating_dtype,
     positive,
     same_dtype,
@@ -123,7 +124,7 @@ class DotAttention(Attention):
     """
 
     def __init__(self, scaled: bool = True) -> None:
-        self.scaled = scaled
+        self.scaled = flag("DotAttention", "scaled", scaled)
 
     def check(self, queries: Tensor, keys: Tensor) -> None:
         """Queries and keys must be of one size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,8 @@ def positive(owner: str, name: str, value: Any) -> int:
 
 def fraction(owner: str, name: str, value: float) -> float:
     """A probability, between 0 and 1."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{owner} expects a number between 0 and 1 for {name}; got {value!r}")
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{owner} expects {name} between 0 and 1; got {value}")
     return float(value)

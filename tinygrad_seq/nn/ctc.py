@@ -26,7 +26,7 @@ from .. import ops
 from ..autograd.fused import Fused
 from ..backend import Array, backend_of, xp
 from ..tensor import Tensor
-from .checks import beside, indices, integers
+from .checks import beside, flag, indices, integers
 from .module import Module
 from .reduction import floating, known, reduce
 
@@ -97,7 +97,7 @@ def ctc_loss(
     labels, counts = _labels(targets, target_lengths, batch, classes, blank)
     places = _places(labels, counts, times, blank, log_probs)
     (loss,) = _fused([log_probs], lambda: (step_by_step(log_probs, places),), places=places)
-    if zero_infinity:
+    if flag("ctc_loss", "zero_infinity", zero_infinity):
         loss = ops.where(loss.detach() == math.inf, 0, loss)
     if reduction == "mean":
         loss = loss / beside(numpy.maximum(counts, 1).astype(loss.dtype), loss)
@@ -115,7 +115,7 @@ class CTCLoss(Module):
     ) -> None:
         self.blank = blank
         self.reduction = known(reduction)
-        self.zero_infinity = zero_infinity
+        self.zero_infinity = flag("CTCLoss", "zero_infinity", zero_infinity)
 
     def forward(
         self, log_probs: Any, targets: Any, input_lengths: Any = None, target_lengths: Any = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import init
-from .checks import features, floating_dtype, positive
+from .checks import features, flag, floating_dtype, positive
 from .module import Module, Parameter
 
 
@@ -35,7 +35,8 @@ class Linear(Module):
         dtype = floating_dtype("Linear", dtype)
         bound = 1.0 / math.sqrt(in_features)
         self.weight = Parameter(init.uniform((out_features, in_features), -bound, bound, dtype))
-        self.bias = Parameter(init.uniform(out_features, -bound, bound, dtype)) if bias else None
+        biased = flag("Linear", "bias", bias)
+        self.bias = Parameter(init.uniform(out_features, -bound, bound, dtype)) if biased else None
 
     def forward(self, x: Any) -> Tensor:
         """Map x ``(..., I)`` to ``(..., O)``.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..tensor import Tensor
-from .checks import beside, features, fraction, positive, state_of, valid_steps
+from .checks import beside, features, flag, fraction, positive, state_of, valid_steps
 from .container import ModuleList
 from .dropout import Dropout
 from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
@@ -50,10 +50,8 @@ class LinearLayer(Module):
         self.input_size = positive(owner, "input_size", input_size)
         self.hidden_size = positive(owner, "hidden_size", hidden_size)
         self.num_layers = positive(owner, "num_layers", num_layers)
-        for name, flag in (("batch_first", batch_first), ("bidirectional", bidirectional)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{owner} expects {name} of True or False; got {flag!r}")
-        self.batch_first, self.bidirectional = batch_first, bidirectional
+        self.batch_first = flag(owner, "batch_first", batch_first)
+        self.bidirectional = flag(owner, "bidirectional", bidirectional)
         self.dropout = Dropout(fraction(owner, "dropout", dropout))
         self.cells, size = ModuleList(), input_size
         for _ in range(num_layers):

@@ -19,7 +19,7 @@ from ..backend.dtypes import fitted
 from ..hints import MODULES, absent
 from ..html import one_line, tree_html
 from ..tensor import Tensor
-from .checks import floating_dtype, only_none
+from .checks import flag, floating_dtype, only_none
 
 # Optimizers and the like, which hold parameters for another purpose.
 _NOT_LOOKED_INTO = f"{__name__.partition('.')[0]}."
@@ -268,6 +268,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Put the whole tree into training mode (dropout acts), or out of it; return the module."""
+        mode = flag("train", "mode", mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -370,7 +371,7 @@ class Module:
         missing = [name for name in parameters if name not in state]
         unexpected = [name for name in state if name not in parameters]
         problems = self._refusals(state)
-        if strict:
+        if flag("load_state_dict", "strict", strict):
             problems += [f"missing {name} {parameters[name].shape}" for name in missing]
             problems += [f"unexpected {name} {tuple(np.shape(state[name]))}" for name in unexpected]
 

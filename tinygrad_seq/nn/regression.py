@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import ops
 from ..tensor import Tensor
+from .checks import flag
 from .module import Module
 from .reduction import floating, known, like, pair, reduce
 
@@ -145,7 +146,9 @@ def gaussian_nll_loss(
     var = ops.maximum(var, eps)
     error = targets - mean
     loss = (ops.log(var) + error * error / var) / 2
-    return reduce(loss + math.log(2 * math.pi) / 2 if full else loss, reduction)
+    if flag("gaussian_nll_loss", "full", full):
+        loss = loss + math.log(2 * math.pi) / 2
+    return reduce(loss, reduction)
 
 
 def poisson_nll_loss(log_rate: Any, targets: Any, reduction: str = "mean") -> Tensor:
@@ -215,7 +218,7 @@ class GaussianNLLLoss(Module):
     """:func:`gaussian_nll_loss` with its settings kept."""
 
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
-        self.full = full
+        self.full = flag("GaussianNLLLoss", "full", full)
         self.eps = eps
         self.reduction = known(reduction)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend import Array, backend_of, xp
+from ..nn.checks import flag
 from .base import Group, Optimizer, Params, decayed, slot
 
 
@@ -103,7 +104,7 @@ class RMSprop(Optimizer):
             eps=eps,
             weight_decay=weight_decay,
             momentum=momentum,
-            centered=centered,
+            centered=flag("RMSprop", "centered", centered),
         )
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group) -> None:
@@ -162,7 +163,12 @@ class Adam(Optimizer):
         amsgrad: bool = False,
     ) -> None:
         super().__init__(
-            params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=flag(type(self).__name__, "amsgrad", amsgrad),
         )
 
     def check(self, options: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..autograd import mark_written
 from ..backend import Array, backend_of, is_array, xp
+from ..nn.checks import flag
 from ..tensor import Tensor
 
 _EPS = 1e-6  # PyTorch's: keeps the quotient finite at norm 0
@@ -45,7 +46,9 @@ def clip_grad_norm_(
     gradients = _gradients(params)
     backend = backend_of(*gradients)
     total = backend.joint_norm(gradients)
-    if error_if_nonfinite and not math.isfinite(total):
+    if flag("clip_grad_norm_", "error_if_nonfinite", error_if_nonfinite) and not math.isfinite(
+        total
+    ):
         raise RuntimeError(
             f"the norm of the gradients is {float(total)}, so they cannot be clipped: the loss or "
             "a gradient overflowed (anomaly_mode() names the operation)"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend import Array, backend_of, xp
+from ..nn.checks import flag
 from .base import Group, Optimizer, Params, decayed
 
 
@@ -43,7 +44,7 @@ class SGD(Optimizer):
             momentum=momentum,
             dampening=dampening,
             weight_decay=weight_decay,
-            nesterov=nesterov,
+            nesterov=flag("SGD", "nesterov", nesterov),
         )
 
     def check(self, options: Mapping[str, Any]) -> None:

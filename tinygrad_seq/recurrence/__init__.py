@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from ..autograd.mode import watching
 from ..backend import there
 from ..tensor import Tensor
 from .record import Underivable
@@ -77,6 +78,8 @@ def refusal(xs: Any, state: Any) -> str:
     parts = flat(xs)
     if step_by_step.get():
         return "nn.unrolled() is in force"
+    if watching.get():
+        return "anomaly mode looks at every operation of every step"
     if len(parts[0]) < 2:
         return "a single step is not worth a loop"
     if not all(part.size for part in parts):
