@@ -316,15 +316,16 @@ def test_attention(name, tmp_path):
 
 
 @pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
-@pytest.mark.parametrize("attention", [None, "dot", "additive"])
-def test_encoder_and_decoder_as_two_files(layer, attention, tmp_path, rng):
+@pytest.mark.parametrize(("attention", "depth"), [(None, 2), ("dot", 1), ("additive", 1)])
+def test_encoder_and_decoder_as_two_files(layer, attention, depth, tmp_path, rng):
     make = {
         None: lambda: None,
         "dot": nn.DotAttention,
         "additive": lambda: nn.AdditiveAttention(8, 8, 5),
     }
-    model = scaled(seq.EncoderDecoder(9, 10, 5, 8, make[attention](), layer), rng).eval()
-    start = {"h": io.Input(1, "batch", 8), "c": io.Input(1, "batch", 8)}
+    model = seq.EncoderDecoder(9, 10, 5, 8, make[attention](), layer, num_layers=depth)
+    model = scaled(model, rng).eval()
+    start = {"h": io.Input(depth, "batch", 8), "c": io.Input(depth, "batch", 8)}
     parts = ["h", "c"] if layer is nn.LSTM else ["h"]
     names, state = list(parts), start if layer is nn.LSTM else start["h"]
     if attention:

@@ -20,14 +20,17 @@ ATTENTIONS = {
     "additive": lambda: nn.AdditiveAttention(H, H, 5),
 }
 both = pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+deep = pytest.mark.parametrize(
+    ("layer", "num_layers"), [(nn.GRU, 1), (nn.LSTM, 1), (nn.GRU, 3), (nn.LSTM, 2)]
+)
 every = pytest.mark.parametrize("attention", ATTENTIONS)
 
 
 @pytest.fixture
 def build():
-    def make(attention, layer=nn.GRU):
+    def make(attention, layer=nn.GRU, **depth):
         ts.set_default_dtype("f8")
-        model = seq.EncoderDecoder(7, 5, 4, H, ATTENTIONS[attention](), layer)
+        model = seq.EncoderDecoder(7, 5, 4, H, ATTENTIONS[attention](), layer, **depth)
         for parameter in model.parameters():  # far from zero, where scores would hardly differ
             with ts.no_grad():
                 parameter.copy_(2 * host(parameter))
@@ -41,10 +44,10 @@ def batch(rng):
     return rng.integers(0, 7, (5, 3)), rng.integers(0, 5, (4, 3)), np.array([5, 2, 3])
 
 
-@both
+@deep
 @every
-def test_teacher_forcing_is_the_steps_one_by_one(build, batch, attention, layer):
-    model, (source, target, lengths) = build(attention, layer), batch
+def test_teacher_forcing_is_the_steps_one_by_one(build, batch, attention, layer, num_layers):
+    model, (source, target, lengths) = build(attention, layer, num_layers=num_layers), batch
     scores = model(source, target, lengths)
     assert scores.shape == (4, 3, 5)
     state = model.encode(source, lengths)
@@ -53,11 +56,11 @@ def test_teacher_forcing_is_the_steps_one_by_one(build, batch, attention, layer)
         np.testing.assert_allclose(host(got), host(expected), rtol=1e-11, atol=1e-13)
 
 
-@both
+@deep
 @every
 @pytest.mark.parametrize("junk", [0, 6, -1, 99])
-def test_a_padded_batch_is_each_sequence_alone(build, batch, attention, layer, junk):
-    model, (source, target, lengths) = build(attention, layer), batch
+def test_a_padded_batch_is_each_sequence_alone(build, batch, attention, layer, num_layers, junk):
+    model, (source, target, lengths) = build(attention, layer, num_layers=num_layers), batch
     source[np.arange(5)[:, None] >= lengths] = junk
     scores = model(source, target, lengths)
     for n, length in enumerate(lengths):
@@ -86,10 +89,26 @@ def test_it_is_its_equations(build, batch, attention):
     np.testing.assert_allclose(host(model(source, target))[:, 0], expected, rtol=1e-12, atol=1e-13)
 
 
+@both
+def test_a_deep_one_starts_every_layer_from_the_ends_of_all(build, batch, layer):
+    model, (source, target, lengths) = build("none", layer, num_layers=2, dropout=0.5), batch
+    model.eval()
+    _, last = model.encoder(host(model.source.weight)[source], lengths=lengths)
+    ends = np.concatenate(list(host(last[0] if layer is nn.LSTM else last)), axis=-1)
+    state = model.encode(source, lengths)
+    for linear, part in zip(model.start.maps, state if layer is nn.LSTM else [state], strict=True):
+        flat = np.tanh(ends @ host(linear.weight).T + host(linear.bias))
+        np.testing.assert_allclose(host(part), np.stack(np.split(flat, 2, axis=1)), rtol=1e-12)
+    model.train()
+    assert (host(model(source, target)) != host(model(source, target))).any()
+
+
 @pytest.mark.host("long; cells, layers and attention have theirs checked by themselves")
-@pytest.mark.parametrize("attention", ["none", "additive"])
+@pytest.mark.parametrize("attention", [None, nn.AdditiveAttention])
 def test_every_weight_has_its_gradient(build, batch, attention):
-    model, (source, target, lengths) = build(attention), batch
+    build("none")  # in float64
+    model = seq.EncoderDecoder(3, 3, 2, 2, attention and attention(2, 2, 2), num_layers=2)
+    source, target, lengths = batch[0][:3, :2] % 3, batch[1][:3, :2] % 3, [3, 2]
 
     class Loss(nn.Module):
         def __init__(self):
@@ -101,10 +120,10 @@ def test_every_weight_has_its_gradient(build, batch, attention):
     gradcheck(Loss())
 
 
-@both
+@deep
 @every
-def test_a_beam_as_wide_as_all_sequences_finds_the_best(build, batch, attention, layer):
-    model, (source, _, lengths) = build(attention, layer), batch
+def test_a_beam_as_wide_as_all_sequences_finds_the_best(build, batch, attention, layer, num_layers):
+    model, (source, _, lengths) = build(attention, layer, num_layers=num_layers), batch
     with ts.no_grad():
         start, state = np.zeros(3, int), model.encode(source, lengths)
     found = seq.beam_search(model.step, start, state, width=125, length=3)
@@ -119,6 +138,7 @@ def test_a_beam_as_wide_as_all_sequences_finds_the_best(build, batch, attention,
         assert found[n][0].log_prob == pytest.approx(log_p.max())
 
 
+@pytest.mark.host("long; the same operations on every device")
 def test_it_learns_to_copy_what_it_reads(seed):
     """Sequences of unequal lengths, then an end: at least 9 of 10 without a fault."""
     rng = np.random.default_rng(seed)

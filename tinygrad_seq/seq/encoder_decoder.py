@@ -18,7 +18,7 @@ from .context import ContextState
 class EncoderDecoder(Module):
     """The probability of a target sequence, given a source sequence of another length.
 
-        keys k_1 … k_S, last state C = bidirectional encoder(x_1 … x_S)
+        keys k_1 … k_S, last states C = bidirectional encoder(x_1 … x_S)
         h_0 = tanh(W C + b),    h_t = decoder(y_{t-1}, h_{t-1})
         p(y_t | y_1 … y_{t-1}, x) = softmax(W_s h_t + b_s)
 
@@ -40,6 +40,9 @@ class EncoderDecoder(Module):
         attention: A module for queries and keys of size H, such as ``nn.DotAttention()`` or
             ``nn.AdditiveAttention(H, H, A)``; None to see the source in h_0 alone.
         layer: Which recurrent layer, such as ``nn.GRU`` or ``nn.LSTM``.
+        num_layers: L, layers one on another on either side. C is of all layers of the encoder, h_0
+            for all of the decoder; the keys and h_t are of the top ones.
+        dropout: Probability of dropout on the outputs of each layer but the top one, in training.
 
     Source: Deep Learning, 10.4; Sutskever et al. 2014; attention: Bahdanau et al. 2015, placed
     after the decoder as in Luong et al. 2015, eq. 5-7.
@@ -53,6 +56,8 @@ class EncoderDecoder(Module):
         hidden_size: int,
         attention: Attention | None = None,
         layer: type[RecurrentLayer] = GRU,
+        num_layers: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         if positive("EncoderDecoder", "hidden_size", hidden_size) % 2:
             raise ValueError(
@@ -62,11 +67,12 @@ class EncoderDecoder(Module):
         if attention is not None and not isinstance(attention, Attention):
             raise TypeError(f"EncoderDecoder expects an nn.Attention or None; got {attention!r}")
         make: Any = layer
+        depth: dict[str, Any] = {"num_layers": num_layers, "dropout": dropout}
         self.source = Embedding(source_size, embedding_size)
-        self.encoder = make(embedding_size, hidden_size // 2, bidirectional=True)
+        self.encoder = make(embedding_size, hidden_size // 2, bidirectional=True, **depth)
         self.target = Embedding(target_size, embedding_size)
-        self.decoder = make(embedding_size, hidden_size)
-        self.start = ContextState(hidden_size, self.decoder)
+        self.decoder = make(embedding_size, hidden_size, **depth)
+        self.start = ContextState(num_layers * hidden_size, self.decoder)
         self.attention = attention
         self.combine = None if attention is None else Linear(2 * hidden_size, hidden_size)
         self.read = Linear(hidden_size, target_size)
