@@ -197,10 +197,15 @@ CELLS = {
     "norm_lstm": lambda: nn.LayerNormLSTMCell(6, 4),
     "zoneout": lambda: nn.Zoneout(nn.LSTMCell(6, 4), 0.2),
     "variational": lambda: nn.VariationalDropout(nn.GRUCell(6, 4), 0.2, 0.2),
+    "weight_norm": lambda: nn.WeightDrop(nn.WeightNorm(nn.LSTMCell(6, 4)), 0.5),
+    "within": lambda: nn.VariationalDropout(nn.WeightNorm(nn.LeakyCell(6, 4), "weight_ih"), 0.2),
+    "mgu": lambda: nn.MGUCell(6, 4),
+    "sru": lambda: nn.SRUCell(6, 4),
+    "slstm": lambda: nn.SLSTMCell(6, 4),
     "own": Own,
 }
 SCANNED = {"clipped", "projected", "leaky", "leaky_learned", "norm_rnn", "norm_gru", "norm_lstm"}
-SCANNED |= {"zoneout", "own"}
+SCANNED |= {"zoneout", "within", "mgu", "sru", "slstm", "own"}
 
 
 def parts_of(module):

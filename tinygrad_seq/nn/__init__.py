@@ -45,6 +45,8 @@ from .recurrent import (
     SRUCell,
     Stacked,
     VariationalDropout,
+    WeightDrop,
+    WeightNorm,
     Zoneout,
     derivation,
 )
@@ -131,6 +133,8 @@ __all__ = [
     "Stacked",
     "Tanh",
     "VariationalDropout",
+    "WeightDrop",
+    "WeightNorm",
     "Zoneout",
     "bce_with_logits",
     "cross_entropy",

@@ -12,6 +12,7 @@ from typing import Any
 from ... import nn, ops
 from ...autograd.mode import tracing
 from ...nn.recurrent.layers import RecurrentLayer
+from ...nn.recurrent.reweighted import Reweighted, with_weight
 from ...recurrence import each
 from ..layouts import to_onnx
 from .graph import FLOAT, INT, Graph, broadcast, where
@@ -123,6 +124,10 @@ def _node_of(module: nn.Recurrent | nn.Bidirectional) -> dict[str, Any] | None:
     """The node that computes a layer; None where ONNX has none."""
     if isinstance(module, nn.Recurrent) and isinstance(module.cell, nn.VariationalDropout):
         return _node_of(nn.Recurrent(module.cell.cell, module.reverse))  # it acts in training only
+    if isinstance(module, nn.Recurrent) and isinstance(module.cell, Reweighted):
+        cell = module.cell
+        settled = with_weight(cell.cell, cell.name, nn.Parameter(cell.weight()))
+        return _node_of(nn.Recurrent(settled, module.reverse))
     try:
         return to_onnx(module)[0]
     except (TypeError, ValueError):
@@ -182,7 +187,7 @@ def _scan(
     return ys, each(lambda _: next(last), state)
 
 
-@onnx_handler(nn.Cell, nn.VariationalDropout, nn.Zoneout)
+@onnx_handler(nn.Cell, nn.VariationalDropout, nn.Zoneout, Reweighted)
 def _(graph: Graph, module: Any, x: Any, state: Any = None) -> Any:
     x = graph.symbol(x)
     state = _first(graph, module, x.shape[:-1]) if state is None else each(graph.symbol, state)

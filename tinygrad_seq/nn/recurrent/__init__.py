@@ -8,6 +8,7 @@ from .learned import InitialState
 from .normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
 from .plain import MGUCell, SLSTMCell, SRUCell
 from .recurrent import Bidirectional, Recurrent
+from .reweighted import WeightDrop, WeightNorm
 from .stacked import Stacked
 from .variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
 from .wrappers import VariationalDropout, Zoneout
@@ -35,6 +36,8 @@ __all__ = [
     "SRUCell",
     "Stacked",
     "VariationalDropout",
+    "WeightDrop",
+    "WeightNorm",
     "Zoneout",
     "derivation",
 ]

@@ -1,0 +1,177 @@
+"""Cells that compute with other weights than their own: normalised, or with some left out.
+
+    nn.Recurrent(nn.WeightDrop(nn.WeightNorm(nn.LSTMCell(8, 16)), 0.5))  # of any cell
+
+What the weights are is computed once for a sequence, not at each step.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...backend import backend_of
+from ...tensor import Tensor
+from ..checks import fraction
+from ..dropout import dropout
+from ..module import Parameter
+from .cell import Recall, Step, as_it_is, begun, recalling
+from .wrappers import Wrapper
+
+
+class Reweighted(Wrapper):
+    """A cell whose weight ``name`` is what :meth:`weight` says; the outermost has the last word.
+
+    Args:
+        cell: A cell with a weight of this name: one of the library's, a module of your own, or
+            either in wrappers.
+        name: Which weight; for two, wrap twice.
+    """
+
+    def __init__(self, cell: Any, name: str) -> None:
+        super().__init__(cell)
+        owner, within = type(self).__name__, cell
+        while isinstance(within, Wrapper):
+            within = within.cell
+        weight = getattr(within, name, None)
+        if not isinstance(weight, Parameter) or weight.ndim < 2:
+            got = f"{type(weight).__name__}" if weight is None else f"shape {weight.shape}"
+            raise ValueError(
+                f"{owner} expects name= of a weight of {type(within).__name__}, a parameter of two "
+                f"axes, such as 'weight_hh'; {name!r} is {got}"
+            )
+        self.name = name
+
+    def weight(self) -> Tensor:
+        """What the cell computes with: of the weight as it is within."""
+        raise NotImplementedError
+
+    def settled(self) -> Any:
+        """The cell within, with the weight that is computed now."""
+        return with_weight(self.cell, self.name, self.weight())
+
+    def begin(self, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
+        """The step for one sequence, with weights that are computed now."""
+        return begun(self.settled(), xs, state, recall)
+
+    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """One step, with weights that are computed now."""
+        return recalling(self.settled(), recall)(x, state)  # type: ignore[no-any-return]
+
+
+class WeightNorm(Reweighted):
+    """A weight as directions and lengths of its rows, learned apart.  W = g ⊙ v / ‖v‖
+
+    v is the cell's own weight, of which the length no longer counts; g starts as its length, so
+    that at first nothing changes.
+
+    Args:
+        cell: A cell that has the weight.
+        name: Which weight.
+
+    Attributes:
+        weight_hh_g: g ``(rows, 1)``, called after the weight.
+
+    Source: Salimans & Kingma 2016, eq. 2; for each row as in PyTorch.
+    """
+
+    def __init__(self, cell: Any, name: str = "weight_hh") -> None:
+        super().__init__(cell, name)
+        part = cell
+        while isinstance(part, Wrapper):
+            if isinstance(part, Reweighted) and part.name == name:
+                raise ValueError(
+                    f"WeightNorm takes the lengths of {name} as it is, and {type(part).__name__} "
+                    "within changes it: put it around, as nn.WeightDrop(nn.WeightNorm(cell), p)"
+                )
+            part = part.cell
+        lengths = _lengths(weight_of(cell, name)).detach()
+        still = np.flatnonzero(backend_of(lengths._data).to_host(lengths._data) == 0)
+        if still.size:
+            raise ValueError(f"WeightNorm: row {still[0]} of {name} is zero, and has no direction")
+        setattr(self, f"{name}_g", Parameter(lengths))
+
+    def weight(self) -> Tensor:
+        """g ⊙ v / ‖v‖."""
+        v = weight_of(self.cell, self.name)
+        w: Tensor = v * (getattr(self, f"{self.name}_g") / _lengths(v))
+        return w
+
+    def extra_repr(self) -> str:
+        """The weight."""
+        return self.name
+
+
+class WeightDrop(Reweighted):
+    """DropConnect: in training some numbers of a weight are zero, the same for all steps.
+
+        W = U ⊙ m / (1 - p)
+
+    Each element of m is 0 with probability p and 1 otherwise, drawn when :class:`Recurrent` begins
+    to read, for all sequences of the batch. In evaluation it is the cell alone.
+
+    Args:
+        cell: A cell that has the weight.
+        p: Probability of zero.
+        name: Which weight.
+
+    Source: Merity et al. 2018 (AWD-LSTM), 2, on the recurrent weights; Wan et al. 2013.
+    """
+
+    def __init__(self, cell: Any, p: float, name: str = "weight_hh") -> None:
+        super().__init__(cell, name)
+        self.p = fraction("WeightDrop", "p", p)
+
+    def weight(self) -> Tensor:
+        """U ⊙ m / (1 - p), with a new m."""
+        u = weight_of(self.cell, self.name)
+        return dropout(u, self.p) if self.training else u
+
+    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
+        """One step, in evaluation.
+
+        Raises:
+            RuntimeError: in training, where steps taken one by one would not share a mask.
+        """
+        if self.training and self.p:
+            raise RuntimeError(
+                "WeightDrop draws one mask for all steps of a sequence, so in training it is read "
+                "by nn.Recurrent(cell); for a loop of your own write, for each sequence, step, "
+                "xs = cell.begin(xs, state), and then step(xs[t], state)"
+            )
+        return super().forward(x, state, recall)
+
+    def extra_repr(self) -> str:
+        """The probability, and the weight."""
+        return f"p={self.p}, {self.name}"
+
+
+def _lengths(v: Tensor) -> Tensor:
+    """‖v‖ of each row, ``(rows, 1, ...)``."""
+    lengths: Tensor = ops.sqrt(ops.sum(v * v, axis=tuple(range(1, v.ndim)), keepdims=True))
+    return lengths
+
+
+def weight_of(cell: Any, name: str) -> Tensor:
+    """The weight that a cell computes with."""
+    if isinstance(cell, Reweighted) and cell.name == name:
+        return cell.weight()
+    found: Tensor = weight_of(cell.cell, name) if isinstance(cell, Wrapper) else getattr(cell, name)
+    return found
+
+
+def with_weight(cell: Any, name: str, weight: Tensor) -> Any:
+    """A cell as it is, but for one weight; what would compute this weight is left out."""
+    if isinstance(cell, Reweighted) and cell.name == name:
+        return with_weight(cell.cell, name, weight)
+    other = copy.copy(cell)
+    part = (
+        {"cell": with_weight(cell.cell, name, weight)}
+        if isinstance(cell, Wrapper)
+        else {name: weight}
+    )
+    vars(other).update(part)
+    return other
