@@ -82,6 +82,15 @@ def test_one_mask_for_all_steps_and_another_for_each_sequence(reverse):
         np.testing.assert_array_equal(host(layer(np.ones((4, 200, 5)), start)[0]), 1.0)
 
 
+@pytest.mark.parametrize("options", [{"input": 0.5}, {"state": 0.5}])
+def test_what_is_dropped_is_zero_whatever_it_was(options):
+    """An infinite number that is masked is 0, where 0 · ∞ would be NaN."""
+    cell = show_input if "input" in options else show_state
+    x, start = np.full((3, 50, 2), np.inf), ts.full((50, 2), np.inf, dtype="f8")
+    y, _ = nn.Recurrent(nn.VariationalDropout(cell, **options))(x, start)
+    assert set(np.unique(host(y)[0])) == {0.0, np.inf}
+
+
 def test_the_seed_decides():
     layer = nn.Recurrent(nn.VariationalDropout(nn.GRUCell(3, 4), input=0.5, state=0.5))
     x = draw(5, 2, 3).astype("f4")

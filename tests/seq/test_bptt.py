@@ -472,3 +472,31 @@ def test_a_batch_of_nothing_has_gradients_of_zero(method):
 def test_it_is_not_for_no_grad():
     with ts.no_grad(), pytest.raises(RuntimeError, match="under no_grad"):
         seq.bptt(nn.RNNCell(INPUTS, H), np.zeros((3, 2, INPUTS), "f4"), lambda t, y: y.sum())
+
+
+@pytest.mark.parametrize("method", [seq.Truncated(3), seq.Randomised(0.5), [0, 1, 0.5]])
+@pytest.mark.parametrize("where", ["input", "state"])
+def test_variational_dropout_draws_one_mask_for_all_windows(method, where):
+    def memory(x, state):
+        """Shows what is dropped of the input, and of the state, which stays as it is."""
+        return {"input": x, "state": state}[where] * scale, state + 0 * x
+
+    scale, start = ts.tensor(1.0, dtype="f8", requires_grad=True), ts.ones((4, 30), dtype="f8")
+    steps = 4 if isinstance(method, list) else 12
+    sequences = []
+    for noise in (nn.VariationalDropout(memory, **{where: 0.5}), nn.Zoneout(memory, 0.0)):
+        for around in (lambda cell: cell, lambda cell: nn.Zoneout(cell, 0.0)):
+            shown = []
+            seq.bptt(
+                around(noise),
+                np.ones((steps, 4, 30)),
+                lambda t, y, shown=shown: shown.append(host(y) != 0) or y.sum(),
+                start,
+                method,
+            )
+            sequences.append(shown)
+    for shown in sequences:
+        assert all((mask == shown[0]).all() for mask in shown)
+    assert not sequences[0][0].all()
+    assert (sequences[0][0] != sequences[1][0]).any()  # another sequence, other masks
+    assert sequences[2][0].all()

@@ -37,22 +37,15 @@ class Dropout(Module):
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """x ⊙ m / (1-p) with a fresh mask m."""
-    if p == 0.0:
-        return x
-    kept = backend_of(x._data).uniform(x.shape) >= p
-    y: Tensor = where(kept, x, 0.0) * _scale(p)
+    return x if p == 0.0 else silenced(x, chosen(x, p), p)
+
+
+def silenced(x: Tensor, zeros: Any, p: float) -> Tensor:
+    """x / (1-p), and 0 where ``zeros`` says so, whatever x is there."""
+    y: Tensor = where(zeros, 0.0, x) * (1.0 / (1.0 - p) if p < 1.0 else 0.0)
     return y
 
 
-def dropout_mask(x: Tensor, p: float) -> Any:
-    """m / (1-p) of the shape and dtype of x, an array."""
-    return (backend_of(x._data).uniform(x.shape) >= p) * x.dtype.type(_scale(p))
-
-
-def _scale(p: float) -> float:
-    return 1.0 / (1.0 - p) if p < 1.0 else 0.0
-
-
-def chosen(x: Tensor, p: float) -> Any:
-    """Booleans of the shape of x, an array, each true with probability p."""
-    return backend_of(x._data).uniform(x.shape) < p
+def chosen(x: Tensor, p: float) -> Tensor:
+    """Booleans of the shape of x, each true with probability p."""
+    return Tensor._wrap(backend_of(x._data).uniform(x.shape) < p)

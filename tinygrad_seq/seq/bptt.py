@@ -16,6 +16,7 @@ from .. import ops
 from ..autograd import is_grad_enabled
 from ..nn import Recurrent
 from ..nn.checks import as_sequence
+from ..nn.recurrent.wrappers import InParts, Wrapper
 from ..recurrence import each
 from ..tensor import Tensor
 from .rtrl import RTRL, check_part, forward_in_time, nothing_to_learn, value_of
@@ -99,7 +100,7 @@ def bptt(
         raise TypeError(
             f"bptt expects update as a function without arguments, or None; got {update!r}"
         )
-    layer = Recurrent(cell)
+    layer = Recurrent(InParts(cell) if isinstance(cell, Wrapper) else cell)
     steps, one_loss, done = _steps(x), _checked(loss), update or _nothing
     if isinstance(method, RTRL):
         return forward_in_time(cell, steps, one_loss, state, done)

@@ -7,7 +7,8 @@ A wrapper takes any cell, one of the library's, your own, or another wrapper, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from ... import ops
@@ -16,7 +17,7 @@ from ...backend import backend_of
 from ...recurrence import each, flat, like, pair
 from ...tensor import Tensor
 from ..checks import as_tensor, fraction
-from ..dropout import chosen, dropout_mask
+from ..dropout import chosen, silenced
 from ..module import Module
 from .cell import (
     Cell,
@@ -59,7 +60,8 @@ class VariationalDropout(Wrapper):
         y_t, s_t = cell(x_t ⊙ m_x, s_{t-1}), whose recurrent weights see h_{t-1} ⊙ m_h
 
     Each element of a mask is 0 with probability p and 1/(1-p) otherwise, for each sequence of the
-    batch alone, drawn when :class:`Recurrent` begins to read. In evaluation it is the cell alone.
+    batch alone, drawn when :class:`Recurrent` begins to read, or for all windows of a sequence when
+    :func:`tinygrad_seq.seq.bptt` does. In evaluation it is the cell alone.
 
     What gates carry past the weights (c of an LSTM; z ⊙ h of a GRU) is not masked: the same mask at
     every step would make it grow like (1-p)^-t. A cell of your own masks what it likes by taking a
@@ -81,10 +83,11 @@ class VariationalDropout(Wrapper):
     def begin(self, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
         """The step for one sequence, which sees its masks, and the inputs of all steps, masked."""
         if self.training and self.input:
-            xs = each(lambda part: part * dropout_mask(part[0], self.input), xs)
+            zeros = of_sequence(lambda: each(lambda part: chosen(part[0], self.input), xs))
+            xs = each(lambda part, m: silenced(part, m, self.input), xs, zeros)
         if not (self.training and self.state):
             return begun(self.cell, xs, state, recall)
-        silence = one_mask(self.state)
+        silence = of_sequence(lambda: one_mask(self.state))
         silence(state)  # draws
         return begun(self.cell, xs, state, lambda h: silence(recall(h)))
 
@@ -192,6 +195,41 @@ class Zoneout(Wrapper):
         return f"p={self.p}"
 
 
+class InParts(Wrapper):
+    """A cell that reads one sequence in parts: what is drawn for the first part stays.
+
+    So windows of truncated back-propagation share the masks of their sequence.
+    """
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__(cell)
+        self._drawn: list[Any] = []
+
+    def begin(self, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
+        """The step for one part."""
+        now: list[Any] = []
+        token = _reading.set((iter(self._drawn), now))
+        try:
+            return begun(self.cell, xs, state, recall)
+        finally:
+            _reading.reset(token)
+            self._drawn = now
+
+
+_reading: ContextVar[tuple[Iterator[Any], list[Any]] | None] = ContextVar("_reading", default=None)
+
+
+def of_sequence(draw: Callable[[], Any]) -> Any:
+    """What a wrapper draws when a sequence begins; in its further parts, what was drawn then."""
+    reading = _reading.get()
+    if reading is None:
+        return draw()
+    before, now = reading
+    drawn = next(before, None)
+    now.append(draw() if drawn is None else drawn)
+    return now[-1]
+
+
 def one_mask(p: float) -> Recall:
     """Dropout whose masks are drawn at the first call, one for each part of a state, and stay.
 
@@ -203,10 +241,10 @@ def one_mask(p: float) -> Recall:
         if seen is None:
             return None
         if not masks:
-            masks.append(each(lambda part: dropout_mask(part, p), seen))
+            masks.append(each(lambda part: chosen(part, p), seen))
         mask = masks[0]
         while isinstance(mask, tuple) and not isinstance(seen, tuple | list):
             mask = mask[0]
-        return each(lambda part, m: part * m, seen, mask)
+        return each(lambda part, m: silenced(part, m, p), seen, mask)
 
     return silence
