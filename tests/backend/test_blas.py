@@ -2,11 +2,9 @@
 
 import threading
 
-import numpy as np
 import pytest
 
 from tinygrad_seq.backend import blas
-from tinygrad_seq.recurrence.compiled import shared_product
 
 functions = blas._openblas()
 pytestmark = pytest.mark.skipif(functions is None, reason="NumPy has no OpenBLAS of its own here")
@@ -53,20 +51,3 @@ def test_threads_that_overlap_put_it_back():
         thread.join()
         assert functions[0]() == 1
     assert functions[0]() == 2
-
-
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_shared_products_are_the_products(rng, with_threads, number):
-    with_threads(number)
-    for n, k, m in (
-        (300, 200, 700),
-        (801, 33, 640),
-        (4, 3, 2),
-        (1, 500, 500),
-        (3, 0, 2),
-        (0, 3, 2),
-    ):
-        for a in (rng.normal(size=(n, k)), rng.normal(size=(k, n)).T):
-            b, out = rng.normal(size=(k, m)), np.full((n, m), np.nan)
-            assert shared_product(a, b, out) is out
-            np.testing.assert_allclose(out, a @ b, rtol=1e-10, atol=1e-10)

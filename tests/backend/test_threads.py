@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
-from tinygrad_seq.backend import threads
+from tinygrad_seq.backend import blas, threads
 
 
 @given(size=st.integers(1, 50), each=st.integers(1, 60))
@@ -57,11 +57,34 @@ def test_an_error_in_a_part_is_raised(with_threads, part):
         threads.at_once(work, 2, 1)
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("given", ["-1", "two", "1.5", ",2", " "])
 def test_a_wrong_number_gets_a_sentence(with_threads, given):
     with_threads(given)
-    with pytest.raises(ValueError, match="TINYGRAD_SEQ_THREADS must be a number above 0"):
+    with pytest.raises(ValueError, match="TINYGRAD_SEQ_THREADS must be a number of threads, 0 for"):
         threads.count()
+
+
+@pytest.mark.parametrize("given", ["3", "3 ", "3,2", " 3 , 2"])
+def test_forms_of_a_number(with_threads, given):
+    with_threads(given)
+    assert ts.get_num_threads() == 3
+
+
+def test_0_is_one_for_each_core(with_threads):
+    with_threads(0)
+    assert ts.get_num_threads() == len(threads.cores())
+
+
+def test_a_number_set_comes_before_the_environment(with_threads):
+    with_threads(5)
+    ts.set_num_threads(np.int64(2))
+    assert ts.get_num_threads() == 2
+    functions = blas._openblas()
+    assert functions is None or functions[0]() == 2
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError)):
+        with pytest.raises(error):
+            ts.set_num_threads(wrong)
+    assert ts.get_num_threads() == 2
 
 
 def step(layer, x, lengths):
@@ -99,6 +122,40 @@ def test_steps_do_not_depend_on_the_number_of_threads(with_threads, rng, layer, 
                 np.testing.assert_array_equal(a.data, b.data)
             else:  # a long product, which BLAS sums in an order of its own for each shape
                 np.testing.assert_allclose(b.data, a.data, rtol=0, atol=1e-5 * abs(a.data).max())
+
+
+def test_a_part_may_share_work_itself_and_so_may_several_threads(with_threads):
+    with_threads(2)
+    seen, lock = [], threading.Lock()
+
+    def outer(low, high):
+        def inner(first, last):
+            with lock:
+                seen.extend((low, k) for k in range(first, last))
+
+        threads.at_once(inner, 5, 1)
+
+    users = [threading.Thread(target=threads.at_once, args=(outer, 3, 1)) for _ in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join(60)
+        assert not user.is_alive()
+    assert sorted(seen) == sorted([(i, k) for i in range(3) for k in range(5)] * 4)
+
+
+def test_a_helper_warns_as_the_caller_does(with_threads):
+    with_threads(2)
+    both = threading.Barrier(2, timeout=30)
+
+    def work(low, high):
+        both.wait()
+        np.zeros(1) / np.zeros(1)
+
+    with np.errstate(invalid="ignore"):
+        threads.at_once(work, 2, 1)
+    with np.errstate(invalid="raise"), pytest.raises(FloatingPointError):
+        threads.at_once(work, 2, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -11,6 +11,7 @@ from trajectories import CASES, NAMES, gradient, make, parameters, train, values
 
 import tinygrad_seq as ts
 from tinygrad_seq import optim
+from tinygrad_seq.backend import Backend
 from tinygrad_seq.tensor import Tensor
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -227,3 +228,57 @@ def test_a_frozen_parameter_is_left_alone_until_it_is_thawed():
     layer(ts.ones(1, 2)).sum().backward()
     optimizer.step()
     np.testing.assert_allclose(layer.weight.detach().numpy(), before - 0.1, rtol=1e-6)
+
+
+class Lamb(optim.Adam):
+    """Adam's step, scaled for each parameter by ‖p‖ / ‖step‖ (You et al. 2020, without decay)."""
+
+    def update(self, p, g, state, group):
+        before = p.copy()
+        super().update(p, g, state, group)
+        step = p - before
+        p[...] = before + step * (np.linalg.norm(before) / np.linalg.norm(step))
+
+
+class SteppedTwice(optim.SGD):
+    """Says again that it acts element by element."""
+
+    elementwise = True
+
+    def update(self, p, g, state, group):
+        super().update(p, g, state, group)
+        super().update(p, g, state, group)
+
+
+class Trusting:
+    """An update from a class that is no optimizer."""
+
+    def update(self, p, g, state, group):
+        p -= 0.1 * g * np.linalg.norm(p)
+
+
+class Mixed(Trusting, optim.SGD):
+    pass
+
+
+@pytest.mark.host("the flag of NumPy's backend is set by hand")
+@pytest.mark.parametrize(
+    ("kind", "joined"),
+    [(Lamb, False), (Mixed, False), (SteppedTwice, True), (optim.AdamW, True), (optim.SGD, True)],
+)
+def test_only_what_says_that_it_acts_element_by_element_is_joined(kind, joined, monkeypatch, rng):
+    starts = [rng.standard_normal(shape).astype("f4") for shape in ((3, 4), (5,), (2, 2))]
+    gradients = [rng.standard_normal(a.shape).astype("f4") for a in starts]
+    results = []
+    for flat in (False, True):
+        monkeypatch.setattr(Backend, "flat", flat)
+        params = [ts.tensor(a, requires_grad=True) for a in starts]
+        optimizer = kind(params, lr=0.1)
+        for _ in range(3):
+            for p, g in zip(params, gradients, strict=True):
+                p.grad = ts.Tensor(g.copy())
+            optimizer.step()
+        assert bool(optimizer._flat) == (flat and joined)
+        results.append([p.data for p in params])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -24,6 +24,7 @@ from .jit import use_jit
 from .memory import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
 from .select import backend_named, current, use_backend
+from .threads import get_num_threads, set_num_threads
 
 __all__ = [
     "Array",
@@ -36,6 +37,7 @@ __all__ = [
     "default_dtype",
     "floating",
     "generator",
+    "get_num_threads",
     "get_rng_state",
     "is_array",
     "keep_freed_memory",
@@ -44,6 +46,7 @@ __all__ = [
     "one_backend",
     "result_dtype",
     "set_default_dtype",
+    "set_num_threads",
     "set_rng_state",
     "several",
     "there",

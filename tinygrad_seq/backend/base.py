@@ -20,7 +20,8 @@ from .dtypes import floating, narrowed, wider
 from .erf import erf
 from .random import generator
 from .scan import SCAN
-from .steps import STEPS
+from .shares import product
+from .steps import STEPS, by_block, squares
 
 __all__ = [
     "Array",
@@ -145,6 +146,10 @@ class Backend:
         total = self.sum(wider(x), axis, keepdims)
         return narrowed(total * (np.size(total) / x.size), x)
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """NumPy's matmul."""
+        return product(a, b) if self.np is numpy else self.np.matmul(a, b)
+
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""
         np, x = self.np, floating(x)  # -x of an unsigned x is none
@@ -177,11 +182,13 @@ class Backend:
 
     def _norm(self, g: Array) -> float:
         np = self.np
+        norm = math.sqrt(squares(g))
+        if 1e-15 < norm < math.inf:
+            return norm
         largest = float(np.max(np.abs(g))) if g.size else 0.0
         if largest == 0 or not math.isfinite(largest):
             return largest
-        scaled = (g / largest).reshape(-1)
-        return largest * math.sqrt(float(scaled @ scaled))
+        return largest * math.sqrt(squares(g / largest))
 
     def shrink(self, gradients: Sequence[Array], norm: Any, bound: float, eps: float) -> bool:
         """Write g ← g · min(1, bound / (norm + ε)) into every gradient; whether any was written."""
@@ -189,7 +196,7 @@ class Backend:
         if scale >= 1:
             return False
         for g in gradients:
-            g *= scale  # also where it is NaN
+            by_block(lambda part: self.np.multiply(part, scale, out=part), g)  # NaN, too
         return True
 
     def index(self, index: Any, shape: tuple[int, ...]) -> Any:

@@ -13,46 +13,79 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy
+
+from .blas import one_thread
+from .dtypes import wider
+from .shares import BLOCK, in_blocks
+
 Array: TypeAlias = Any
 
 
 def cross_entropy(np: Any, x: Array, targets: Array, keep: bool) -> tuple[Array, Any]:
     """(l ``(R,)``, what the backward needs) of scores ``(R, C)`` and targets ``(R,)``."""
-    if x.shape[-1] == 0 or not x.size:
-        return np.zeros(targets.shape, x.dtype), (x, targets)
+    rows, classes = x.shape
+    loss = np.zeros(rows, x.dtype)
+    if not x.size:
+        return loss, (x, targets, loss, loss)
     counts = targets >= 0
     if not counts.all():  # what is ignored may be NaN
         x = np.where(counts[:, None], x, x.dtype.type(0))
-    top = np.max(x, axis=-1, keepdims=True)
-    shifted = x - np.where(top == -np.inf, x.dtype.type(0), top)
-    total = np.sum(np.exp(shifted), axis=-1, keepdims=True)
-    log_p = shifted - np.log(total)
-    picked = np.take_along_axis(log_p, np.maximum(targets, 0)[:, None], axis=-1)[:, 0]
-    loss = np.where(counts, -picked, x.dtype.type(0))
-    return loss, (log_p, targets) if keep else None
+    top, log_total = np.empty((rows, 1), x.dtype), np.empty((rows, 1), x.dtype)
+
+    def block(low: int, high: int) -> None:
+        part = x[low:high]
+        highest = np.max(part, axis=-1, keepdims=True, out=top[low:high])
+        highest[highest == -np.inf] = 0
+        shifted = part - highest
+        picked = np.take_along_axis(shifted, np.maximum(targets[low:high], 0)[:, None], axis=-1)
+        np.sum(np.exp(shifted, out=shifted), axis=-1, keepdims=True, out=log_total[low:high])
+        np.log(log_total[low:high], out=log_total[low:high])
+        loss[low:high] = (log_total[low:high] - picked)[:, 0]
+
+    in_blocks(block, rows, classes)
+    loss[~counts] = 0
+    return loss, (x, targets, top, log_total) if keep else None
 
 
 def cross_entropy_backward(np: Any, g: Array, saved: Any) -> Array:
     """x̄ ``(R, C)`` from l̄ ``(R,)``."""
-    log_p, targets = saved
-    x_ = np.exp(log_p)
-    x_[np.arange(len(targets)), np.maximum(targets, 0)] -= 1
-    x_ *= np.where(targets >= 0, g, g.dtype.type(0))[:, None]
+    x, targets, top, log_total = saved
+    x_ = np.empty(x.shape, x.dtype)
+    g = np.where(targets >= 0, g, g.dtype.type(0))[:, None]
+
+    def block(low: int, high: int) -> None:
+        part = np.subtract(x[low:high], top[low:high], out=x_[low:high])
+        part -= log_total[low:high]
+        np.exp(part, out=part)
+        part[np.arange(high - low), np.maximum(targets[low:high], 0)] -= 1
+        part *= g[low:high]
+
+    if x.size:
+        in_blocks(block, *x.shape)
     return x_
 
 
 def sgd(np: Any, p: Array, g: Array, lr: float) -> None:
     """p ← p - η g"""
-    p -= lr * g
+
+    def block(p: Array, g: Array) -> None:
+        p -= lr * g
+
+    by_block(block, p, g)
 
 
 def sgd_momentum(
     np: Any, p: Array, g: Array, b: Array, lr: float, mu: float, keep: float, nesterov: bool
 ) -> None:
     """b ← μ b + (1 - d) g,  p ← p - η b  or, Nesterov,  p ← p - η (g + μ b);  keep is 1 - d."""
-    b *= mu
-    b += keep * g
-    p -= lr * (g + mu * b if nesterov else b)
+
+    def block(p: Array, g: Array, b: Array) -> None:
+        b *= mu
+        b += keep * g
+        p -= lr * (g + mu * b if nesterov else b)
+
+    by_block(block, p, g, b)
 
 
 def adam(
@@ -72,12 +105,46 @@ def adam(
 
     With ``largest``, the largest v so far, that one in place of v.
     """
-    m += (1 - beta1) * (g - m)
-    v *= beta2
-    v += (1 - beta2) * g * g
-    if largest is not None:
-        v = np.maximum(largest, v, out=largest)
-    p -= rate * m / (scale * np.sqrt(v) + eps)
+
+    def block(p: Array, g: Array, m: Array, v: Array, largest: Array | None = None) -> None:
+        change = np.subtract(g, m, out=np.empty_like(g))
+        change *= 1 - beta1
+        m += change
+        v *= beta2
+        np.multiply(g, 1 - beta2, out=change)
+        change *= g
+        v += change
+        if largest is not None:
+            v = np.maximum(largest, v, out=largest)
+        np.sqrt(v, out=change)
+        change *= scale
+        change += eps
+        p -= np.divide(m * rate, change, out=change)
+
+    by_block(block, p, g, m, v, *(() if largest is None else (largest,)))
+
+
+def squares(g: Array) -> float:
+    """Σ g², which may overflow."""
+    flat = wider(g).reshape(-1)
+    totals = numpy.zeros(-(-flat.size // BLOCK))
+
+    def block(low: int, high: int) -> None:
+        totals[low // BLOCK] = flat[low:high] @ flat[low:high]
+
+    with one_thread(), numpy.errstate(over="ignore"):
+        in_blocks(block, flat.size)
+    return float(totals.sum())
+
+
+def by_block(step: Callable[..., None], p: Array, *rest: Array) -> None:
+    """A step of an optimizer for a parameter and arrays of its shape, block by block."""
+    arrays = (p, *rest)
+    if p.size <= BLOCK or not all(a.flags.c_contiguous for a in arrays):
+        step(*arrays)
+        return
+    flat = [a.reshape(-1) for a in arrays]
+    in_blocks(lambda low, high: step(*[a[low:high] for a in flat]), p.size)
 
 
 STEPS: dict[str, Callable[..., Any]] = {

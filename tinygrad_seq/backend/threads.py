@@ -1,4 +1,4 @@
-"""Sharing work between threads: compiled loops and matrix products, which hold no lock.
+"""The pool of threads: who helps, and how the parts of a work are handed out.
 
 Who shares and who helps meet in queues and dicts whose methods are C's: an interrupt comes before
 or after one of them, never inside, so none can leave a lock held or a count wrong.
@@ -7,9 +7,11 @@ or after one of them, never inside, so none can leave a lock held or a count wro
 from __future__ import annotations
 
 import functools
+import operator
 import os
 from _thread import start_new_thread
 from collections.abc import Callable
+from contextvars import copy_context
 from queue import SimpleQueue
 
 from . import blas
@@ -18,23 +20,62 @@ from .forks import in_forked_child
 VARIABLES = ("TINYGRAD_SEQ_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """What says how many threads to use; the first that is set counts."""
 
+_chosen: int | None = None
 _limit: int | None = None
 
 
 @functools.cache
 def count() -> int:
-    """How many threads to use: as the environment says, or :func:`limit`, or one for each core.
+    """How many threads to use, the calling one among them.
+
+    As :func:`set_num_threads` or the environment says, else :func:`limit`, else one for each core.
+    In the environment 0 leaves it open, and of "4,2" (OpenMP's levels of nesting) the first counts.
 
     Raises:
-        ValueError: the environment says something else than a number above 0.
+        ValueError: the environment says something else than a number.
     """
+    if _chosen is not None:
+        return _chosen
     for name in VARIABLES:
         given = os.environ.get(name)
         if given:
-            if not given.isdecimal() or int(given) < 1:
-                raise ValueError(f"{name} must be a number above 0; got {given!r}")
-            return int(given)
+            number = given.split(",")[0].strip()
+            if not number.isdecimal():
+                raise ValueError(
+                    f"{name} must be a number of threads, 0 for one on each core; got {given!r}"
+                )
+            if int(number):
+                if name == VARIABLES[0]:  # the others OpenBLAS reads itself
+                    blas.use_threads(int(number))
+                return int(number)
+            break
     return len(cores()) if _limit is None else _limit
+
+
+def get_num_threads() -> int:
+    """How many threads the library computes with."""
+    return count()
+
+
+def set_num_threads(number: int) -> None:
+    """Let all that the library computes take so many threads, whatever the environment says.
+
+    It holds for matrix products, compiled loops, losses and optimizers, and for NumPy's products
+    outside of the library, where NumPy comes with OpenBLAS, as its wheels do.
+
+    Args:
+        number: At least 1; 1 computes in the calling thread alone.
+
+    Raises:
+        ValueError: the number is below 1.
+        TypeError: it is no integer.
+    """
+    global _chosen
+    if operator.index(number) < 1:
+        raise ValueError(f"set_num_threads expects a number above 0; got {number}")
+    _chosen = operator.index(number)
+    count.cache_clear()
+    blas.use_threads(_chosen)
 
 
 def cores() -> set[int]:
@@ -43,16 +84,15 @@ def cores() -> set[int]:
 
 
 def limit(number: int) -> None:
-    """Use so many threads from now on, NumPy's products too, unless the environment says how many.
+    """Use so many threads from now on, unless the user or the environment says how many.
 
-    Of NumPy's products it is told OpenBLAS, which NumPy's own wheels come with.
+    Then NumPy's own products take so many too, where NumPy comes with OpenBLAS, as its wheels do.
     """
     global _limit
-    if any(os.environ.get(name) for name in VARIABLES):
-        return
     _limit = number
     count.cache_clear()
-    blas.use_threads(number)
+    if count() == number:
+        blas.use_threads(number)
 
 
 def share(size: int, least: int) -> int:
@@ -94,6 +134,7 @@ class _Shared:
         self.lows = range(0, size, each)
         self.claims: dict[int, object] = {}  # part -> the helper that does it, None the caller
         self.ended: dict[int, BaseException | None] = {}  # part of a helper -> its error
+        self.context = copy_context()  # a helper warns as the caller does: numpy.errstate
         self.bell: SimpleQueue[None] = SimpleQueue()  # rung after each entry in ``ended``
 
     def take(self) -> None:
@@ -105,10 +146,11 @@ class _Shared:
     def help(self) -> None:
         """As :meth:`take`, in a helper: an error is kept for the calling thread."""
         me = object()  # not the thread: it may be asked twice
+        context = self.context.copy()
         for low in self.lows:
             if self.claims.setdefault(low, me) is me:
                 try:
-                    self.work(low, min(low + self.lows.step, self.size))
+                    context.run(self.work, low, min(low + self.lows.step, self.size))
                 except BaseException as error:
                     self.ended[low] = error
                 else:

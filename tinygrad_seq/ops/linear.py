@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from ..autograd import Variable, composite, primitive
-from ..backend import Array, xp
+from ..backend import Array, backend_of, xp
 from .arithmetic import REALS, multiply
 from .axes import many_axes
 from .index import plain
@@ -24,13 +24,13 @@ def matmul(a: Array, b: Array, /) -> Array:
     Shapes as in NumPy: (n,) (n,) → (); (m, n) (n,) → (m,); (n,) (n, p) → (p,);
     (..., m, n) (..., n, p) → (..., m, p) with leading axes broadcast.
     """
-    np = xp(a, b)
+    np, product = xp(a, b), backend_of(a, b).matmul
     try:
         if np.ndim(a) > 2 and np.ndim(b) == 2:  # one product for all leading axes
             *leading, n = a.shape
-            flat = np.matmul(a.reshape(math.prod(leading), n), b)
+            flat = product(a.reshape(math.prod(leading), n), b)
             return flat.reshape(*leading, b.shape[-1])
-        return np.matmul(a, b)
+        return product(a, b)
     except ValueError:
         raise ValueError(
             f"matmul of shapes {np.shape(a)} and {np.shape(b)}: the last axis of the first must be "
@@ -46,19 +46,19 @@ def _matmul_a(g: Any, b: Any, a_shape: tuple[int, ...]) -> Any:
     if b.ndim == 1:  # y_m = Σₙ a_mn b_n
         return expand_dims(g, -1) * b
     if len(a_shape) == 1:  # y_p = Σₙ a_n b_np
-        return (expand_dims(g, -2) @ _swap(b))[..., 0, :]
-    return g @ _swap(b)
+        return matmul(expand_dims(g, -2), _swap(b))[..., 0, :]
+    return matmul(g, _swap(b))
 
 
 def _matmul_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
     if a.ndim == 1:  # y_p = Σₙ a_n b_np, or a number
         return a * g if len(b_shape) == 1 else expand_dims(a, -1) * expand_dims(g, -2)
     if len(b_shape) == 1:  # y_m = Σₙ a_mn b_n
-        return (_swap(a) @ expand_dims(g, -1))[..., 0]
+        return matmul(_swap(a), expand_dims(g, -1))[..., 0]
     if len(b_shape) == 2 and a.ndim > 2:  # b met every leading axis: one product sums over them
         rows = math.prod(a.shape[:-1])
         a, g = reshape(a, (rows, a.shape[-1])), reshape(g, (rows, g.shape[-1]))
-    return _swap(a) @ g
+    return matmul(_swap(a), g)
 
 
 matmul.defvjp(a=_matmul_a, b=_matmul_b)

@@ -32,6 +32,8 @@ class Adagrad(Optimizer):
     Source: Duchi, Hazan & Singer, "Adaptive subgradient methods" (2011).
     """
 
+    elementwise = True
+
     def __init__(
         self,
         params: Params,
@@ -85,6 +87,7 @@ class RMSprop(Optimizer):
     Graves, "Generating sequences with recurrent neural networks" (2013), eq. 38-41.
     """
 
+    elementwise = True
     below_one = ("alpha",)
 
     def __init__(
@@ -151,6 +154,7 @@ class Adam(Optimizer):
     Kale & Kumar, "On the convergence of Adam and beyond" (2018).
     """
 
+    elementwise = True
     below_one = ("betas",)
 
     def __init__(
@@ -206,6 +210,8 @@ class AdamW(Adam):
 
     Source: Loshchilov & Hutter, "Decoupled weight decay regularization" (2019), algorithm 2.
     """
+
+    elementwise = True
 
     def __init__(
         self,

@@ -28,6 +28,10 @@ Params: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 class Optimizer:
     """Base of the optimizers: ``step()`` applies :meth:`update` to every parameter with a gradient.
 
+    A subclass whose update acts element by element may say so, ``elementwise = True``: then the
+    parameters of a group are updated as one where that is faster, on a GPU. One that overrides
+    ``update`` again must say so again.
+
     A subclass gives its options as keyword arguments of ``super().__init__``. Every number among
     them must be finite and not negative, and those that it names in ``below_one`` below 1.
 
@@ -47,6 +51,7 @@ class Optimizer:
     """
 
     below_one: ClassVar[tuple[str, ...]] = ()
+    elementwise: ClassVar[bool] = False
 
     def __init__(self, params: Params, **defaults: Any) -> None:
         self.defaults = defaults
@@ -82,7 +87,9 @@ class Optimizer:
             start += len(params)
             for p, memory in zip(params, memories, strict=True):
                 _follow(memory, p)
-            flat = flat_for(self._flat.get(number), params, memories)
+            flat = None
+            if self._acts_elementwise():
+                flat = flat_for(self._flat.get(number), params, memories)
             if flat is not None:
                 self._flat[number] = flat
                 g = flat.gather([p.grad.data for p in params])
@@ -97,6 +104,16 @@ class Optimizer:
                     if wide is not p.data:
                         p.data[...] = wide
                     mark_written(p.data)
+
+    @classmethod
+    def _acts_elementwise(cls) -> bool:
+        """Whether the class that defines the update, or one derived from it, says so."""
+        for base in cls.__mro__:
+            if "elementwise" in vars(base):
+                return bool(vars(base)["elementwise"])
+            if "update" in vars(base):
+                return False
+        return False
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradient of every parameter (``.grad`` becomes None, never zeros)."""

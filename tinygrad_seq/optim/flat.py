@@ -1,8 +1,8 @@
 """One buffer for all parameters of a group, where starting a computation is what costs.
 
 On a GPU each computation is a kernel to start, and a model has dozens of small parameters. Laid
-into one buffer, with their gradients gathered into another, a group is updated as one parameter:
-the algorithms act element by element, so the values are the same.
+into one buffer, with their gradients gathered into another, a group is updated as one parameter.
+Where an algorithm acts element by element, and says so, the values are the same.
 """
 
 from __future__ import annotations

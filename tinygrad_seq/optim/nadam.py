@@ -54,6 +54,8 @@ class NAdam(_Moments):
     Source: Dozat, "Incorporating Nesterov momentum into Adam" (2016).
     """
 
+    elementwise = True
+
     def __init__(
         self,
         params: Params,
@@ -104,6 +106,8 @@ class RAdam(_Moments):
 
     Source: Liu et al., "On the variance of the adaptive learning rate and beyond" (2020).
     """
+
+    elementwise = True
 
     def __init__(
         self,

@@ -29,6 +29,8 @@ class SGD(Optimizer):
     (2013), in PyTorch's form, where η multiplies the velocity instead of the gradient in it.
     """
 
+    elementwise = True
+
     def __init__(
         self,
         params: Params,

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
+import numpy
+
 from .. import ops
+from ..backend.shares import product
 from .program import FULL, SAME, Instr, Program, Value, called, values_in
 
 ONCE, ALL, SUM = "once", "for all steps", "summed over the steps"
@@ -38,7 +41,7 @@ class Env:
 
     def __init__(self, p: Program, np: Any, T: int, plans: dict[Any, Any]) -> None:
         self.p, self.np, self.T, self.plans = p, np, T, plans
-        self.product: Callable[..., Any] = np.matmul
+        self.product: Callable[..., Any] = product if np is numpy else np.matmul
         self.arrays: dict[Value, Any] = {}
         self.had: dict[Value, str] = {}
 
@@ -49,7 +52,6 @@ class Env:
     def copy(self) -> Env:
         """The same values, to go on with."""
         new = Env(self.p, self.np, self.T, self.plans)
-        new.product = self.product
         new.arrays, new.had = dict(self.arrays), dict(self.had)
         return new
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..backend import threads
-from ..backend.blas import one_thread
 from .plan import Plan, Plane
 from .print_loops import LoopPrinter, Text
 from .program import Value
@@ -22,9 +21,6 @@ from .scan import Pass, Scan
 
 WORK = 12_000_000
 """Fewer multiplications in all steps are not worth a thread: a third of a millisecond."""
-
-PRODUCT = 8_000_000
-"""Fewer multiplications of a product are not worth a thread: a tenth of a millisecond."""
 
 TOGETHER = 2048
 """The maps take up to so many numbers at a time: they stay in the first cache."""
@@ -110,7 +106,6 @@ class Compiled(Scan):
 
     def loop_backward(self, run: Pass, gy: Any, gs: list[Any]) -> None:
         """All steps of a backward; ``gs`` are overwritten by the gradients of the first state."""
-        run.env.product = shared_product  # the products after the loop, too
         arrays = self._flat_arrays(run)
         arrays |= {n: a for n, a in run.saved.items() if n[0] in "VR"}
         if gy is not None:
@@ -237,23 +232,6 @@ class Compiled(Scan):
 
 
 _NO_MASK = np.zeros(1, bool)
-
-
-def shared_product(a: Any, b: Any, out: Any) -> Any:
-    """out = a b, rows of a shared between the threads that share the steps.
-
-    OpenBLAS's own threads would wait for more by spinning, beside the threads of the next loop.
-    """
-    with one_thread() as said:
-        each = threads.share(len(a), max(1, PRODUCT // max(1, a.shape[1] * b.shape[1])))
-        size = each if said else len(a)
-
-        def rows(low: int, high: int) -> None:
-            np.matmul(a[low:high], b, out[low:high])
-
-        if len(a):
-            threads.at_once(rows, len(a), size)
-    return out
 
 
 def plain(a: Any) -> Any:

@@ -1,0 +1,116 @@
+"""Work cut for threads: what comes out is what NumPy gives, however many there are."""
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn, optim
+from tinygrad_seq.backend import blas, jit, shares, threads
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """How many parts each piece of work was cut into."""
+    seen, at_once = [], threads.at_once
+
+    def counted(work, size, each):
+        seen.append(-(-size // each))
+        at_once(work, size, each)
+
+    monkeypatch.setattr(threads, "at_once", counted)
+    return seen
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((700, 200), (200, 650)),
+        ((97, 2000), (2000, 103)),
+        ((48, 512), (512, 900)),
+        ((1, 900), (900, 900)),
+        ((5, 300, 200), (5, 200, 90)),
+        ((3, 700, 200), (200, 90)),
+        ((4, 3), (3, 2)),
+        ((400, 0), (0, 900)),
+        ((0, 400), (400, 900)),
+        ((900,), (900, 900)),
+    ],
+)
+def test_products_are_numpys_to_the_bit(with_threads, monkeypatch, rng, left, right, turned):
+    monkeypatch.setattr(shares, "usable", lambda: True)
+    monkeypatch.setattr(shares, "PRODUCT", 2_000_000)
+    a, b = (rng.standard_normal(shape).astype("f4") for shape in (left, right))
+    if turned and a.ndim == 2:
+        a, b = np.asfortranarray(a), np.asfortranarray(b)
+    with blas.one_thread():
+        expected = np.matmul(a, b)
+    for number in (1, 2, 3):
+        with_threads(number)
+        np.testing.assert_array_equal(shares.product(a, b), expected)
+        out = np.full_like(expected, np.nan)
+        assert shares.product(a, b, out) is out
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_large_products_are_shared_where_loops_are_compiled(with_threads, monkeypatch, parts):
+    with_threads(3)
+    a, b = np.ones((2400, 100), "f4"), np.ones((100, 200), "f4")
+    monkeypatch.setattr(shares, "usable", lambda: True)
+    shares.product(a, b)
+    assert parts == ([3] if blas._openblas() else [])
+    shares.product(np.ones((6, 240, 100), "f4"), np.ones((6, 100, 200), "f4"))
+    shares.product(a[:240], b)  # too little
+    monkeypatch.setattr(shares, "usable", lambda: False)
+    shares.product(a, b)
+    assert parts == ([3, 3] if blas._openblas() else [])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_what_is_done_by_blocks_does_not_depend_on_threads(with_threads, parts, rng, dtype):
+    """Loss, gradients, clipping and steps of a wide layer, in a part for each thread."""
+    x = rng.standard_normal((90, 20)).astype(dtype)
+    weight = rng.standard_normal((20, 9000)).astype(dtype)
+    targets = rng.integers(9000, size=90)
+    targets[::7] = -100
+
+    def trained(make):
+        w = ts.tensor(weight, requires_grad=True)
+        optimizer = make([w])
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = nn.cross_entropy(ts.Tensor(x) @ w, targets)
+            loss.backward()
+            norm = optim.clip_grad_norm_([w], 0.01)
+            optimizer.step()
+        return [loss.item(), norm, w.grad.numpy(), w.data]
+
+    for make in (
+        optim.SGD,
+        lambda p: optim.SGD(p, momentum=0.9, nesterov=True),
+        lambda p: optim.Adam(p, amsgrad=True, weight_decay=0.1),
+    ):
+        with jit.use_jit(False):  # OpenBLAS's own threads are another matter
+            found = []
+            for number in (1, 2, 3):
+                with_threads(number)
+                assert threads.count() == number
+                blas.use_threads(1)
+                parts.clear()
+                found.append(trained(make))
+                assert max(parts) == number
+        for other in found[1:]:
+            for a, b in zip(found[0], other, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+def test_a_parameter_that_is_no_block_of_memory_is_stepped(rng, kind):
+    start, gradient = rng.standard_normal((2, 300, 400)).astype("f4")
+    plain, turned = ts.tensor(start, requires_grad=True), ts.tensor(start, requires_grad=True)
+    turned.data = np.asfortranarray(start)
+    for p in (plain, turned):
+        p.grad = ts.Tensor(gradient)
+        kind([p], lr=0.1).step()
+    np.testing.assert_array_equal(plain.data, turned.data)
+    assert not np.array_equal(plain.data, start)
