@@ -48,7 +48,7 @@ def passes(cell, T, N, size, mask=None, reverse=False):
         given, before = x.astype(dtype), like(state, [p.astype(dtype) for p in flat(state)])
         first = record(cell, given[0], before)
         scan = make(planned(differentiated(first)))
-        arrays = [given.data, *[p.data for p in flat(before)], *first.arrays]
+        arrays = [given.data, *[p.data for p in flat(before)], *first.reads.arrays]
         results, run = scan.forward(*arrays, keep=True, mask=mask, reverse=reverse)
         bare, _ = scan.forward(*arrays, keep=False, mask=mask, reverse=reverse)
         for one, other in zip(results, bare, strict=True):

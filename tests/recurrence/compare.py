@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from device.fake_kernels import COMPILER, on_host
 
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import grad
+from tinygrad_seq.recurrence.compiled import Compiled
 from tinygrad_seq.recurrence.plan import Plan, planned
-from tinygrad_seq.recurrence.record import Recording, differentiated, record
+from tinygrad_seq.recurrence.record import differentiated, record
+from tinygrad_seq.recurrence.scan import Pass, Scan
+from tinygrad_seq.recurrence.scan_cuda import CudaScan
 from tinygrad_seq.recurrence.trees import flat, like
 from tinygrad_seq.recurrence.unroll import unroll
+
+from .plain_machine import PlainMachine
+
+EXACT = 1e-12
+
+
+class Kernels(CudaScan):
+    """Launches its kernels though the arrays are NumPy's, which is here called otherwise."""
+
+    np = SimpleNamespace(**vars(np))
+
+    def loop_forward(self, run: Pass, keep: bool) -> None:
+        run.np = self.np
+        super().loop_forward(run, keep)
+
+
+MAKERS: dict[str, Callable[[Plan], Scan]] = {
+    "numpy": Scan,
+    "loops": lambda plan: Compiled(plan, PlainMachine()),
+    "loops, planes apart": lambda plan: Compiled(plan, PlainMachine(sideways=True)),
+}
+if COMPILER is not None:  # kernels are run as C
+    MAKERS["kernels"] = lambda plan: Kernels(plan, on_host)
 
 
 class Sequences:
@@ -33,41 +62,76 @@ class Sequences:
         )
 
 
-def recorded(cell: Any, s: Sequences) -> tuple[Recording, Plan]:
-    """One step of a cell, and the plan of its loop."""
-    first = record(cell, s.x[0].detach(), like(s.state, [p.detach() for p in flat(s.state)]))
-    return first, planned(differentiated(first))
+class Comparison:
+    """A cell unrolled along sequences; loops derived from its step are compared with it.
+
+    Two passes back are compared: one from all results to all leaves, and one from some results to
+    some leaves, which also shows that a graph can be gone through twice.
+    """
+
+    def __init__(self, cell: Any, s: Sequences, reverse: bool = False) -> None:
+        first = record(cell, s.x[0].detach(), like(s.state, [p.detach() for p in flat(s.state)]))
+        self.recording, self.program = first, differentiated(first)
+        self.how = {"mask": s.mask, "reverse": reverse}
+        self.arrays = [s.x.data, *[p.data for p in flat(s.state)], *first.reads.arrays]
+        y, last = unroll(cell, s.x, s.state, s.mask, reverse)
+        self.outs = [y, *flat(last)]
+        self.leaves = {"x0": s.x} | {f"s{k}": part for k, part in enumerate(flat(s.state))}
+        self.leaves |= {
+            f"p{k}": p for k, p in enumerate(first.reads.sources) if isinstance(p, ts.Tensor)
+        }
+        seeds = [s.rng.standard_normal(o.shape) for o in self.outs]
+        self.passes = [self._gradients(seeds, set(self.leaves))]
+        some = [g if s.rng.random() < 0.6 else None for g in seeds]
+        self.passes.append(self._gradients(some, {n for n in self.leaves if s.rng.random() < 0.6}))
+
+    def _gradients(self, seeds: list[Any], wanted: set[str]) -> tuple[list[Any], dict[str, Any]]:
+        """The upstream gradients, and the gradients that are wanted of the unrolled cell."""
+        on_graph = [
+            (o, ts.Tensor(g))
+            for o, g in zip(self.outs, seeds, strict=True)
+            if g is not None and o.requires_grad
+        ]
+        names = [name for name in self.leaves if name in wanted]
+        found: Any = [None] * len(names)
+        if on_graph and names:
+            outs, given = zip(*on_graph, strict=True)
+            leaves = [self.leaves[name] for name in names]
+            found = grad(outs, leaves, given, retain_graph=True, allow_unused=True)
+        return seeds, {
+            name: np.zeros(self.leaves[name].shape) if g is None else g.data
+            for name, g in zip(names, found, strict=True)
+        }
+
+    def error(self, make: Callable[[Plan], Scan]) -> float:
+        """The largest difference, in units of the largest number met (or of 1).
+
+        It is infinite where a loop gives NaN, gradients that nobody wants, or gradients that
+        share memory.
+        """
+        scan = make(planned(self.program))
+        with patch("tinygrad_seq.recurrence.scan.ROWS", 4), np.errstate(all="ignore"):
+            return self._error_of(scan)
+
+    def _error_of(self, scan: Scan) -> float:
+        kept, run = scan.forward(*self.arrays, keep=True, **self.how)
+        bare, _ = scan.forward(*self.arrays, keep=False, **self.how)
+        pairs = [(o.data, r) for o, *both in zip(self.outs, kept, bare, strict=True) for r in both]
+        for seeds, want in self.passes:
+            found = scan.backward(*seeds, run, set(want))
+            pairs += [(exact, found[name]) for name, exact in want.items()]
+            if {n for n in found if n[0] == "p"} != {n for n in want if n[0] == "p"}:
+                return np.inf
+            given = [*self.arrays, *[g for g in seeds if g is not None]]
+            if _shared([*found.values()], given):
+                return np.inf
+        size = max([1.0, *[float(np.abs(a).max(initial=0)) for a, _ in pairs]])
+        if not np.isfinite(size):
+            return 0.0  # the cell itself overflows
+        errors = [np.abs(a - b).max(initial=0) for a, b in pairs]
+        return float(np.max(errors)) / size if np.isfinite(errors).all() else np.inf
 
 
-def largest_error(
-    cell: Any, s: Sequences, make: Callable[[Plan], Any], reverse: bool = False
-) -> float:
-    """The largest difference, in units of the largest number met (or of 1)."""
-    first, plan = recorded(cell, s)
-    scan = make(plan)
-    y, last = unroll(cell, s.x, s.state, s.mask, reverse)
-    outs = [y, *flat(last)]
-    seeds = [s.rng.standard_normal(o.shape) for o in outs]
-    leaves = [s.x, *flat(s.state), *[p for p in first.reads.sources if p is not None]]
-    on_graph = [(o, g) for o, g in zip(outs, seeds, strict=True) if o.requires_grad]
-    want: Any = [None] * len(leaves)
-    if on_graph:
-        given = [ts.Tensor(g) for _, g in on_graph]
-        want = grad([o for o, _ in on_graph], leaves, given, allow_unused=True)
-    arrays = [s.x.data, *[p.data for p in flat(s.state)], *first.reads.arrays]
-    how = {"mask": s.mask, "reverse": reverse}
-    kept, run = scan.forward(*arrays, keep=True, **how)
-    bare, _ = scan.forward(*arrays, keep=False, **how)
-    names = ["x0", *[f"s{k}" for k in range(len(flat(s.state)))]]
-    names += [f"p{k}" for k, p in enumerate(first.reads.sources) if p is not None]
-    found = scan.backward(*seeds, run, set(names))
-    again = scan.backward(*seeds, run, set(names))  # a retained graph
-    pairs = [(o.data, r) for o, *both in zip(outs, kept, bare, strict=True) for r in both]
-    for name, g in zip(names, want, strict=True):
-        exact = np.zeros_like(found[name]) if g is None else g.data
-        pairs += [(exact, found[name]), (exact, again[name])]
-    size = max([1.0, *[float(np.abs(a).max(initial=0)) for a, _ in pairs]])
-    if not np.isfinite(size):
-        return 0.0  # the cell itself overflows
-    errors = [np.abs(a - b).max(initial=0) for a, b in pairs]
-    return float(np.max(errors)) / size if np.isfinite(errors).all() else np.inf
+def _shared(some: list[Any], others: list[Any]) -> bool:
+    """Whether some arrays may share memory with one another, or with others."""
+    return any(np.may_share_memory(a, b) for k, a in enumerate(some) for b in (*some[:k], *others))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 import tinygrad_seq as ts
 from tinygrad_seq import ops
 
-KINDS = ("product", "bias", "unary", "binary", "slice", "join", "sum", "affine", "split")
+from .compare import Comparison, Sequences
+
+KINDS = (
+    "gates", "gates", "unary", "binary", "binary", "product", "bias", "slice", "join", "sum",
+    "split",
+)  # fmt: skip
 UNARY = (
     "ts.tanh({})",
     "ts.sigmoid({})",
@@ -27,6 +32,8 @@ UNARY = (
     "ts.softmax({}, -1)",
     "ts.absolute({})",
     "{}.detach()",
+    "ts.leaky_relu({}, 0.2)",
+    "{}[:, ::-1]",
 )
 BINARY = (
     "{} + {}",
@@ -71,12 +78,16 @@ class RandomCell:
 
 
 @st.composite
-def cells(draw: Any, most: int = 9) -> RandomCell:
-    """A program over the op table: products, slices, joins, sums over rows, shared values."""
+def cells(draw: Any, most: int = 7) -> RandomCell:
+    """A program over the op table: products, slices, joins, sums over rows, shared values.
+
+    A value that nothing has read yet is read rather than another, so that most of it counts.
+    """
     inputs = draw(st.integers(1, 3))
-    states = tuple(draw(st.lists(st.sampled_from((2, 3, 4)), min_size=1, max_size=3)))
+    states = tuple(draw(st.lists(st.sampled_from((3, 2, 4)), min_size=1, max_size=3)))
     shapes: dict[str, tuple[int, ...]] = {}
-    pool = [("x", inputs)] + [(f"s{k}", width) for k, width in enumerate(states)]
+    widths = {"x": inputs} | {f"s{k}": width for k, width in enumerate(states)}
+    unread = list(widths)
     lines = []
 
     def parameter(*shape: int) -> str:
@@ -88,25 +99,43 @@ def cells(draw: Any, most: int = 9) -> RandomCell:
         return name
 
     def pick(width: int | None = None) -> tuple[str, int]:
-        fitting = [v for v in pool if width is None or v[1] in (width, 1)]
-        return draw(st.sampled_from(fitting))
+        fitting = [v for v, w in widths.items() if width is None or w in (width, 1)]
+        fresh = [v for v in fitting if v in unread]
+        name = draw(st.sampled_from(fresh if fresh and draw(st.integers(0, 3)) else fitting))
+        if name in unread:
+            unread.remove(name)
+        return name, widths[name]
 
     def add(text: str, width: int) -> str:
         name = f"v{len(lines)}"
         lines.append(f"{name} = {text}")
-        pool.append((name, width))
+        widths[name] = width
+        unread.append(name)
         return name
+
+    def gates(count: int) -> None:
+        """Some gates of one width, cut from one sum of products, or each from its own."""
+        (a, w), (b, u) = pick(), pick()
+        m = draw(st.sampled_from(states))
+        total = f"{a} @ {parameter(w, count * m)} + {b} @ {parameter(u, count * m)}"
+        if draw(st.booleans()):
+            total += f" + {parameter(count * m)}"
+        whole = f"ops.split({total}, {count}, -1)" if count > 1 else f"[{total}]"
+        lines.append(f"g{len(lines)} = {whole}")
+        parts = f"g{len(lines) - 1}"
+        for k in range(count):
+            squash = draw(st.sampled_from(("ts.sigmoid", "ts.tanh")))
+            add(f"{squash}({parts}[{k}])", m)
 
     for _ in range(draw(st.integers(1, most))):
         kind = draw(st.sampled_from(KINDS))
+        if kind == "gates":
+            gates(draw(st.integers(1, 4)))
+            continue
         a, w = pick()
         if kind == "product":
             m = draw(st.integers(1, 6))
             add(f"{a} @ {parameter(w, m)}", m)
-        elif kind == "affine":
-            b, u = pick()
-            m = draw(st.integers(1, 6))
-            add(f"{a} @ {parameter(w, m)} + {b} @ {parameter(u, m)} + {parameter(m)}", m)
         elif kind == "bias":
             add(f"{a} {draw(st.sampled_from('+*'))} {parameter(w)}", w)
         elif kind == "unary":
@@ -125,18 +154,47 @@ def cells(draw: Any, most: int = 9) -> RandomCell:
             add(f"{first}[:, :1] * {parts}[1]", w - low)
         elif kind == "join":
             b, u = pick()
-            add(f"ops.concatenate([{a}, {b}], -1)", w + u)
+            name = add(f"ops.concatenate([{a}, {b}], -1)", w + u)
+            if draw(st.booleans()):
+                m = draw(st.integers(1, 6))
+                add(f"{name} @ {parameter(w + u, m)}", m)
         elif kind == "sum":
-            how = draw(st.sampled_from(("sum", "mean")))
-            add(f"ts.{how}({a}, -1, keepdims=True)", 1)
+            how = draw(
+                st.sampled_from(("ts.sum({}, -1, keepdims=True)", "ts.mean({}, -1)[:, None]"))
+            )
+            add(how.format(a), 1)
     after = []
     for width in states:
-        a, w = draw(st.sampled_from(pool))
+        a, w = pick()
         text = a if w == width else f"ts.tanh({a} @ {parameter(w, width)})"
         after.append(text)
-    y, _ = draw(st.sampled_from(pool))
+    y, _ = pick()
     names = [f"s{k}" for k in range(len(states))]
     unpack = f"{', '.join(names)}{',' if len(names) == 1 else ''} = state"
     result = f"return {y}, ({', '.join(after)}{',' if len(after) == 1 else ''})"
     body = "\n".join(f"    {line}" for line in (unpack, *lines, result))
     return RandomCell(f"def cell(x, state):\n{body}\n", shapes, states, inputs)
+
+
+class Case(NamedTuple):
+    """A cell along sequences: all that a loop is compared on."""
+
+    cell: RandomCell
+    seed: int
+    steps: int = 4
+    rows: int = 3
+    masked: bool = False
+    reverse: bool = False
+
+    def compared(self) -> Comparison:
+        """The cell unrolled."""
+        cell, _ = self.cell.built(self.seed)
+        drawn = self.cell
+        sizes = (self.steps, self.rows, drawn.inputs, drawn.states)
+        return Comparison(cell, Sequences(self.seed, *sizes, self.masked), self.reverse)
+
+
+def cases(most: int = 7) -> st.SearchStrategy[Case]:
+    """Drawn cells along drawn sequences."""
+    number, choice = st.integers, st.booleans()
+    return st.builds(Case, cells(most), number(0, 999), number(2, 5), number(1, 3), choice, choice)

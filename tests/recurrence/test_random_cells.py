@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from device.fake_kernels import COMPILER, on_host
-from hypothesis import assume, given, note
-from hypothesis import strategies as st
+from hypothesis import assume, given, note, settings
 
-from tinygrad_seq.recurrence.compiled import Compiled
 from tinygrad_seq.recurrence.print_loops import Uncompiled
 from tinygrad_seq.recurrence.record import Underivable
-from tinygrad_seq.recurrence.scan import Scan
-from tinygrad_seq.recurrence.scan_cuda import CudaScan
 
-from .compare import Sequences, largest_error
-from .plain_machine import PlainMachine
-from .random_cells import RandomCell, cells
+from .compare import EXACT, MAKERS
+from .fixed_cells import FIXED
+from .random_cells import Case, cases
 
-EXACT = 1e-12
-
-MAKERS = {
-    "numpy": Scan,
-    "loops": lambda plan: Compiled(plan, PlainMachine()),
-    "kernels": lambda plan: CudaScan(plan, on_host),
-    "loops, planes apart": lambda plan: Compiled(plan, PlainMachine(sideways=True)),
-}
+EXAMPLES = settings.default.max_examples
 
 
-def error_for(drawn: RandomCell, seed: int, printer: str, masked: bool, reverse: bool) -> float:
-    """The error of one printer on a drawn cell."""
-    cell, _ = drawn.built(seed)
-    sequences = Sequences(seed, 4, 3, drawn.inputs, drawn.states, masked)
-    return largest_error(cell, sequences, MAKERS[printer], reverse)
-
-
-@pytest.mark.parametrize("printer", MAKERS)
-@given(drawn=cells(), seed=st.integers(0, 999), masked=st.booleans(), reverse=st.booleans())
-def test_derived_equals_unrolled(
-    printer: str, drawn: RandomCell, seed: int, masked: bool, reverse: bool
-) -> None:
-    if printer == "kernels" and COMPILER is None:
-        pytest.skip("kernels are run as C, which needs gcc or cc")
-    note(repr(drawn))
+def examine(case: Case, printer: str) -> None:
+    """Fail if a loop of this cell differs from the cell."""
+    note(repr(case))
     try:
-        with np.errstate(all="ignore"):
-            error = error_for(drawn, seed, printer, masked, reverse)
+        error = case.compared().error(MAKERS[printer])
     except (Uncompiled, Underivable) as reason:
         note(str(reason))
         assume(False)
     assert error < EXACT
+
+
+@pytest.mark.parametrize("printer", ["numpy", "loops", "loops, planes apart"])
+@settings(max_examples=2 * EXAMPLES)
+@given(case=cases())
+def test_derived_equals_unrolled(printer: str, case: Case) -> None:
+    examine(case, printer)
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("printer", MAKERS)
+def test_cells_that_were_wrong(printer: str, name: str) -> None:
+    for way in (False, True):
+        assert (
+            FIXED[name]._replace(masked=way, reverse=way).compared().error(MAKERS[printer]) < EXACT
+        )
+
+
+@pytest.mark.skipif("kernels" not in MAKERS, reason="kernels are run as C, which needs gcc or cc")
+@settings(max_examples=EXAMPLES // 4)
+@given(case=cases())
+def test_derived_kernels_equal_unrolled(case: Case) -> None:
+    """Fewer cells, since each kernel is compiled."""
+    examine(case, "kernels")

@@ -87,7 +87,8 @@ class Compiled(Scan):
         ops = [*plan.ops("forward"), *plan.ops("backward")]
         self.dots = [o for o in ops if o.kind == "dot"]
         widths = {q.width for o in ops for q in (*o.ins, *o.outs) if isinstance(q, Plane)}
-        alone = all(len(plan.planes[v]) == 1 for v in (*self.p.states, *self.p.after, self.p.y))
+        rows = (*self.p.states, *self.p.after, self.p.y, *read)
+        alone = all(len(plan.planes[v]) == 1 for v in rows)
         scalars = any(text.scalars for text in self.texts.values())
         self.even = next(iter(widths)) if len(widths) == 1 and alone and not scalars else 0
         self.weights = sum([math.prod(self.p.shape(o.instr.ins[1])) for o in self.dots])

@@ -367,6 +367,10 @@ class _Cutter:
         """The columns of the planes of a value."""
         return [*pairwise(sorted(self.cuts[v]))] if self._width(v) else [(0, 0)]
 
+    def widths(self, v: Value) -> list[int]:
+        """How many columns each plane of a value fills."""
+        return [high - low for low, high in self.segments(v)]
+
     def fresh(self, shape: Shape, dtype: Any) -> Plane:
         """A new plane."""
         self.count += 1
@@ -412,7 +416,8 @@ class _Cutter:
                 whole = self.segments(out) if kind == "dot" else [(0, 1)]
                 outs = tuple([self.fresh((*shape[:-1], b - a), dtype) for a, b in whole])
                 self.planes[out] = [*outs]
-                found.append(Op(kind, i.op, tuple(self.of(i.ins[0])), outs, i))
+                left = self.of(i.ins[0]) if kind == "dot" else self._summands(i, found)
+                found.append(Op(kind, i.op, tuple(left), outs, i))
             else:
                 for o in i.outs:
                     shape, dtype = self.p.types[o]
@@ -426,6 +431,18 @@ class _Cutter:
                 ins = tuple([q for v in i.reads() for q in self.of(v)])
                 found.append(Op("call", i.op, ins, outs, i))
         return found
+
+    def _summands(self, i: Instr, found: list[Op]) -> list[Any]:
+        """Planes whose sum over a row is the fold's: a column that stands for several counts so."""
+        v = i.ins[0]
+        shape, dtype = self.p.types[v]
+        ins = []
+        for q, (low, high) in zip(self.of(v), self.segments(v), strict=True):
+            if not isinstance(q, Plane) or q.width < high - low:
+                many, q = (q, high - low), self.fresh((*shape[:-1], 1), dtype)
+                found.append(Op("map", ops.multiply, many, (q,), i))
+            ins.append(q)
+        return ins
 
     def _mapped(self, i: Instr, found: list[Op]) -> Iterable[Operand]:
         out = i.outs[0]
@@ -541,13 +558,12 @@ def _rows(
             whole.update([v for v in several if where[v] in inside and v not in given])
     rows: dict[Value, Row] = {}
     hosts: list[Value] = []
-    for v in sorted(whole, key=lambda v: (-len(cutter.of(v)), v)):
-        planes = cutter.of(v)
+    laid = {v: [*zip(cutter.of(v), cutter.widths(v), strict=True)] for v in whole}
+    for v in sorted(whole, key=lambda v: (-len(laid[v]), v)):
         for host in hosts:
-            others = cutter.of(host)
-            at = _found(planes, others) if where[host] == where[v] else None
+            at = _found(laid[v], laid[host]) if where[host] == where[v] else None
             if at is not None:
-                low = sum([b - a for a, b in cutter.segments(host)][:at])
+                low = sum(cutter.widths(host)[:at])
                 rows[v] = Row(where[v], host, low, False)
                 break
         else:
@@ -559,7 +575,7 @@ def _rows(
 
 def _found(part: list[Any], whole: list[Any]) -> int | None:
     """Where ``part`` stands in ``whole``, one after the other; numbers are like no other."""
-    if not all(isinstance(q, Plane) for q in part):
+    if not all(isinstance(q, Plane) for q, _ in part):
         return None
     starts = range(len(whole) - len(part) + 1)
     return next((k for k in starts if whole[k : k + len(part)] == part), None)

@@ -147,6 +147,7 @@ class LoopPrinter:
         self.room: list[tuple[str, str]] = []
         self.padded = False
         self.handed: list[int] = []  # parts of the state whose gradient goes from step to step
+        self.numbers = False  # whether a plane of one column is a number of a row
         self._check()
         self._places()
         self._find_projections()
@@ -229,6 +230,9 @@ class LoopPrinter:
             elif row.way == "forward" and row.kept:
                 self._put(v, name, t, read)
         self.read = {q: places[0] for q, places in read.items()}
+        planes = [q for o in plan.ops(self.way) for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
+        spread = [place for places in self.stored.values() for place in places if place.span]
+        self.numbers = bool(spread) or any(q.shape[-1:] != (1,) for q in planes)
 
     # -- products with the input ----------------------------------------------------------------
 
@@ -484,7 +488,7 @@ class _Cluster:
             cost = 10  # a copy to where it is wanted
         else:
             cost = sum([self.cost.get(u, 0) for u in o.ins]) + (10 if o.op in COSTLY else 1)
-        if q.shape[-1] == 1 and self._is_scalar(q):
+        if of.numbers and q.shape[-1] == 1:
             of.out.scalars = True
             self.loops.append(f"m{q.id} = {text}")
             self._scalar(q)
@@ -501,22 +505,10 @@ class _Cluster:
 
     def _column(self, q: Plane) -> str:
         """The column at which a plane is read: of a number of a row the only one."""
-        if q.shape[-1:] == (1,) and self._is_scalar(q):
+        if self.of.numbers and q.shape[-1:] == (1,):
             self.of.out.scalars = True
             return "0"
         return "j"
-
-    def _is_scalar(self, q: Plane) -> bool:
-        """Whether a plane of one column is a number of a row, in a cell of more columns."""
-        return any(p.shape[-1:] != (1,) for p in self._all())
-
-    def _all(self) -> list[Plane]:
-        return [
-            q
-            for o in self.of.plan.ops(self.of.way)
-            for q in (*o.ins, *o.outs)
-            if isinstance(q, Plane)
-        ]
 
     def _scalar(self, q: Plane) -> None:
         self.inline[q] = f"m{q.id}"
@@ -557,7 +549,7 @@ class _Cluster:
         if self._rowless(q):
             of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q]
             return f"O{q.id}[{self._column(q)}]"
-        if q.shape[-1] == 1 and self._is_scalar(q):
+        if of.numbers and q.shape[-1] == 1:
             of.out.scalars = True
             if f"m{q.id}" not in self.slices:
                 place = self._place(q)

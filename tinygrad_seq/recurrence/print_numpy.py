@@ -359,7 +359,8 @@ class NumpyPrinter:
         for k in range(len(bucket[0].ins)):  # operands without a home become neighbours
             planes = [o.ins[k] for o in bucket]
             homeless = [isinstance(q, Plane) and q in inside and q not in self.home for q in planes]
-            if len(bucket) > 1 and all(homeless) and len({*planes}) == len(planes):
+            alike = all(homeless) and len({(q.shape, q.dtype) for q in planes}) == 1
+            if len(bucket) > 1 and alike and len({*planes}) == len(planes):
                 self._block(planes)
         runs: list[list[Op]] = []
         for o in bucket:
@@ -465,7 +466,8 @@ class NumpyPrinter:
                 if q in self.home:
                     continue
                 wants = [m for m in self.more if m[0] == q]
-                if len(wants) == 1 and q not in later and (self.forward or q not in goals):
+                fit = o.kind == "map" or [m.end - m.at for _, m in wants] == [q.width]
+                if len(wants) == 1 and fit and q not in later and (self.forward or q not in goals):
                     self.home[q] = wants[0][1]
                     self.more.remove(wants[0])
                 else:

@@ -67,7 +67,11 @@ class Rows:
     def __init__(self, plan: Plan, way: str, keep: bool) -> None:
         self.plan, self.p, self.way, self.keep = plan, plan.program, way, keep
         self.dtype = plan.program.types[plan.program.states[0]].dtype
-        self.ops, self.first = plan.ops(way), list[Op]()
+        self.ops, self.first = list[Op](), list[Op]()
+        for o in plan.ops(way):
+            if o.kind == "fold":  # it reads a value in one piece
+                o = o._replace(ins=tuple(plan.planes[o.instr.ins[0]]))
+            self.ops.append(o)
         self.home: dict[Plane, Place] = {}
         self.targets: dict[Plane, list[Target]] = {}
         self.whole: dict[Value, str] = {}
