@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as ts
+from tinygrad_seq import nn
 from tinygrad_seq.testing import gradcheck, gradgradcheck
 
 from .kinks import KINKS
@@ -306,3 +307,43 @@ def test_the_jacobian_of_an_empty_result(x_shape, y_shape):
     found = ts.jacobian(lambda x: ts.zeros(y_shape, dtype="f8") * x.sum())(x)
     assert found.shape == y_shape + x_shape
     assert found.dtype == np.float64
+
+
+SMOOTH_AT_ORIGIN = {
+    "‖x‖²": (lambda x: ts.norm(x) ** 2, [0, 0, 0], np.diag([2, 2, 2])),
+    "‖x‖ times itself": (lambda x: (n := ts.linalg.norm(x)) * n, [0, 0], np.diag([2, 2])),
+    "1 - cos ‖x‖": (lambda x: 1 - ts.cos(ts.norm(x)), [0, 0], np.eye(2)),
+    "‖x‖⁴": (lambda x: ts.norm(x) ** 4, [0, 0], np.zeros((2, 2))),
+    "of each row": (
+        lambda x: (ts.norm(ts.reshape(x, (2, 2)), axis=1) ** 2 * np.array([1.0, 3])).sum(),
+        [0, 0, 3, 4],
+        np.diag([2, 2, 6, 6]),
+    ),
+    "of each column, kept": (
+        lambda x: (np.linalg.norm(ts.reshape(x, (2, 2)), axis=0, keepdims=True) ** 2).sum(),
+        [0, 3, 0, 4],
+        np.diag([2, 2, 2, 2]),
+    ),
+    "std²": (
+        lambda x: ts.std(x, ddof=1) ** 2, [5, 5, 5], np.eye(3) - 1 / 3
+    ),
+    "std² of rows": (
+        lambda x: (ts.std(ts.reshape(x, (2, 2)), axis=1) ** 2).sum(),
+        [1, 1, 1, 2],
+        np.kron(np.eye(2), [[0.5, -0.5], [-0.5, 0.5]]),
+    ),
+    "hypot²": (lambda x: ts.hypot(x[0], x[1:]).square().sum(), [0, 0, 1], np.diag([4, 2, 2])),
+    "Huber": (lambda x: nn.huber_loss(x, np.zeros(2), 1.0, "sum"), [0, 2], np.diag([1, 0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMOOTH_AT_ORIGIN)
+def test_the_hessian_where_a_length_is_zero_and_its_function_smooth(name):
+    f, x, expected = SMOOTH_AT_ORIGIN[name]
+    found = ts.hessian(f)(ts.tensor(x, dtype="f8"))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_length_itself_has_no_second_derivative_at_the_origin():
+    for f in (ts.norm, lambda x: ts.norm(x) * (1 + x[0]), ts.std):
+        assert not ts.hessian(f)(ts.zeros(3, dtype="f8")).numpy().any()

@@ -106,6 +106,17 @@ def test_half_precision_is_single_precision_rounded(f):
 
 
 @pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize("axis", [0, 1])
+def test_long_running_sums_in_half_precision(axis):
+    x = ts.full((2, 3000) if axis else (3000, 2), 0.1, dtype="f2", requires_grad=True)
+    y = ts.cumsum(x, axis=axis)
+    (y * 1e-3).sum().backward()
+    assert y.dtype == x.grad.dtype == np.float16
+    np.testing.assert_allclose(host(y.max()), 300, rtol=2e-3)
+    np.testing.assert_allclose(host(x.grad.max()), 3, rtol=2e-3)
+
+
+@pytest.mark.host("the fake device has no float16")
 @pytest.mark.parametrize("scale", [1.0, 300.0, 3e4])
 def test_layers_in_half_precision(scale):
     norm = nn.LayerNorm(4, dtype="f2")

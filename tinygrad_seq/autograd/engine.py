@@ -115,9 +115,10 @@ def pull(
     gradients: Sequence[Any],
     targets: Sequence[Source],
     create_graph: bool,
+    retain_graph: bool | None = None,
 ) -> dict[Source, Any]:
     """Gradients at ``targets``, which the walk does not pass: what a segment contributes."""
-    return _walk(outputs, gradients, None, create_graph, targets, segment=True)
+    return _walk(outputs, gradients, retain_graph, create_graph, targets, segment=True)
 
 
 def reachable(

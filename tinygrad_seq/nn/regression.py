@@ -64,9 +64,9 @@ def huber_loss(
     if not 0 < delta < math.inf:
         raise ValueError(f"huber_loss expects a delta above 0; got {delta}")
     predictions, targets = pair("huber_loss", predictions, targets)
-    size = abs(predictions - targets)
-    near = ops.minimum(size, delta)  # l = δ' (|e| - δ'/2) with δ' = min(|e|, δ)
-    return reduce(near * (size - near / 2), reduction)
+    error = predictions - targets
+    near = ops.clip(error, -delta, delta)  # smooth at 0, where |e| is not
+    return reduce(near * (error - near / 2), reduction)
 
 
 def quantile_loss(

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd import Interval, composite, elementwise
+from ..autograd import Interval, Variable, composite, elementwise
+from ..autograd.engine import pull
+from ..autograd.graph import source_of
+from ..autograd.mode import tracing
 from ..backend import Array, backend_of, is_array, xp
 from .compare import isfinite, isnan
 
@@ -72,6 +75,24 @@ def quotient(a: Array, b: Array, /) -> Array:
 
 quotient.defvjp(a=lambda g, b: quotient(g, b), b=lambda g, y, b: -quotient(product(g, y), b))
 quotient.domain(a=REALS, b=AWAY_FROM_0)
+
+
+def slope_at_origin(g: Any, y: Any) -> Any:
+    """The limit of ȳ / y where both are 0, which is dȳ/dy (L'Hôpital), 0 elsewhere; None for 0.
+
+    The rule of a length y of x is ȳ x / y, and 0 at the origin. Its derivative there is this limit:
+    2 for y², so that the Hessian of ‖x‖² is 2 at the origin too. It is asked for where the backward
+    pass is recorded, and is itself a constant.
+    """
+    if not (isinstance(g, Variable) and g._requires_grad) or tracing.get() is not None:
+        return None
+    np = xp(g._data)
+    both = (g._data == 0) & (y._data == 0)
+    if not np.any(both):
+        return None
+    ones = g._wrap(np.ones_like(g._data))
+    found = pull([g], [ones], [source_of(y)], False, retain_graph=True).get(source_of(y))
+    return None if found is None else np.where(both, found._data, 0)
 
 
 @elementwise

@@ -7,7 +7,17 @@ from typing import Any
 
 from ..autograd import Interval, composite, elementwise
 from ..backend import Array, xp
-from .arithmetic import AWAY_FROM_0, POSITIVE, REALS, product, quotient, sqrt, square, where
+from .arithmetic import (
+    AWAY_FROM_0,
+    POSITIVE,
+    REALS,
+    product,
+    quotient,
+    slope_at_origin,
+    sqrt,
+    square,
+    where,
+)
 
 LN2 = 0.6931471805599453
 LN10 = 2.302585092994046
@@ -239,7 +249,12 @@ def hypot(a: Array, b: Array, /) -> Array:
     return xp(a, b).hypot(a, b)
 
 
-hypot.defvjp(a=lambda g, y, a: g * quotient(a, y), b=lambda g, y, b: g * quotient(b, y))
+def _hypot_rule(g: Any, y: Any, a: Any) -> Any:
+    slope = slope_at_origin(g, y)
+    return g * quotient(a, y) + (0.0 if slope is None else a * slope)
+
+
+hypot.defvjp(a=_hypot_rule, b=lambda g, y, b: _hypot_rule(g, y, b))
 hypot.domain(a=POSITIVE, b=REALS, analytic=False)
 
 

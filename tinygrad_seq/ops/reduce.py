@@ -12,7 +12,17 @@ from typing import Any
 from ..autograd import composite, primitive
 from ..autograd.operands import as_flag
 from ..backend import Array, backend_of, narrowed, wider, xp
-from .arithmetic import AWAY_FROM_0, REALS, absolute, multiply, power, quotient, sign, where
+from .arithmetic import (
+    AWAY_FROM_0,
+    REALS,
+    absolute,
+    multiply,
+    power,
+    quotient,
+    sign,
+    slope_at_origin,
+    where,
+)
 from .arrange import diagonal, flip
 from .axes import Axis, many_axes, one_axis
 from .compare import argmax, argmin
@@ -111,10 +121,11 @@ def _scale(x: Array, axis: Axis) -> Array:
 
 
 def _std_rule(g: Any, x: Any, y: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
+    slope, n = slope_at_origin(g, y), _count(x.shape, axis) - ddof
     g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
     centred = x - mean(x, axis=axis, keepdims=True)
-    slopes = quotient(centred, y) / (_count(x.shape, axis) - ddof)
-    return where(y == 0, 0.0, g * slopes)
+    away = where(y == 0, 0.0, g * (quotient(centred, y) / n))
+    return away if slope is None else away + centred * kept(slope / n, x.shape, axis, keepdims)
 
 
 std.defvjp(x=_std_rule)
@@ -163,7 +174,7 @@ min.domain(x=REALS, analytic=False)
 @primitive
 def cumsum(x: Array, /, axis: int | None = None) -> Array:
     """Running sum (of all elements without an axis).  y_t = Σ_{s ≤ t} x_s,  x̄_t = Σ_{s ≥ t} ȳ_s."""
-    return xp(x).cumsum(x, axis=axis)
+    return narrowed(xp(x).cumsum(wider(x) if x.dtype.kind == "f" else x, axis=axis), x)
 
 
 def _cumsum_rule(g: Any, x_shape: tuple[int, ...], axis: int | None) -> Any:
@@ -230,9 +241,11 @@ def vector_norm(x: Array, /, ord: float = 2, axis: Axis = None, keepdims: bool =
 
 
 def _vector_norm_rule(g: Any, x: Any, y: Any, ord: float, axis: Axis, keepdims: bool) -> Any:
+    slope = slope_at_origin(g, y) if ord == 2 else None
     g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
     if ord == 2:
-        return where(y == 0, 0.0, g * quotient(x, y))
+        away = where(y == 0, 0.0, g * quotient(x, y))
+        return away if slope is None else away + x * kept(slope, x.shape, axis, keepdims)
     return where(x == 0, 0.0, g * sign(x) * power(quotient(absolute(x), y), ord - 1))
 
 
