@@ -49,4 +49,10 @@ FIXED = {
         "return ts.sigmoid(o), (ts.sigmoid(f) * ts.tanh(g),)",
         rows=2,
     ),
+    "one number beside rows": _case(
+        (4,), {"W": (2, 4), "U": (4, 4), "a": (), "b": (1,)},
+        "n = ts.tanh(x @ W + s0 @ U)",
+        "h = b * n + a * (s0 - n)",
+        "return h, (h,)",
+    ),
 }  # fmt: skip

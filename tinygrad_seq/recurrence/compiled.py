@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backend import threads
 from .plan import Plan, Plane
-from .print_loops import LoopPrinter, Text
+from .print_loops import LoopPrinter, Text, even_width
 from .program import Value
 from .scan import Pass, Scan
 
@@ -86,11 +86,10 @@ class Compiled(Scan):
         self.keeps_before = self.keeps_before or bool(made_before & read)
         ops = [*plan.ops("forward"), *plan.ops("backward")]
         self.dots = [o for o in ops if o.kind == "dot"]
-        widths = {q.width for o in ops for q in (*o.ins, *o.outs) if isinstance(q, Plane)}
         rows = (*self.p.states, *self.p.after, self.p.y, *read)
         alone = all(len(plan.planes[v]) == 1 for v in rows)
         scalars = any(text.scalars for text in self.texts.values())
-        self.even = next(iter(widths)) if len(widths) == 1 and alone and not scalars else 0
+        self.even = even_width(plan) if alone and not scalars else 0
         self.weights = sum([math.prod(self.p.shape(o.instr.ins[1])) for o in self.dots])
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
@@ -161,10 +160,9 @@ class Compiled(Scan):
         for name, v in text.inputs.items():
             once = self.plan.where[v] == "once"
             arrays[name] = _flat(run.env.arrays[v] if once else run.env.all(v))
-        for name, (v, low, high) in text.vectors.items():
-            value = run.env.arrays[v].reshape(-1)
-            row = value[low:high] if value.size > 1 else np.full(high - low, value)
-            arrays[name] = np.tile(plain(row), count)
+        for name, ((v, low, high), width) in text.vectors.items():
+            row = np.broadcast_to(run.env.arrays[v].reshape(-1)[low:high], width)
+            arrays[name] = np.tile(row, count)
         self._pack(run, text, arrays, apart, share)
         values = [text.sizes[n] if n in text.sizes else arrays[n] for n in text.arguments]
         flags = _NO_MASK if mask is None else _flat(mask)

@@ -90,7 +90,8 @@ class Text:
         sizes: Of these, the numbers: widths and columns.
         projections: For each product with an input: its planes by first column.
         dots: The products in the loop; those of ``sums`` are added to a product with an input.
-        vectors, inputs: Planes that are vectors, and values made before the loop, by name.
+        vectors: Planes that are vectors or one number, by name, and how wide they are laid.
+        inputs: Values made before the loop, by name.
         scalars: Whether there are numbers of one row, so that rows are taken one at a time.
     """
 
@@ -100,9 +101,30 @@ class Text:
     projections: dict[Value, Projection] = field(default_factory=dict)
     dots: list[Op] = field(default_factory=list)
     sums: dict[Value, Value] = field(default_factory=dict)
-    vectors: dict[str, Input] = field(default_factory=dict)
+    vectors: dict[str, tuple[Input, int]] = field(default_factory=dict)
     inputs: dict[str, Value] = field(default_factory=dict)
     scalars: bool = False
+
+
+def rowless(plan: Plan, q: Plane) -> bool:
+    """Whether a plane is the same for all sequences and steps."""
+    source = plan.inputs.get(q)
+    if source is None or plan.where[source.value] != "once":
+        return False
+    return all(n == 1 for n in plan.program.shape(source.value)[:-1])
+
+
+def even_width(plan: Plan) -> int:
+    """The width of all planes, but for single numbers of the parameters; 0 if they differ."""
+    planes = [
+        q
+        for way in ("forward", "backward")
+        for o in plan.ops(way)
+        for q in (*o.ins, *o.outs)
+        if isinstance(q, Plane) and not (q.width == 1 and rowless(plan, q))
+    ]
+    widths = {q.width for q in planes}
+    return widths.pop() if len(widths) == 1 else 0
 
 
 class Projection(NamedTuple):
@@ -138,6 +160,7 @@ class LoopPrinter:
         self.plan, self.p, self.way = plan, plan.program, way
         self.forward = way == "forward"
         self.stages = plan.loop(way)
+        self.even = even_width(plan)
         self.out = Text()
         self.read: dict[Plane, Place] = {}
         self.stored: dict[Plane, list[Place]] = {}
@@ -505,7 +528,7 @@ class _Cluster:
 
     def _column(self, q: Plane) -> str:
         """The column at which a plane is read: of a number of a row the only one."""
-        if self.of.numbers and q.shape[-1:] == (1,):
+        if self.of.numbers and q.width == 1:
             self.of.out.scalars = True
             return "0"
         return "j"
@@ -543,12 +566,14 @@ class _Cluster:
                 w = of.number("w", q.width)
                 self.slices[q] = (f"p{q.id}", f"e{m}[{start}:{start} + count * {w}]")
                 if known.bias is not None:
-                    of.out.vectors[of.arg(f"O{q.id}")] = Input(known.bias, low, low + q.width)
+                    columns = Input(known.bias, low, low + q.width)
+                    of.out.vectors[of.arg(f"O{q.id}")] = columns, q.width
             j = self._column(q)
             return f"p{q.id}[{j}]" if known.bias is None else f"(p{q.id}[{j}] + O{q.id}[{j}])"
-        if self._rowless(q):
-            of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q]
-            return f"O{q.id}[{self._column(q)}]"
+        if rowless(of.plan, q):
+            width = of.even if of.even and q.width == 1 else q.width
+            of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q], width
+            return f"O{q.id}[{'j' if width > 1 else self._column(q)}]"
         if of.numbers and q.shape[-1] == 1:
             of.out.scalars = True
             if f"m{q.id}" not in self.slices:
@@ -571,13 +596,6 @@ class _Cluster:
         low_name = of.number("o", low) if low else ""
         time = "" if of.plan.where[v] == "once" else "t"
         return Place(f"I{int(v)}", time, of.width(v), low_name, len(of.plan.planes[v]) == 1)
-
-    def _rowless(self, q: Plane) -> bool:
-        """Whether a plane is the same for all sequences and steps."""
-        source = self.of.plan.inputs.get(q)
-        if source is None or self.of.plan.where[source.value] != "once":
-            return False
-        return all(n == 1 for n in self.of.plan.program.shape(source.value)[:-1])
 
     def _store(self, q: Plane, text: str) -> None:
         """A loop that computes a plane, and copies to where else it is wanted."""
