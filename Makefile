@@ -11,7 +11,7 @@ help:
 	@echo "make stress    kill, interrupt, fork and damage: what is lost or stuck (minutes; ARGS=kills)"
 	@echo "make check     lint, types, tests and the examples in their quick form"
 	@echo "make docs      run the guide and build the site in build/docs"
-	@echo "make bench     race a training step against PyTorch, JAX, autograd, MyGrad (ARGS=--short)"
+	@echo "make bench     race layers and whole training steps against PyTorch, JAX and others (ARGS=--short)"
 	@echo "make bench-gpu race an LSTM's training step on a GPU against cuDNN and PyTorch's cells"
 	@echo "make clean     remove what the other targets made"
 
@@ -23,7 +23,7 @@ $(VENV)/made-%: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	@touch $@
 
-demo: $(VENV)/made-examples
+demo: $(VENV)/made-examples,jit
 	$(BIN)/python examples/05_char_lm.py
 
 test: $(VENV)/made-test
@@ -47,6 +47,7 @@ docs: $(VENV)/made-docs
 
 bench: $(VENV)/made-bench
 	$(BIN)/python benchmarks/recurrent.py $(ARGS)
+	$(BIN)/python benchmarks/steps.py $(ARGS)
 
 bench-gpu: $(VENV)/made-cuda12
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch

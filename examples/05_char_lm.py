@@ -48,11 +48,11 @@ def each(f, state):
 
 
 def train_epoch(model, optimizer, batches, kept, run):
-    """One pass over the text (or the rest of one) by truncated BPTT; updates what is ``kept``."""
+    """One pass over the text (or its rest) by truncated BPTT; gives the characters per second."""
     model.train()
     state = None if kept["state"] is None else each(ts.Tensor, kept["state"])
     total, count = kept["sums"]
-    start, before = time.time(), count
+    start, before, rate = time.time(), count, 0.0
     bar = course.progress(batches, total=len(batches), initial=batches.position, unit="batch")
     for inputs, targets in bar:
         scores, state = model(inputs, state)
@@ -71,6 +71,7 @@ def train_epoch(model, optimizer, batches, kept, run):
             break
     bar.close()
     kept |= {"state": each(ts.Tensor.numpy, state), "sums": [total, count]}
+    return rate
 
 
 @ts.no_grad()
@@ -180,14 +181,15 @@ def main(argv: list[str] | None = None) -> float:
     run = Run(options.minutes)
     while batches.epoch < options.epochs and kept["bad"] < options.patience and not run.stopped():
         epoch, began = batches.epoch + 1, time.time()
-        train_epoch(model, optimizer, batches, kept, run)
+        rate = train_epoch(model, optimizer, batches, kept, run)
         nats, complete = evaluate(model, held_out), batches.position == 0
         point = [data.bits_per_character(n) for n in (kept["sums"][0] / kept["sums"][1], nats)]
         done = epoch if complete else epoch - 1 + batches.position / len(batches)
         part = "" if complete else f" to batch {batches.position} of {len(batches)}"
         print(
             f"epoch {epoch}{part}: training {point[0]:.3f}, validation {point[1]:.3f} bits/char, "
-            f"perplexity {data.perplexity(nats):.2f}, {time.time() - began:.0f} s"
+            f"perplexity {data.perplexity(nats):.2f}, {time.time() - began:.0f} s, "
+            f"{rate:,.0f} characters/s"
         )
         better = {"best": nats, "weights": model.state_dict()} if nats < kept["best"] else {}
         if complete:  # the next epoch starts the text afresh
