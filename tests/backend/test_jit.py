@@ -166,6 +166,31 @@ def test_machine_code_is_kept_and_a_damaged_file_is_compiled_anew(tmp_path):
     assert kept[0].stat().st_size > 100
 
 
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", ["emptied", "cut", "other", "flipped"])
+def test_a_damaged_file_of_machine_code_is_written_over(suffix, damage, tmp_path, monkeypatch):
+    from tinygrad_seq.backend.jit import cache
+
+    def call():
+        def more(x):
+            return x + 1.5
+
+        function = cache.compiled(more)
+        assert function(1.0) == 2.5
+        return sum(function.stats.cache_hits.values())
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert [call(), call()] == [0, 1]
+    (path,) = tmp_path.glob(f"*{suffix}")
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":  # in the middle of the machine code, where nothing else would see it
+        content[len(content) // 2] ^= 1
+    else:
+        content = {"emptied": b"", "cut": content[:-20], "other": b"\x00damaged"}[damage]
+    path.write_bytes(content)
+    assert [call(), call()] == [0, 1]
+
+
 def test_the_key_of_machine_code_holds_all_that_it_is_made_of(monkeypatch):
     from tinygrad_seq.backend.jit import cache
 

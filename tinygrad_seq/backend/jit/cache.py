@@ -15,7 +15,9 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import llvmlite
 import numba
 import numpy
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.serialize import dumps
 
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 """Of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning."""
@@ -104,6 +107,18 @@ class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
         name = f"{function.__module__}.{function.__qualname__}".rpartition(".")[2]
         self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
 
+    def reduce(self, data: Any) -> tuple[int, bytes]:
+        """What is kept of machine code, with its checksum."""
+        content = dumps(super().reduce(data))
+        return zlib.crc32(content), content
+
+    def rebuild(self, target_context: Any, payload: tuple[int, bytes]) -> Any:
+        """Machine code from what was kept of it."""
+        checksum, content = payload
+        if zlib.crc32(content) != checksum:
+            raise ValueError("the machine code was damaged")
+        return super().rebuild(target_context, pickle.loads(content))
+
 
 class _Cache(FunctionCache):  # type: ignore[misc]
     """numba's cache of a function, under a key of our own."""
@@ -122,4 +137,10 @@ class _Cache(FunctionCache):  # type: ignore[misc]
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the machine code, if it can be written."""
         with contextlib.suppress(OSError):  # a full disk: it will be compiled again
-            super().save_overload(sig, data)
+            try:
+                super().save_overload(sig, data)
+            except OSError:
+                raise
+            except Exception:  # the index is damaged, and begun anew
+                self.flush()
+                super().save_overload(sig, data)
