@@ -8,8 +8,9 @@ import pytest
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
-from tinygrad_seq.autograd import engine, scope
+from tinygrad_seq.autograd import engine, scope, writes
 from tinygrad_seq.backend import blas, generator, threads
+from tinygrad_seq.recurrence import trust
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
@@ -55,16 +56,23 @@ def held_by_another(*locks):
 
 
 def train():
-    """A step with dropout whose module has to be given a name."""
-    net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
+    """A step with dropout and a derived loop, whose modules have to be given names."""
+    net, layer = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)), nn.GRU(4, 2)
     with viz.trace():
-        net(ts.ones((2, 3))).sum().backward()
+        layer(net(ts.ones((3, 2, 3))))[0].sum().backward()
+    layer(ts.ones((3, 2, 4)))
+    net[0].weight.detach().copy_(ts.zeros((4, 3)))  # a write, which is noted
     return net[0].weight.grad is not None
 
 
 def test_a_child_is_not_held_up_by_a_lock_of_another_thread():
     let_go = held_by_another(
-        engine._depositing, scope._naming, blas._lock, generator().bit_generator.lock
+        engine._depositing,
+        scope._naming,
+        writes._writing,
+        trust._lock,
+        blas._lock,
+        generator().bit_generator.lock,
     )
     try:
         assert in_child(train)

@@ -21,6 +21,7 @@ from ..autograd import enable_grad
 from ..autograd.engine import pull
 from ..autograd.graph import source_of
 from ..backend import backend_of, generator, there
+from ..backend.forks import in_forked_child
 from ..tensor import Tensor
 from . import constant
 from .derived import Derived
@@ -36,7 +37,13 @@ MOST = 256
 TOLERANCE = {"float64": 1e-6, "float32": 2e-3, "float16": 1e-1}
 
 _known: OrderedDict[Any, Derived | str] = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.RLock()  # the handler of a signal may read a sequence meanwhile
+
+
+@in_forked_child
+def _renew() -> None:
+    global _lock
+    _lock = threading.RLock()
 
 
 class Found(NamedTuple):
