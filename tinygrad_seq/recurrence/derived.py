@@ -12,7 +12,7 @@ from ..autograd.graph import Node, Variable
 from ..backend import backend_of, jit
 from ..tensor import Tensor
 from .plan import Plan, planned
-from .record import Reads, Recording, differentiated
+from .record import Reads, Recording, Underivable, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan
 from .trees import flat, like
@@ -31,10 +31,15 @@ class Derived:
         trusted: For each kind of loop, and with padding or without, whether it was found right:
             True, or why not.
         reasons: Why a kind of loop is not used.
+
+    Raises:
+        Underivable: there is no derivative without values, or a loop would not be faster.
     """
 
     def __init__(self, recording: Recording) -> None:
         self.plan: Plan = planned(differentiated(recording))
+        if self.plan.large():
+            raise Underivable("its step computes on arrays much larger than its state")
         self.trusted: dict[tuple[str, bool], Any] = {}
         self.reasons: dict[str, str] = {}
         self._kernel = backend_of(recording.leaves[0]._data).kernel

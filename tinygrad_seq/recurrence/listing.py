@@ -174,6 +174,8 @@ class _Listing:
         if o.kind == "fold":
             terms = " + ".join([_in(self._plane(q), 2) for q in o.ins])
             return (f"{o.op.name}({terms})", ATOM)
+        if o.kind == "call":
+            return _written(o.op, [self._value(v) for v in o.instr.ins])
         return _written(o.op, [self._plane(q) for q in o.ins])
 
     def _plane(self, q: Any) -> tuple[str, int]:

@@ -12,6 +12,7 @@ whole values). A loop is a list of stages, each some maps and then some dots tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
@@ -78,6 +79,10 @@ class Stage(NamedTuple):
 
     maps: list[Op]
     dots: list[Op]
+
+
+LARGE = 4
+"""A step on arrays so many times larger than its rows takes its time there, loop or no loop."""
 
 
 class Input(NamedTuple):
@@ -160,6 +165,16 @@ class Plan(NamedTuple):
             and all(_is_row(p.shape(v), self.lead) for v in parts)
             and all(o.kind != "call" for way in ("forward", "backward") for o in self.ops(way))
         )
+
+    def large(self) -> bool:
+        """Whether a step calls primitives on arrays much larger than its rows and its state."""
+        types, loops = self.program.types, [*self.ops("forward"), *self.ops("backward")]
+        small = [math.prod(q.shape) for o in loops if o.kind != "call" for q in o.outs]
+        small += [math.prod(types[v].shape) for v in self.program.states]
+        called = [
+            math.prod(types[v].shape) for o in loops if o.kind == "call" for v in o.instr.outs
+        ]
+        return max(called, default=0) > LARGE * max(small)
 
 
 def planned(p: Program) -> Plan:

@@ -101,7 +101,11 @@ def _derived(step: Any, xs: Any, first: Recording, after: int) -> Derived | str:
             return known
     now = each(lambda part: part.detach(), first.after)
     why = difference(first, record(step, _at(xs, after), now))
-    verdict = why or Derived(first)
+    verdict: Derived | str
+    try:
+        verdict = why or Derived(first)
+    except Underivable as error:
+        verdict = str(error)
     with _lock:
         verdict = _known.setdefault(key, verdict)
         while len(_known) > MOST:
