@@ -119,3 +119,13 @@ def test_only_what_the_rule_takes_alike_is_stacked(rng):
     loss.backward()
     expected = sum((k // 2) * a.T @ np.ones((2, 3)) for k, a in enumerate(rows))
     np.testing.assert_allclose(b.grad.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_gradient_of_a_turned_weight_lies_in_memory_as_the_weight(rng, steps):
+    """An optimizer walks through both together."""
+    w = ts.tensor(rng.standard_normal((6, 4)), requires_grad=True)
+    x = rng.standard_normal((5, 4))
+    sum((ts.Tensor(x) @ w.T).sum() for _ in range(steps)).backward()
+    assert w.grad.data.flags.c_contiguous
+    np.testing.assert_allclose(w.grad.data, steps * np.tile(x.sum(0), (6, 1)))

@@ -98,7 +98,8 @@ class Sums:
             g = self._hooked(g, source)
         if self.live:
             return g * 1  # a tensor of its own, still on the graph
-        return self.wrap(g if source in self._owned else g.copy())
+        # In C order, as the values: an optimizer reads both together.
+        return self.wrap(g if source in self._owned and g.flags.c_contiguous else g.copy())
 
     def deposit_retained(self) -> None:
         """Add to ``.grad`` of the results that keep theirs, once nothing can fail any more."""
