@@ -1,19 +1,30 @@
-"""The kernel of a linear recurrence, in NumPy: the loop that nothing can be made of but a loop.
+"""The kernel of a linear recurrence: the loop that nothing can be made of but a loop.
 
     h_t = a_t ⊙ h_{t-1} + b_t                     forwards
     w_t = g_t + a*_{t+1} ⊙ w_{t+1}                its adjoint, which runs the other way
 
 Both solve a triangular system: L h = b with ones on the diagonal and -a_t below it, and Lᴴ w = g.
 A plain loop over time is the best there is on a processor: the closed form by cumulative products
-overflows, and an associative scan does twice the work.
+overflows, and an associative scan does twice the work. With the extra ``jit`` it is compiled.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy
+
+from . import jit
+
 Array: TypeAlias = Any
+
+FEW = 4
+"""Fewer steps are left to NumPy."""
+
+WIDE = 2048
+"""More complex numbers of a step are, too: its products of them are vector instructions."""
 
 
 def linear_scan(
@@ -31,14 +42,20 @@ def linear_scan(
         pairs: Whether the last axis, of size 2, holds the parts of complex numbers.
     """
     y = np.empty(b.shape, b.dtype)
-    out = y
+    out, backwards = y, reverse != adjoint
     if pairs:
         a, b, out = (_complex(np, x) for x in (a, b, y))
         a = a.conj() if adjoint else a
         start = None if start is None else _complex(np, start)
+    wide = pairs and b[0].size > WIDE
+    left = len(b) < FEW or not b.size or wide or b.dtype.char not in "fdFD"
+    loop = None if left or np is not numpy or not jit.usable() else _compiled()
+    if loop is not None:
+        loop(a, b, start, backwards, adjoint, out)
+        return y
     a = np.broadcast_to(a, b.shape)
     times, state, before = range(len(b)), start, None
-    for t in reversed(times) if reverse != adjoint else times:
+    for t in reversed(times) if backwards else times:
         if state is None:
             out[t] = b[t]
         else:
@@ -46,6 +63,18 @@ def linear_scan(
             out[t] += b[t]
         state, before = out[t], t
     return y
+
+
+@functools.cache
+def _compiled() -> Callable[..., None] | None:
+    """The compiled loop, if it can be compiled here."""
+    try:
+        from .jit.scan import linear_scan as loop  # imports numba
+
+        loop(numpy.ones(1), numpy.ones((2, 1)), None, False, False, numpy.empty((2, 1)))
+    except Exception:  # whatever is amiss with the compiler, there is NumPy
+        return None
+    return loop
 
 
 def _complex(np: Any, x: Array) -> Array:
