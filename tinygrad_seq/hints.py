@@ -165,12 +165,15 @@ NN: dict[str, str] = {
     "pad_packed_sequence": _LENGTHS,
     "pad_sequence": "ts.data.pad_sequences, or ts.data.Batches",
     "smooth_l1_loss": "huber_loss",
-    "utils": "ts.optim.clip_grad_norm_; ts.data.pad_sequences; lengths= in the place of packing",
+    "utils": "ts.optim.clip_grad_norm_; ts.data.pad_sequences; lengths= in the place of packing; "
+    "WeightNorm(cell)",
+    "parametrizations": "WeightNorm(cell)",
 }
 
 OPTIM: dict[str, str] = {
     "Adadelta": "Adam or RMSprop",
     "Adamax": "Adam",
+    "AveragedModel": "WeightAverage(params, decay)",
     "EMA": "WeightAverage(params, decay)",
     "LRScheduler": "Schedule",
     "LinearLR": "LinearWarmup",
