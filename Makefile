@@ -26,8 +26,9 @@ $(VENV)/made-%: pyproject.toml
 demo: $(VENV)/made-examples,jit
 	$(BIN)/python examples/05_char_lm.py
 
+# In two processes, each on one core.
 test: $(VENV)/made-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 stress: $(VENV)/made-test
 	cd tests && ../$(BIN)/python -m stress $(ARGS)
@@ -46,6 +47,7 @@ docs: $(VENV)/made-docs
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/docs
 
 bench: $(VENV)/made-bench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python benchmarks/recurrent.py $(ARGS)
 	$(BIN)/python benchmarks/steps.py $(ARGS)
 
