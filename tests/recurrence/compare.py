@@ -18,6 +18,7 @@ from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.recurrence.scan import Pass, Scan
 from tinygrad_seq.recurrence.scan_cuda import CudaScan
 from tinygrad_seq.recurrence.trees import flat, like
+from tinygrad_seq.recurrence.trust import Case as Use
 from tinygrad_seq.recurrence.unroll import unroll
 
 from .plain_machine import PlainMachine
@@ -73,6 +74,7 @@ class Comparison:
         first = record(cell, s.x[0].detach(), like(s.state, [p.detach() for p in flat(s.state)]))
         self.recording, self.program = first, differentiated(first)
         self.how = {"mask": s.mask, "reverse": reverse}
+        self.cell, self.sequences = cell, s
         self.arrays = [s.x.data, *[p.data for p in flat(s.state)], *first.reads.arrays]
         y, last = unroll(cell, s.x, s.state, s.mask, reverse)
         self.outs = [y, *flat(last)]
@@ -102,6 +104,11 @@ class Comparison:
             name: np.zeros(self.leaves[name].shape) if g is None else g.data
             for name, g in zip(names, found, strict=True)
         }
+
+    def first_use(self) -> Use:
+        """What the library compares a loop on when it meets a cell."""
+        s, masked = self.sequences, self.sequences.mask is not None
+        return Use(self.cell, s.x, s.state, self.recording, masked, self.how["reverse"])
 
     def error(self, make: Callable[[Plan], Scan]) -> float:
         """The largest difference, in units of the largest number met (or of 1).

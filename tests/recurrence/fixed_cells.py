@@ -1,4 +1,4 @@
-"""Cells as drawn ones are, each of which was once derived wrong, or shows one thing alone."""
+"""Cells like drawn ones: each was derived wrong once, or shows what few drawn cells do."""
 
 from __future__ import annotations
 
@@ -54,5 +54,133 @@ FIXED = {
         "n = ts.tanh(x @ W + s0 @ U)",
         "h = b * n + a * (s0 - n)",
         "return h, (h,)",
+    ),
+    "two gates": _case(
+        (3,), {"W": (2, 6), "U": (3, 6), "b": (6,)},
+        "f, g = ops.split(x @ W + s0 @ U + b, 2, -1)",
+        "s0 = ts.sigmoid(f) * s0 + (1 - ts.sigmoid(f)) * ts.tanh(g)", "return s0, (s0,)",
+    ),
+    "four gates, two parts": _case(
+        (3, 3), {"W": (2, 12), "U": (3, 12), "b": (12,)},
+        "i, f, g, o = ops.split(x @ W + s0 @ U + b, 4, -1)",
+        "c = ts.sigmoid(f) * s1 + ts.sigmoid(i) * ts.tanh(g)",
+        "h = ts.sigmoid(o) * ts.tanh(c)", "return h, (h, c)", masked=True, reverse=True,
+    ),
+    "a projected state": _case(
+        (2, 3), {"W": (2, 3), "U": (2, 3), "R": (3, 2)},
+        "c = 0.5 * s1 + ts.tanh(x @ W + s0 @ U)", "h = c @ R", "return h, (h, c)", masked=True,
+    ),
+    "a state of the input alone": _case(
+        (3,), {"W": (2, 3), "U": (3, 3)},
+        "a = ts.tanh(x @ W)", "return a @ U + s0, (a,)",
+    ),
+    "a sum that is read twice": _case(
+        (3,), {"W": (2, 3), "U": (3, 3), "b": (3,), "d": (3,)},
+        "a = x @ W + s0 @ U + b", "return ts.tanh(a + s0 + d), (ts.sin(a),)",
+    ),
+    "one sum, two squashes": _case(
+        (3,), {"W": (2, 3), "U": (3, 3)},
+        "a = x @ W + s0 @ U", "s0 = ts.sigmoid(a) * ts.tanh(a)", "return s0, (s0,)",
+    ),
+    "x W read twice": _case(
+        (3,), {"W": (2, 3), "U": (3, 3)},
+        "a = x @ W", "s0 = ts.tanh(a + s0 @ U) * ts.sigmoid(a)", "return s0, (s0,)",
+    ),
+    "a mean of several planes": _case(
+        (2,), {"U": (2, 4)},
+        "a = s0 @ U", "f, g = ops.split(ts.tanh(a), 2, -1)",
+        "return f, (g - ts.mean(a, -1, keepdims=True),)",
+    ),
+    "a mean over a batch of one": _case(
+        (3,), {}, "return s0, (ts.tanh(s0 - ts.mean(s0, 0, keepdims=True)) + x[:, :1],)", rows=1
+    ),
+    "columns in turned order": _case((3,), {}, "return s0[:, ::-1], (ts.sin(s0[:, ::-1]),)"),
+    "a bias times a number of the step": _case(
+        (3,), {"b": (3,)},
+        "return s0, (ts.tanh(s0 + b * ts.mean(x.detach())),)",
+    ),
+    "a number of the step": _case(
+        (3,), {"b": (3,)},
+        "a = ts.mean(x, 0) @ ts.ones((2, 3), dtype=x.dtype) + b",
+        "return s0 * ts.mean(x), (ts.tanh(s0 / (9 + ts.mean(x)) + a),)",
+    ),
+    "numbers by name": _case(
+        (3,), {}, "return s0, (ts.leaky_relu(x[:, :1] - s0, 0.2) + ts.sqrt(1 + ts.square(s0)),)"
+    ),
+    "a difference with a slice": _case(
+        (3,), {}, "a = ts.sin(s0)[:, :1]", "return a * x[:, :1], (ts.tanh(-s0 * a),)"
+    ),
+    "joined by the axis from the left": _case(
+        (3,), {"b": (3,)},
+        "return s0, (ts.sin(s0) + ops.concatenate([x, ts.sin(x[:, :1])], 1) * b,)",
+    ),
+    "a weight turned": _case(
+        (3,), {"W": (3, 2), "U": (3, 3)},
+        "s0 = ts.tanh(x @ W.T + s0 @ U.T)", "return s0, (s0,)",
+    ),
+    "a part of what a product reads": _case(
+        (3,), {"W": (5, 4), "V": (3, 3)},
+        "a = ops.concatenate([ts.sin(s0), s0[:, :2]], -1)",
+        "return a @ W, (ts.tanh(ts.sin(s0) @ V),)",
+    ),
+    "states change places": _case((3, 3), {"W": (2, 3)}, "return s0 * s1, (s1, s0 + x @ W)"),
+    "one result, two parts": _case(
+        (3, 3), {"W": (2, 3), "U": (3, 3)},
+        "h = ts.tanh(x @ W + s0 @ U + s1)", "return h, (h, h)",
+    ),
+    "own weights for every gate": _case(
+        (3,), {"W": (2, 3), "V": (2, 3), "U": (3, 3), "R": (3, 3)},
+        "f, g = ts.sigmoid(x @ W + s0 @ U), ts.tanh(x @ V + s0 @ R)",
+        "s0 = f * s0 + g", "return s0, (s0,)",
+    ),
+    "a difference beside a slice": _case((3,), {}, "return s0[:, :1], (ts.tanh(x[:, :1] - s0),)"),
+    "columns from the second on": _case(
+        (3,), {}, "return ts.sin(s0[:, 1:]), (ts.sin(s0) - ts.sin(s0)[:, 1:2],)"
+    ),
+    "a part of what a constant product reads": _case(
+        (3,), {"V": (3, 3)},
+        "a = ts.sin(s0)", "b = ops.concatenate([a, s0[:, :2]], -1)",
+        "return b @ ts.ones((5, 2), dtype=x.dtype), (ts.tanh(a @ V),)",
+    ),
+    "a constant product alone": _case(
+        (3,), {}, "return x, (s0 @ ts.Tensor([[0.0, 1, 2], [3, 1, 0], [1, 2, 1]], dtype=x.dtype),)"
+    ),
+    "a product of which some is saved": _case(
+        (3,), {"U": (3, 6)}, "f, g = ops.split(s0 @ U, 2, -1)", "return s0, (ts.sin(f) + g,)"
+    ),
+    "a number for all": _case((3,), {"k": ()}, "return s0, (ts.tanh(k * s0 + x[:, :1]),)"),
+    "pieces that nothing reads": _case(
+        (3, 3), {},
+        "a, _ = ops.split(s0, [1], -1)", "c, _ = ops.split(ts.sin(s0), [2], -1)",
+        "return c, (ts.sin(s1) * a, s0)",
+    ),
+    "a choice": _case(
+        (3,), {"b": (3,)},
+        "a = ts.sin(s0)", "s0 = ts.where(a > x[:, :1], a, 0.5 * s0)",
+        "return (s0 - a) * (a - s0 * b), (s0 - ts.maximum(a, s0),)",
+    ),
+    "gradients that are pieces": _case(
+        (2, 2), {"U": (2, 2)},
+        "a = ops.concatenate([s0, s1], -1)", "b, c = ops.split(ts.tanh(a), 2, -1)",
+        "return b @ U, (c, b)",
+    ),
+    "a choice of states": _case(
+        (3, 3), {}, "return s0, (ts.where(s0 > s1, s0, 0.5 * s1), ts.sin(s1) + x[:, :1])"
+    ),
+    "an output with a bias": _case(
+        (3,), {"b": (3,)}, "return s0 + b, (ts.sin(s0) + x[:, :1],)", masked=True
+    ),
+    "a product beside other columns": _case(
+        (3,), {"W": (2, 6), "U": (3, 3)},
+        "a, c = ops.split(x @ W, 2, -1)", "return a * s0, (ts.tanh(c + s0 @ U),)",
+    ),
+    "a last part of what a product reads": _case(
+        (3,), {"W": (5, 4), "V": (3, 3)},
+        "a = ops.concatenate([s0[:, :2], ts.sin(s0)], -1)",
+        "return a @ W, (ts.tanh(ts.sin(s0) @ V),)",
+    ),
+    "a state that is a product of another": _case(
+        (2, 3), {"U": (2, 3), "R": (3, 2)},
+        "c = ts.tanh(s0 @ U) + s1 * x[:, :1]", "return c, (s1 @ R, c)", masked=True
     ),
 }  # fmt: skip

@@ -90,11 +90,15 @@ def cells(draw: Any, most: int = 7) -> RandomCell:
     unread = list(widths)
     lines = []
 
+    def weight(rows: int, columns: int) -> str:
+        turned = draw(st.integers(0, 4)) == 1
+        return f"{parameter(columns, rows)}.T" if turned else parameter(rows, columns)
+
     def parameter(*shape: int) -> str:
         known = [name for name, s in shapes.items() if s == shape]
         if known and draw(st.booleans()):
             return draw(st.sampled_from(known))
-        name = f"{'W' if len(shape) == 2 else 'b'}{len(shapes)}"
+        name = f"{'kbW'[len(shape)]}{len(shapes)}"
         shapes[name] = shape
         return name
 
@@ -117,7 +121,7 @@ def cells(draw: Any, most: int = 7) -> RandomCell:
         """Some gates of one width, cut from one sum of products, or each from its own."""
         (a, w), (b, u) = pick(), pick()
         m = draw(st.sampled_from(states))
-        total = f"{a} @ {parameter(w, count * m)} + {b} @ {parameter(u, count * m)}"
+        total = f"{a} @ {weight(w, count * m)} + {b} @ {weight(u, count * m)}"
         if draw(st.booleans()):
             total += f" + {parameter(count * m)}"
         whole = f"ops.split({total}, {count}, -1)" if count > 1 else f"[{total}]"
@@ -135,9 +139,10 @@ def cells(draw: Any, most: int = 7) -> RandomCell:
         a, w = pick()
         if kind == "product":
             m = draw(st.integers(1, 6))
-            add(f"{a} @ {parameter(w, m)}", m)
+            add(f"{a} @ {weight(w, m)}", m)
         elif kind == "bias":
-            add(f"{a} {draw(st.sampled_from('+*'))} {parameter(w)}", w)
+            shape = draw(st.sampled_from(((w,), (w,), ())))
+            add(f"{a} {draw(st.sampled_from('+*'))} {parameter(*shape)}", w)
         elif kind == "unary":
             add(draw(st.sampled_from(UNARY)).format(a), w)
         elif kind == "binary":
@@ -154,10 +159,10 @@ def cells(draw: Any, most: int = 7) -> RandomCell:
             add(f"{first}[:, :1] * {parts}[1]", w - low)
         elif kind == "join":
             b, u = pick()
-            name = add(f"ops.concatenate([{a}, {b}], -1)", w + u)
+            name = add(f"ops.concatenate([{a}, {b}], {draw(st.sampled_from((-1, 1)))})", w + u)
             if draw(st.booleans()):
                 m = draw(st.integers(1, 6))
-                add(f"{name} @ {parameter(w + u, m)}", m)
+                add(f"{name} @ {weight(w + u, m)}", m)
         elif kind == "sum":
             how = draw(
                 st.sampled_from(("ts.sum({}, -1, keepdims=True)", "ts.mean({}, -1)[:, None]"))
@@ -166,7 +171,7 @@ def cells(draw: Any, most: int = 7) -> RandomCell:
     after = []
     for width in states:
         a, w = pick()
-        text = a if w == width else f"ts.tanh({a} @ {parameter(w, width)})"
+        text = a if w == width else f"ts.tanh({a} @ {weight(w, width)})"
         after.append(text)
     y, _ = pick()
     names = [f"s{k}" for k in range(len(states))]

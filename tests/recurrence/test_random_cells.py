@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import assume, given, note, settings
 
@@ -34,12 +36,13 @@ def test_derived_equals_unrolled(printer: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", FIXED)
-@pytest.mark.parametrize("printer", MAKERS)
-def test_cells_that_were_wrong(printer: str, name: str) -> None:
-    for way in (False, True):
-        assert (
-            FIXED[name]._replace(masked=way, reverse=way).compared().error(MAKERS[printer]) < EXACT
-        )
+def test_fixed_cells(name: str) -> None:
+    """Padded and reversed; as they are the mutants run them, and the kernels."""
+    comparison = FIXED[name]._replace(masked=True, reverse=True).compared()
+    assert comparison.error(MAKERS["numpy"]) < EXACT
+    for printer in ("loops", "loops, planes apart"):
+        with suppress(Uncompiled):
+            assert comparison.error(MAKERS[printer]) < EXACT
 
 
 @pytest.mark.skipif("kernels" not in MAKERS, reason="kernels are run as C, which needs gcc or cc")

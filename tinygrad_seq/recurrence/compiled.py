@@ -159,7 +159,7 @@ class Compiled(Scan):
         arrays = dict(arrays)
         for name, v in text.inputs.items():
             once = self.plan.where[v] == "once"
-            arrays[name] = _flat(run.env.arrays[v] if once else run.env.all(v))
+            arrays[name] = _flat(run.env.arrays[v]) if once else self._rows(run, v)
         for name, ((v, low, high), width) in text.vectors.items():
             row = np.broadcast_to(run.env.arrays[v].reshape(-1)[low:high], width)
             arrays[name] = np.tile(row, count)
@@ -171,6 +171,13 @@ class Compiled(Scan):
             T, N, run.reverse, keep, count, flags, mask is not None, *values,
         )  # fmt: skip
         threads.at_once(lambda first, last: loop(first, last, *rest), N, share)
+
+    def _rows(self, run: Pass, v: Value) -> Any:
+        """Rows of all steps, also of a value that is one row for all sequences."""
+        *few, width = self.p.shape(v) or (1,)
+        lead = self.plan.lead
+        array = run.env.all(v).reshape(run.T, *(1,) * (len(lead) - len(few)), *few, width)
+        return _flat(np.broadcast_to(array, (run.T, *lead, width)))
 
     def _form(self, N: int, share: int, mask: Any) -> tuple[bool, int]:
         """Whether products come in a block for each plane, and how many rows the maps take."""

@@ -211,7 +211,7 @@ class LoopPrinter:
 
     def width(self, v: Value) -> str:
         """The name of the width of a value."""
-        return self.number("w", self.p.shape(v)[-1])
+        return self.number("w", (self.p.shape(v) or (1,))[-1])
 
     def _put(self, v: Value, array: str, t: str, into: Any) -> None:
         planes, columns = self.plan.planes[v], self.plan.columns[v]
@@ -255,7 +255,7 @@ class LoopPrinter:
         self.read = {q: places[0] for q, places in read.items()}
         planes = [q for o in plan.ops(self.way) for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
         spread = [place for places in self.stored.values() for place in places if place.span]
-        self.numbers = bool(spread) or any(q.shape[-1:] != (1,) for q in planes)
+        self.numbers = bool(spread) or any(q.width != 1 for q in planes)
 
     # -- products with the input ----------------------------------------------------------------
 
@@ -511,7 +511,7 @@ class _Cluster:
             cost = 10  # a copy to where it is wanted
         else:
             cost = sum([self.cost.get(u, 0) for u in o.ins]) + (10 if o.op in COSTLY else 1)
-        if of.numbers and q.shape[-1] == 1:
+        if of.numbers and q.width == 1:
             of.out.scalars = True
             self.loops.append(f"m{q.id} = {text}")
             self._scalar(q)
@@ -574,7 +574,7 @@ class _Cluster:
             width = of.even if of.even and q.width == 1 else q.width
             of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q], width
             return f"O{q.id}[{'j' if width > 1 else self._column(q)}]"
-        if of.numbers and q.shape[-1] == 1:
+        if of.numbers and q.width == 1:
             of.out.scalars = True
             if f"m{q.id}" not in self.slices:
                 place = self._place(q)

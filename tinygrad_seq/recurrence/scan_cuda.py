@@ -63,7 +63,7 @@ class CudaScan(Scan):
             if name in printed.fixed:
                 arrays[name] = np.ascontiguousarray(env.arrays[v])
             elif name in printed.timed:
-                arrays[name] = np.ascontiguousarray(env.all(v))
+                arrays[name] = np.ascontiguousarray(env.all(v)).reshape(run.T, -1)
         arrays |= made
         (rows,) = self.plan.lead or (1,)
 
