@@ -35,6 +35,28 @@ def test_an_error_puts_it_back():
     assert functions[0]() == 2
 
 
+@pytest.mark.parametrize("call", [0, 1])
+def test_an_interrupt_on_the_way_in_leaves_nothing_behind(call, monkeypatch):
+    """One at the call that asks for the number, or at the one that sets it."""
+
+    presses = iter([True])
+
+    def interrupted(*args):
+        if next(presses, False):
+            raise KeyboardInterrupt
+        return functions[call](*args)
+
+    changed = list(functions)
+    changed[call] = interrupted
+    monkeypatch.setattr(blas, "_openblas", lambda: tuple(changed))
+    with pytest.raises(KeyboardInterrupt), blas.one_thread():
+        pass
+    with blas.one_thread():
+        assert functions[0]() == 1
+    assert functions[0]() == 2
+    assert not blas._inside
+
+
 def test_threads_that_overlap_put_it_back():
     first, second = threading.Event(), threading.Event()
 

@@ -484,6 +484,8 @@ class Plain:
         lambda m: {"a": [m]},
         lambda m: {m},
         lambda m: collections.deque([m]),
+        lambda m: {m: "a name"},
+        lambda m: np.array([[m, None]]),
         lambda m: ({"a": {"b": (0, [m.weight])}},),
         lambda m: types.MappingProxyType({"a": m}),
         lambda m: Plain(m),

@@ -42,7 +42,7 @@ class one_thread:
             _put_back()
 
     def __del__(self) -> None:
-        if _before:  # an interrupt may have come before the block, or after it
+        if _inside or _before:  # an interrupt may have come before the block, or after it
             self.__exit__()
 
 

@@ -475,7 +475,9 @@ def _holds_parts(value: Any, seen: set[int]) -> bool:
     if isinstance(value, Module | Parameter):
         return True
     if isinstance(value, Mapping):
-        parts: Any = value.values()
+        parts: Any = [*value, *value.values()]
+    elif isinstance(value, np.ndarray):
+        parts = value.flat if value.dtype.hasobject else ()
     elif isinstance(value, list | tuple | set | frozenset | deque):
         parts = value
     elif type(value).__module__.startswith(_NOT_LOOKED_INTO) or not hasattr(value, "__dict__"):

@@ -75,20 +75,23 @@ class Recurrent(Module):
             TypeError: dtypes or kinds do not fit, or the cell does not return (y, state).
 
         Example:
-            At a step left out the output is zero. Keras' layers repeat the last one, unless they
-            have ``zero_output_for_mask`` or are bidirectional; that is a choice of steps:
+            At a step left out the output is zero. Keras' layers repeat the last one, and before the
+            first step that is read the first state, unless they have ``zero_output_for_mask`` or
+            are bidirectional; that is a choice of steps:
 
             >>> import numpy as np
             >>> import tinygrad_seq as ts
             >>> from tinygrad_seq import nn
             >>> x, mask = ts.ones((3, 2, 1)), np.array([[1, 0], [0, 1], [1, 0]], bool)
-            >>> y, _ = nn.Recurrent(nn.GRUCell(1, 1))(x, mask=mask)
-            >>> last = np.maximum.accumulate(np.where(mask, np.arange(3)[:, None], 0))
-            >>> last.T  # for each sequence, the step that was read last; zeros before the first
-            array([[0, 0, 2],
-                   [0, 1, 1]])
-            >>> y[last, np.arange(2)].shape
-            (3, 2, 1)
+            >>> h = ts.tensor([[0.5], [0.7]])
+            >>> y, _ = nn.Recurrent(nn.GRUCell(1, 1))(x, h, mask=mask)
+            >>> last = np.maximum.accumulate(np.where(mask, np.arange(1, 4)[:, None], 0))
+            >>> last.T  # for each sequence, the step that was read last, from 1; 0 before the first
+            array([[1, 1, 3],
+                   [0, 2, 2]])
+            >>> repeated = ts.concatenate([h[None], y])[last, np.arange(2)]
+            >>> repeated.shape, repeated[0, 1]
+            ((3, 2, 1), Tensor([0.7], dtype=float32, from=getitem))
         """
         x = as_sequence(x)
         if x.ndim < 1 or x.shape[0] == 0:
