@@ -7,10 +7,13 @@ import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy
 
 from .forks import in_forked_child
+
+T = TypeVar("T")
 
 _NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads")
 _lock = threading.RLock()  # the handler of a signal may come in while its thread holds it
@@ -22,7 +25,8 @@ class one_thread:
     """Let matrix products take one thread in here; gives whether that could be said.
 
     OpenBLAS's own threads wait for work by spinning, and while they do, others share the processor
-    with them. The setting is the process's; it is put back when the last one leaves.
+    with them. The setting is the process's; it is put back when the last one leaves. An interrupt
+    at the first moment of leaving a block would leave it as it is: see :func:`in_one_thread`.
     """
 
     def __enter__(self) -> bool:
@@ -41,9 +45,17 @@ class one_thread:
             _inside.pop(id(self), None)
             _put_back()
 
-    def __del__(self) -> None:
-        if _inside or _before:  # an interrupt may have come before the block, or after it
-            self.__exit__()
+
+def in_one_thread(work: Callable[[bool], T]) -> T:
+    """``work(said)`` within :class:`one_thread`, which an interrupt at any moment leaves."""
+    inside = one_thread()
+    try:
+        return work(inside.__enter__())
+    finally:
+        try:
+            inside.__exit__()
+        finally:
+            inside.__exit__()  # an interrupt may have ended the first
 
 
 def _put_back() -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import threads
-from .blas import one_thread
+from .blas import in_one_thread
 from .jit import usable
 
 Array: TypeAlias = Any
@@ -41,13 +41,16 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     each = a.size * b.shape[-1]  # multiplications, where b has no leading axes of its own
     if each < ALONE or not usable():
         return np.matmul(a, b, out=out)
-    with one_thread() as said:
+
+    def cut(said: bool) -> Array:
         if said and a.dtype == b.dtype and a.shape[-1] == b.shape[-2]:
             if a.ndim == b.ndim == 2 and len(a) >= 2 * ROWS:
                 return _shared(a, b, out, len(a), ROWS, each)
             if a.ndim > 2 and a.shape[:-2] == b.shape[:-2] and len(a) > 1:
                 return _shared(a, b, out, len(a), 1, each)
         return np.matmul(a, b, out=out)
+
+    return in_one_thread(cut)
 
 
 def _shared(a: Array, b: Array, out: Array | None, size: int, unit: int, work: int) -> Array:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy
 
-from .blas import one_thread
+from .blas import in_one_thread
 from .dtypes import wider
 from .shares import BLOCK, in_blocks
 
@@ -132,8 +132,8 @@ def squares(g: Array) -> float:
     def block(low: int, high: int) -> None:
         totals[low // BLOCK] = flat[low:high] @ flat[low:high]
 
-    with one_thread(), numpy.errstate(over="ignore"):
-        in_blocks(block, flat.size)
+    with numpy.errstate(over="ignore"):
+        in_one_thread(lambda _: in_blocks(block, flat.size))
     return float(totals.sum())
 
 
