@@ -500,3 +500,22 @@ def test_variational_dropout_draws_one_mask_for_all_windows(method, where):
     assert not sequences[0][0].all()
     assert (sequences[0][0] != sequences[1][0]).any()  # another sequence, other masks
     assert sequences[2][0].all()
+
+
+@pytest.mark.parametrize("method", [seq.Truncated(3), seq.Randomised(0.5)])
+def test_weights_are_dropped_once_for_all_windows(method):
+    """Of h = tanh(U h), without input and biases, what is 0 tells what is dropped."""
+    cell = nn.RNNCell(1, 6, dtype="f8")
+    with ts.no_grad():
+        for parameter in cell.parameters():
+            parameter.copy_(np.zeros(parameter.shape))
+        cell.weight_hh.copy_(np.eye(6))
+    shown = []
+    seq.bptt(
+        nn.WeightDrop(cell, 0.5),
+        np.zeros((12, 2, 1)),
+        lambda t, y: shown.append(host(y) != 0) or y.sum(),
+        ts.ones((2, 6), dtype="f8"),
+        method,
+    )
+    assert all((kept == shown[0]).all() for kept in shown)

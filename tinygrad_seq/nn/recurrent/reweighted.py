@@ -16,10 +16,10 @@ from ... import ops
 from ...backend import backend_of
 from ...tensor import Tensor
 from ..checks import fraction
-from ..dropout import dropout
+from ..dropout import chosen, silenced
 from ..module import Parameter
 from .cell import Recall, Step, as_it_is, begun, recalling
-from .wrappers import Wrapper
+from .wrappers import Wrapper, of_sequence
 
 
 class Reweighted(Wrapper):
@@ -128,7 +128,10 @@ class WeightDrop(Reweighted):
     def weight(self) -> Tensor:
         """U ⊙ m / (1 - p), with a new m."""
         u = weight_of(self.cell, self.name)
-        return dropout(u, self.p) if self.training else u
+        if not (self.training and self.p):
+            return u
+        zeros = of_sequence(lambda: chosen(u, self.p))  # also where it is read in windows
+        return silenced(u, zeros, self.p)
 
     def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
         """One step, in evaluation.
