@@ -190,11 +190,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         *([name, f"{100 * share:.1f} %"] for name, share in reached.items()),
     )
     draw(lines, said, by_net, log_p, options.out / "23_lines_of_digits.png")
-    best = min(reached["cut at empty columns, linear"], reached["CTC, nine columns at a time"])
     error = reached["CTC, bidirectional minGRU"]
-    course.expect(
-        error < best * 0.9, f"{error:.3f} of the lines with a fault, without it {best:.3f}"
-    )
+    least = reached["cut at empty columns, linear"] / 2
+    if not options.quick:  # a memory pays after more than a few epochs
+        least = min(least, reached["CTC, nine columns at a time"] * 0.9)
+    course.expect(error < least, f"{error:.3f} of the lines with a fault, not below {least:.3f}")
     return reached
 
 
