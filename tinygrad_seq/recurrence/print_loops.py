@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .. import ops
-from .passes import cuts_of
 from .plan import COSTLY, Input, Op, Plan, Plane
 from .program import SAME, Instr, Value
+from .projection import projected
 
 TEMPLATES: dict[Any, str] = {
     SAME: "{}",
@@ -263,7 +263,7 @@ class LoopPrinter:
         """W x + b, and W x + b + U h: the loop makes these products itself, some steps ahead."""
         if not self.forward:
             return
-        plan, p = self.plan, self.p
+        plan = self.plan
         made = {o: i for i in plan.before for o in i.outs}
         later = plan.read_backward() | {v for i in plan.after for v in i.reads()}
         maps = [o for stage in self.stages for o in stage.maps]
@@ -271,27 +271,13 @@ class LoopPrinter:
         for o in maps:
             for q in o.ins:
                 users.setdefault(q, []).append(o)
-        for q, (v, low, _) in plan.inputs.items():
+        for q, (v, _, _) in plan.inputs.items():
             if plan.where[v] != "before" or v in later or q not in users:
                 continue
-            i = made.get(v)
-            while i is not None and i.op is ops.split:
-                low += cuts_of(p, i)[i.outs.index(v)]
-                v = i.ins[0]
-                i = made.get(v)
-            bias = None
-            if i is not None and i.op is ops.add:
-                for a, b in (i.ins, i.ins[::-1]):
-                    once = type(b) is Value and plan.where[b] == "once" and a in made
-                    if once and p.shape(b) == p.shape(v)[-1:]:
-                        bias, i = b, made[a]
-                        break
-            if i is None or i.op is not ops.matmul or i.ins[0] not in p.xs:
+            columns = projected(plan, made, q)
+            if columns is None or columns.whole in later:
                 continue
-            x, W = i.ins
-            if plan.where.get(W) != "once" or len(p.shape(W)) != 2 or v in later:
-                continue
-            out = i.outs[0]
+            x, W, bias, out, _, low = columns
             known = self.out.projections.setdefault(out, Projection(x, W, bias, {}))
             if known.bias != bias:
                 continue

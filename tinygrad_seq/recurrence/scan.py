@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from .. import ops
 from ..autograd.writes import owner_of
 from ..backend import keep_freed_memory, xp
 from .batch import ALL, ONCE, Env
-from .passes import cuts_of
 from .plan import Plan, Plane
 from .print_numpy import CALLS, Block, Loop, NumpyPrinter
 from .program import Value
+from .projection import Columns, projected
 
 ROWS = 512
 """What reads the input is computed for so many rows at a time: enough for BLAS, few for caches."""
@@ -407,37 +406,22 @@ class Scan:
         return run.saved[key]
 
     def _found_projection(self, run: Pass, loop: Loop, block: Block) -> Any:
-        p, np, made = self.p, run.np, {o: i for i in self.plan.before for o in i.outs}
-        where, found = self.plan.where, []
+        np, made = run.np, {o: i for i in self.plan.before for o in i.outs}
+        found: list[Columns] = []
         for q in block.planes:
-            v, low, high = self.plan.inputs[q]
-            i = made.get(v)
-            while i is not None and i.op is ops.split:
-                cut = cuts_of(p, i)[i.outs.index(v)]
-                v, low, high = i.ins[0], low + cut, high + cut
-                i = made.get(v)
-            bias = None
-            if i is not None and i.op is ops.add:
-                for a, b in (i.ins, i.ins[::-1]):
-                    once = type(b) is Value and where[b] == "once" and len(p.shape(b)) == 1
-                    if once and a in made and p.shape(b)[-1] == p.shape(v)[-1]:
-                        bias, i = b, made[a]
-                        break
-            if i is None or i.op is not ops.matmul or i.ins[0] not in p.xs:
+            columns = projected(self.plan, made, q)
+            if columns is None or (found and columns[:3] != found[0][:3]):
                 return None
-            if where.get(i.ins[1]) != "once" or len(p.shape(i.ins[1])) != 2:
-                return None
-            found.append((i.ins[0], i.ins[1], bias, low, high))
-        if len({(x, W, bias) for x, W, bias, _, _ in found}) > 1:
-            return None
+            found.append(columns)
         x, W, bias = found[0][:3]
         arrays = run.env.arrays
         blocks, biases = [], []
-        for q, (_, _, _, low, high) in zip(block.planes, found, strict=True):
+        for q, columns in zip(block.planes, found, strict=True):
             half = arrays[W].dtype.type(0.5 if q in loop.halved else 1)
-            blocks.append(arrays[W][:, low:high] * half)
+            taken = slice(columns.low, columns.low + q.width)
+            blocks.append(arrays[W][:, taken] * half)
             if bias is not None:
-                biases.append(arrays[bias][low:high] * half)
+                biases.append(arrays[bias][taken] * half)
         packed = np.stack(blocks)
         return arrays[x], packed, np.stack(biases)[:, None] if biases else None
 
