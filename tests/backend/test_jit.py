@@ -19,7 +19,7 @@ from tinygrad_seq import nn
 from tinygrad_seq.backend import threads
 from tinygrad_seq.recurrence import explained
 from tinygrad_seq.recurrence.compiled import Compiled
-from tinygrad_seq.recurrence.plan import planned
+from tinygrad_seq.recurrence.planning import planned
 from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.recurrence.scan import Scan
 from tinygrad_seq.recurrence.trees import flat, like

@@ -19,7 +19,7 @@ from tinygrad_seq.backend.cupy import library
 from tinygrad_seq.backend.cupy.kernels import KERNELS
 from tinygrad_seq.backend.steps import STEPS
 from tinygrad_seq.ops.arithmetic import REALS
-from tinygrad_seq.recurrence.plan import planned
+from tinygrad_seq.recurrence.planning import planned
 from tinygrad_seq.recurrence.print_cuda import HOLD, TEMPLATES, CudaPrinter
 from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.testing import arrays

@@ -13,7 +13,8 @@ from device.fake_kernels import COMPILER, on_host
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import grad
 from tinygrad_seq.recurrence.compiled import Compiled
-from tinygrad_seq.recurrence.plan import Plan, planned
+from tinygrad_seq.recurrence.plan import Plan
+from tinygrad_seq.recurrence.planning import planned
 from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.recurrence.scan import Pass, Scan
 from tinygrad_seq.recurrence.scan_cuda import CudaScan

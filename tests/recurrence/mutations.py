@@ -15,8 +15,8 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tinygrad_seq.recurrence import trust
-from tinygrad_seq.recurrence.plan import planned
-from tinygrad_seq.recurrence.print_loops import Uncompiled
+from tinygrad_seq.recurrence.loop_text import Uncompiled
+from tinygrad_seq.recurrence.planning import planned
 from tinygrad_seq.recurrence.record import Underivable
 
 from .compare import EXACT, MAKERS, Comparison

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import assume, given, note, settings
 
-from tinygrad_seq.recurrence.print_loops import Uncompiled
+from tinygrad_seq.recurrence.loop_text import Uncompiled
 from tinygrad_seq.recurrence.record import Underivable
 
 from .compare import EXACT, MAKERS

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import threads
+from .loop_text import Text, even_width
 from .plan import Plan, Plane
-from .print_loops import LoopPrinter, Text, even_width
+from .print_loops import LoopPrinter
 from .program import Value
 from .scan import Pass, Scan
 

@@ -11,7 +11,8 @@ from ..autograd.fused import Fused
 from ..autograd.graph import Node, Variable
 from ..backend import backend_of, jit
 from ..tensor import Tensor
-from .plan import Plan, planned
+from .plan import Plan
+from .planning import planned
 from .record import Reads, Recording, Underivable, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan

@@ -16,8 +16,8 @@ from typing import Any
 from .. import ops
 from ..backend import Source
 from .clusters import clustered
+from .loop_text import Uncompiled
 from .plan import Op, Plan, Plane
-from .print_loops import Uncompiled
 from .program import SAME, Value
 from .rows import Place, Rows
 

@@ -1,103 +1,21 @@
 """A loop over time as calls of NumPy: one call for each run of like operations on adjacent planes.
 
-A *block* holds planes side by side ``(G, N, w)``, and each plane has a home: a place in a block, or
-columns of an array of rows. Like maps of one depth whose operands are neighbours are one call, and
-so are their results made neighbours. σ(a) = ½ tanh(½a) + ½ is a tanh too: its inner ½ is folded
-into the weights where it can be, and one tanh serves all gates.
-
 The text names its arrays; :mod:`.scan` makes them. Arrays with an axis of time are walked by
 ``zip``, which costs less than an index.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy
-
 from .. import ops
+from .layout import Block, Home, Layout
+from .numpy_calls import TEMPLATES
 from .plan import Op, Plan, Plane
-from .program import SAME, Instr, Value, called
-
-TEMPLATES: dict[Any, str] = {
-    SAME: "copyto({out}, {0})",
-    ops.relu: "maximum({0}, 0, out={out})",
-    ops.maximum: "maximum({0}, {1}, out={out})",
-    ops.minimum: "minimum({0}, {1}, out={out})",
-    ops.where: "copyto({out}, {2}); copyto({out}, {1}, where={0})",
-    ops.tanh: "tanh({0}, {out})",
-    ops.absolute: "absolute({0}, {out})",
-}
-"""How a map is written, beside the ufuncs of NumPy that have the names of primitives."""
-
-NAMES = [
-    "add", "subtract", "multiply", "divide", "negative", "exp", "log", "sqrt", "square", "sin",
-    "cos", "expm1", "log1p", "greater", "less", "greater_equal", "less_equal", "equal",
-    "not_equal", "sign", "floor", "ceil",
-]  # fmt: skip
-TEMPLATES |= {
-    getattr(ops, name): name + ("({0}, {out})" if numpy_ufunc.nin == 1 else "({0}, {1}, {out})")
-    for name in NAMES
-    if isinstance(numpy_ufunc := getattr(numpy, name), numpy.ufunc)
-}
-CALLS = [*NAMES, "maximum", "minimum", "copyto", "tanh", "absolute", "dot", "matmul"]
-
-
-@dataclass(eq=False)
-class Block:
-    """Planes side by side.
-
-    Attributes:
-        name: Of its array.
-        planes: In order.
-        timed: Whether there is one of it for every step.
-        columns: Whether the planes are columns of rows, not pieces of their own.
-    """
-
-    name: str
-    planes: list[Plane]
-    timed: bool = False
-    columns: bool = False
-
-
-class Home(NamedTuple):
-    """Where a plane is: number ``at`` of a block, or its columns from ``at`` to ``end``."""
-
-    block: Block
-    at: int
-    end: int = 0
-    whole: bool = True
-
-
-@dataclass
-class Loop:
-    """The text of a loop over time, and the arrays that it takes.
-
-    Attributes:
-        text: Of the function ``loop``.
-        arguments: Its arguments: the array of each, and the index that is applied to it before
-            the loop.
-        timed: Of the arguments, those that are walked along time.
-        blocks: Blocks that need room, by name.
-        memory: For each of them that no step outlives, the number of the memory that it shares.
-        weights: For each product its name, its instruction, and the planes in the order of blocks.
-        halved: Planes that come halved, by their weights.
-        calls: Functions that the text calls, by name.
-    """
-
-    text: str = ""
-    arguments: dict[str, tuple[str, tuple[Any, ...]]] = field(default_factory=dict)
-    timed: list[str] = field(default_factory=list)
-    blocks: dict[str, Block] = field(default_factory=dict)
-    memory: dict[str, int] = field(default_factory=dict)
-    weights: dict[str, tuple[Op, list[Plane]]] = field(default_factory=dict)
-    halved: set[Plane] = field(default_factory=set)
-    calls: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    saved: dict[Plane, Home] = field(default_factory=dict)
+from .program import Instr, Value, called
+from .runs import runs_of
 
 
 class Line(NamedTuple):
@@ -108,293 +26,18 @@ class Line(NamedTuple):
     elementwise: bool
 
 
-class NumpyPrinter:
-    """Prints one loop of a plan.
-
-    Args:
-        plan: The plan.
-        way: ``"forward"`` or ``"backward"``.
-        saved: Where the forward put what it saved; of the forward None.
-        keep: Whether the forward saves anything.
-    """
+class NumpyPrinter(Layout):
+    """Prints one loop of a plan; arguments as for :class:`.Layout`."""
 
     def __init__(
         self, plan: Plan, way: str, saved: dict[Plane, Home] | None = None, keep: bool = True
     ) -> None:
-        self.plan, self.p, self.way = plan, plan.program, way
-        self.forward = way == "forward"
-        self.keep = {*plan.saved} if self.forward and keep else set[Plane]()
-        self.kept = keep
-        self.stages = plan.loop(way)
-        self.home: dict[Plane, Home] = {}
-        self.more: list[tuple[Plane, Home]] = []  # further places of planes
-        self.loop = Loop()
-        self.ids = itertools.count()
+        super().__init__(plan, way, saved, keep)
         self.names: set[str] = set()
         self.lets: dict[str, str] = {}
         self.lines: list[Line] = []
         self.called: dict[Plane, str] = {}  # whole values of calls, which are names
-        maps = [o for stage in self.stages for o in stage.maps]
-        self.users: dict[Plane, list[tuple[Op, int]]] = {}
-        for o in maps:
-            for k, q in enumerate(o.ins):
-                if isinstance(q, Plane):
-                    self.users.setdefault(q, []).append((o, k))
-        self.made = {
-            q: o for stage in self.stages for o in (*stage.maps, *stage.dots) for q in o.outs
-        }
-        self._given(saved or {})
-        self._halve(maps)
-        self._lay_dots()
-        self._lay_inputs()
         self._print()
-
-    # -- homes that are given -------------------------------------------------------------------
-
-    def _give(self, v: Value, name: str, timed: bool, written: bool = False) -> None:
-        """The planes of a value are columns of an array of rows, which the loop reads or writes."""
-        planes = self.plan.planes[v]
-        block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
-        for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
-            if not isinstance(q, Plane):
-                continue
-            spread = high - low > q.width  # one column stands for several
-            home = Home(block, low, high, len(planes) == 1)
-            if written and (spread or q in self.home or self._comes_in(q)):
-                self.more.append((q, home))
-            elif spread:
-                self.home.setdefault(q, Home(block, low, low + 1, False))
-            else:
-                self.home.setdefault(q, home)
-
-    def _comes_in(self, q: Plane) -> bool:
-        """Whether a plane is made outside of the loops."""
-        known = self.plan.inputs.get(q)
-        return known is not None and self.plan.where[known.value] in ("once", "before")
-
-    def _given(self, saved: dict[Plane, Home]) -> None:
-        p, plan = self.p, self.plan
-        for k, v in enumerate(p.states):  # what comes in, before what goes out
-            self._give(v, f"s{k}", True)
-        for k, v in enumerate(p.after):
-            self._give(v, f"z{k}", True, self.forward)
-        if plan.where[p.y] == "forward" and p.y not in p.after:
-            self._give(p.y, "y", True, self.forward)
-        if not self.forward:
-            if p.gy is not None:
-                self._give(p.gy, "gy", True)
-            for k, g in enumerate(p.gafter):
-                if g is not None:
-                    self._give(g, f"g{k}", False)
-            for q, home in saved.items():
-                self.home.setdefault(q, home)
-        for v, row in plan.rows.items():
-            if v != row.host or (row.way != self.way and not (row.way == "forward" and row.kept)):
-                continue
-            if row.way == self.way:
-                planes = plan.planes[v]
-                self._give_row(v, f"r{int(v)}", row.kept and self.kept, len(planes) == 1)
-            else:
-                self._give(v, f"r{int(v)}", True)
-        self.outside = {*self.home}
-
-    def _give_row(self, v: Value, name: str, timed: bool, single: bool) -> None:
-        """Rows that this loop makes: the home of a plane alone, a copy of several."""
-        before = dict(self.home)
-        self._give(v, name, timed, True)
-        if not single:
-            for q in [q for q in self.home if q not in before]:
-                self.more.append((q, self.home.pop(q)))
-
-    # -- σ as a tanh ----------------------------------------------------------------------------
-
-    def _halve(self, maps: list[Op]) -> None:
-        """Find the planes that may come halved, so that σ needs no factor of its own."""
-        self.folded: set[Plane] = set()
-        read_later = set[Any]()
-        if self.forward:
-            read_later = {q for o in self.plan.ops("backward") for q in o.ins}
-        fixed = self.keep | self.outside | read_later
-        dots = {q for stage in self.stages for o in stage.dots for q in o.outs}
-
-        def parts(q: Any) -> list[Plane] | None:
-            if not isinstance(q, Plane) or len(self.users.get(q, ())) != 1 or q in fixed:
-                return None
-            if q in dots or self._hoisted(q):
-                return [q]
-            o = self.made.get(q)
-            if o is None or o.op is not ops.add:
-                return None
-            found = [parts(u) for u in o.ins]
-            return None if None in found else [x for part in found if part for x in part]
-
-        for o in maps:
-            if o.op is ops.sigmoid and o.kind == "map":
-                found = parts(o.ins[0])
-                if found is not None:
-                    self.loop.halved.update(found)
-                    self.folded.add(o.outs[0])
-
-    def _hoisted(self, q: Plane) -> bool:
-        """Whether a plane is of what is computed before the loop, for every step."""
-        known = self.plan.inputs.get(q)
-        return known is not None and self.plan.where[known.value] == "before"
-
-    # -- the order of planes in blocks ----------------------------------------------------------
-
-    def _likeness(self, q: Plane, depth: int = 3) -> Any:
-        """What is done with a plane: planes of like use are neighbours."""
-        if not depth:
-            return ()
-        users = self.users.get(q, ())
-        return tuple(
-            sorted([(o.op.name, k, self._likeness(o.outs[0], depth - 1)) for o, k in users])
-        )
-
-    def _block(self, planes: Iterable[Plane], name: str = "", timed: bool = False) -> Block:
-        scratch = f"{'t' if self.forward else 'b'}{next(self.ids)}"
-        block = Block(name or scratch, [*planes], timed)
-        self.loop.blocks[block.name] = block
-        for k, q in enumerate(block.planes):
-            self.home[q] = Home(block, k)
-        return block
-
-    def _lay_dots(self) -> None:
-        self.beside: dict[Plane, Plane] = {}  # a hoisted plane, and the product that is added to it
-        for o in [o for stage in self.stages for o in stage.dots]:
-            planes = [*o.outs]
-            name = f"d{int(o.instr.outs[0])}"
-            even = len({q.width for q in planes}) == 1
-            if even:
-                planes.sort(key=self._likeness)
-            for q in planes:
-                if q in self.home and not (len(planes) == 1 and self.home[q].whole):
-                    self.more.append((q, self.home.pop(q)))
-            if planes[0] not in self.home:
-                if even:
-                    self._block(planes, name)
-                else:
-                    self._columns(planes, name)
-            self.loop.weights[f"u{int(o.instr.outs[0])}"] = (o, planes if even else [])
-            for q in planes:
-                for user, k in self.users.get(q, ()):
-                    if user.op is ops.add and isinstance(user.ins[1 - k], Plane):
-                        self.beside.setdefault(user.ins[1 - k], q)
-
-    def _columns(self, planes: list[Plane], name: str) -> None:
-        """A product of planes of several widths: they lie as columns of its rows."""
-        block, low = Block(name, planes, False, columns=True), 0
-        self.loop.blocks[name] = block
-        for q in planes:
-            self.home[q] = Home(block, low, low + q.width, False)
-            low += q.width
-
-    def _lay_inputs(self) -> None:
-        """Hoisted planes in the order of the products that they are added to; the rest alone."""
-        groups: dict[Any, list[Plane]] = {}
-        for q, source in self.plan.inputs.items():
-            if q not in self.home and self._is_read(q):
-                if self._hoisted(q) and len(q.shape) == len(self.plan.lead) + 1:
-                    groups.setdefault((self._root(source.value), q.shape, q.dtype), []).append(q)
-                else:
-                    self._block([q], f"i{q.id}", timed=self._hoisted(q))
-        for planes in groups.values():
-            planes.sort(key=self._place_beside)
-            self._block(planes, f"x{planes[0].id}", timed=True)
-
-    def _is_read(self, q: Plane) -> bool:
-        used = q in self.users or any(q in o.ins for o in self.plan.ops(self.way))
-        return used or any(q is other for other, _ in self.more)
-
-    def _place_beside(self, q: Plane) -> Any:
-        home = self.home.get(self.beside.get(q, q))
-        if home is None or home.block.columns:
-            return (1, "", 0, self._likeness(q), q.id)
-        return (0, home.block.name, home.at, (), q.id)
-
-    def _root(self, v: Value) -> Value:
-        made = {o: i for i in self.plan.before for o in i.outs}
-        i = made.get(v)
-        return i.ins[0] if i is not None and i.op is ops.split else v
-
-    # -- runs of like maps ----------------------------------------------------------------------
-
-    def _runs(self, maps: list[Op]) -> list[list[Op]]:
-        """The maps of a stage, each run of which is one call."""
-        inside = {q for o in maps for q in o.outs}
-        depth: dict[Plane, int] = {}
-        for o in maps:
-            below = [depth.get(q, 0) for q in o.ins if isinstance(q, Plane) and q in inside]
-            depth.update(dict.fromkeys(o.outs, 1 + max(below, default=0)))
-        buckets: dict[Any, list[Op]] = {}
-        for o in maps:
-            numbers = tuple([None if isinstance(v, Plane) else v for v in o.ins])
-            kind = "squash" if o.op in (ops.tanh, ops.sigmoid) else o.op
-            alone = o.kind != "map" or not (kind == "squash" or o.op in TEMPLATES)
-            key = (depth[o.outs[0]], kind, numbers, o.outs[0].shape, o.outs[0].dtype)
-            buckets.setdefault((*key, o.outs[0] if alone else None), []).append(o)
-        runs: list[list[Op]] = []
-        for (_, _, _, _, _, alone), bucket in sorted(buckets.items(), key=lambda b: b[0][0]):
-            if alone is not None:
-                runs += [[o] for o in bucket]
-                continue
-            runs += self._adjacent([self._turned(o) for o in bucket], inside)
-        return runs
-
-    def _turned(self, o: Op) -> Op:
-        """A sum or a product with the operand of the larger block first."""
-        if o.op not in (ops.add, ops.multiply) or not all(isinstance(q, Plane) for q in o.ins):
-            return o
-        a, b = (self.home.get(q) for q in o.ins)
-        sizes = [0 if h is None or h.block.columns else len(h.block.planes) for h in (a, b)]
-        return o._replace(ins=o.ins[::-1]) if sizes[1] > sizes[0] else o
-
-    def _adjacent(self, bucket: list[Op], inside: set[Plane]) -> list[list[Op]]:
-        def key(o: Op) -> Any:
-            homes = [self.home.get(q) for q in o.ins if isinstance(q, Plane)]
-            places = [(h.block.name, h.at) for h in homes if h is not None and not h.block.columns]
-            return min(places, default=("~", 0))
-
-        bucket.sort(key=key)
-        for k in range(len(bucket[0].ins)):  # operands without a home become neighbours
-            planes = [o.ins[k] for o in bucket]
-            homeless = [isinstance(q, Plane) and q in inside and q not in self.home for q in planes]
-            alike = all(homeless) and len({(q.shape, q.dtype) for q in planes}) == 1
-            if len(bucket) > 1 and alike and len({*planes}) == len(planes):
-                self._block(planes)
-        runs: list[list[Op]] = []
-        for o in bucket:
-            if runs and self._goes_on(runs[-1], o):
-                runs[-1].append(o)
-            else:
-                runs.append([o])
-        for run in runs:
-            planes = [o.outs[0] for o in run]
-            if len(run) > 1 and all(q not in self.home for q in planes):
-                self._block(planes)
-        return runs
-
-    def _goes_on(self, run: list[Op], o: Op) -> bool:
-        """Whether each operand of a run is one for all, or a neighbour of the last."""
-        for k, q in enumerate(o.ins):
-            first, last = run[0].ins[k], run[-1].ins[k]
-            if not (
-                q == first == last or (self._follows(last, q) and (first != last or run[1:] == []))
-            ):
-                return False
-        return self._out_follows(run[-1].outs[0], o.outs[0])
-
-    def _follows(self, a: Any, b: Any) -> bool:
-        """Whether b stands after a in a block."""
-        x, y = (self.home.get(q) if isinstance(q, Plane) else None for q in (a, b))
-        if x is None or y is None or x.block is not y.block or x.block.columns:
-            return False
-        return y.at == x.at + 1
-
-    def _out_follows(self, a: Plane, b: Plane) -> bool:
-        if a not in self.home and b not in self.home:
-            return True
-        return a != b and a in self.home and b in self.home and self._follows(a, b)
 
     # -- text -----------------------------------------------------------------------------------
 
@@ -431,7 +74,7 @@ class NumpyPrinter:
         self.names.clear()
 
     def _print(self) -> None:
-        runs = [(self._runs(stage.maps), stage.dots) for stage in self.stages]
+        runs = [(runs_of(self, stage.maps), stage.dots) for stage in self.stages]
         self._settle()
         for group, dots in runs:
             for run in group:

@@ -14,8 +14,10 @@ import numpy
 from ..autograd.writes import owner_of
 from ..backend import keep_freed_memory, xp
 from .batch import ALL, ONCE, Env
+from .layout import Block, Loop
+from .numpy_calls import CALLS
 from .plan import Plan, Plane
-from .print_numpy import CALLS, Block, Loop, NumpyPrinter
+from .print_numpy import NumpyPrinter
 from .program import Value
 from .projection import Columns, projected
 

@@ -25,7 +25,7 @@ from ..backend.forks import in_forked_child
 from ..tensor import Tensor
 from . import constant
 from .derived import Derived
-from .print_loops import Uncompiled
+from .loop_text import Uncompiled
 from .record import Reads, Recording, Underivable, difference, record
 from .scan import Scan
 from .trees import each, flat, like

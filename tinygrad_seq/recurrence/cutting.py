@@ -1,0 +1,289 @@
+"""Values are cut into planes, and instructions into what the loops do with planes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from .. import ops
+from .passes import cuts_of
+from .plan import Input, Op, Operand, Plane, is_row
+from .program import FULL, SAME, Instr, Program, Shape, Value
+
+
+class Cutter:
+    """Cuts values into planes, and instructions into what the loops do with planes."""
+
+    def __init__(
+        self, p: Program, lead: Shape, places: dict[str, list[Instr]], where: dict[Value, str]
+    ) -> None:
+        self.p, self.lead, self.where = p, lead, where
+        self.made = p.made()
+        self.loop = [*places["forward"], *places["backward"]]
+        self.planes: dict[Value, list[Any]] = {}
+        self.inputs: dict[Plane, Input] = {}
+        self.count = 0
+        self.kinds = {i.outs[0]: self._kind(i) for i in self.loop}
+        self.cuts = self._cuts()
+
+    # -- where values are cut -------------------------------------------------------------------
+
+    def _kind(self, i: Instr) -> str:
+        p, out = self.p, i.outs[0]
+        shapes = [p.shape(v) for v in i.reads()]
+        row = is_row(p.shape(out), self.lead)
+        if i.op.elementwise and len(i.outs) == 1 and row and not i.params:
+            one = all(self._spreads(s, p.shape(out)) for s in shapes)
+            dtypes = {p.types[v].dtype.kind for v in (*i.reads(), out)}
+            return "map" if one and dtypes <= set("fb") else "call"
+        if i.op is SAME:
+            return "map" if row else "call"
+        if i.op is ops.matmul:
+            a, b = i.ins
+            values = type(a) is Value and type(b) is Value
+            if not values or self.where.get(b) != "once" or len(p.shape(b)) != 2:
+                return "call"
+            return "dot" if is_row(p.shape(a), self.lead) else "call"
+        if i.op in (ops.sum, ops.mean) and is_row(shapes[0], self.lead) and row:
+            axis, n = i.param("axis"), len(shapes[0])
+            axes = axis if isinstance(axis, tuple) else (axis,)
+            fold = i.param("keepdims") and [a % n for a in axes if a is not None] == [n - 1]
+            return "fold" if fold else "call"
+        return self._structure(i, shapes)
+
+    def _spreads(self, shape: Shape, out: Shape) -> bool:
+        """Whether an operand is one of rows: their shape, a number a row, or one row for all."""
+        return shape in (out, (*self.lead, 1)) or all(n == 1 for n in shape[:-1])
+
+    def _structure(self, i: Instr, shapes: list[Shape]) -> str:
+        """``"structure"`` for what only names columns anew."""
+        p, n = self.p, len(self.lead) + 1
+        big = p.shape(i.outs[0]) if i.op is ops.concatenate else shapes[0] if shapes else ()
+        if i.op is ops.index.scatter_add:
+            big = p.shape(i.outs[0])
+        if not is_row(big, self.lead) or not all(type(v) is Value for v in i.ins):
+            return "call"
+        if i.op in (ops.split, ops.concatenate):
+            return "structure" if i.param("axis") % n == n - 1 else "call"
+        if i.op in (ops.getitem, ops.index.scatter_add):
+            small = p.shape(i.outs[0]) if i.op is ops.getitem else shapes[0]
+            return "structure" if _columns(i.param("index"), big, small) else "call"
+        if i.op is ops.broadcast_to and is_row(p.shape(i.outs[0]), self.lead):
+            return "structure" if big[-1] == 1 else "call"
+        return "call"
+
+    def _cuts(self) -> dict[Value, set[int]]:
+        """Where each value is cut, so that all operands of a map are cut alike."""
+        p = self.p
+        met = {v for i in self.loop for v in (*i.reads(), *i.outs)}
+        met |= {p.y, *p.after, *p.states, *[v for v in p.gstates if v is not None]}
+        met |= {v for v in (p.gy, *p.gafter) if v is not None}
+        cuts = {v: {0, self._width(v)} for v in met}
+        changed = True
+
+        def join(v: Value, points: Iterable[int]) -> None:
+            nonlocal changed
+            if not cuts[v].issuperset(points):
+                cuts[v].update(points)
+                changed = True
+
+        def shift(v: Value, low: int, high: int, w: Value) -> None:
+            """v's columns from low to high are w."""
+            join(v, [low + k for k in cuts[w]])
+            join(w, [k - low for k in cuts[v] if low <= k <= high])
+
+        pairs = [*zip(p.after, p.states, strict=True)]
+        pairs += [(g, s) for g, s in zip(p.gafter, p.states, strict=True) if g is not None]
+        pairs += [(g, s) for g, s in zip(p.gstates, p.states, strict=True) if g is not None]
+        pairs += [(p.gy, p.y)] if p.gy is not None else []
+        while changed:
+            changed = False
+            for i in self.loop:
+                kind, out = self.kinds[i.outs[0]], i.outs[0]
+                if kind == "map":
+                    same = [v for v in (*i.reads(), out) if self._width(v) == self._width(out) > 1]
+                    points = set[int]().union(*[cuts[v] for v in same])
+                    for v in same:
+                        join(v, points)
+                elif kind == "structure":
+                    for v, low, high, w in self._pieces(i):
+                        shift(v, low, high, w)
+            for a, b in pairs:
+                join(a, cuts[b])
+                join(b, cuts[a])
+        return cuts
+
+    def _width(self, v: Value) -> int:
+        shape = self.p.shape(v)
+        return shape[-1] if shape else 1
+
+    def _pieces(self, i: Instr) -> list[tuple[Value, int, int, Value]]:
+        """(whole, low, high, piece) of what a structure instruction says."""
+        p = self.p
+        if i.op is ops.split:
+            cuts = pairwise(cuts_of(p, i))
+            return [(i.ins[0], a, b, o) for o, (a, b) in zip(i.outs, cuts, strict=True)]
+        if i.op is ops.concatenate:
+            found, low = [], 0
+            for v in i.ins:
+                found.append((i.outs[0], low, low + self._width(v), v))
+                low += self._width(v)
+            return found
+        if i.op is ops.getitem:
+            low, high = _columns(i.param("index"), p.shape(i.ins[0]), p.shape(i.outs[0])) or (0, 0)
+            return [(i.ins[0], low, high, i.outs[0])]
+        if i.op is ops.index.scatter_add:
+            low, high = _columns(i.param("index"), p.shape(i.outs[0]), p.shape(i.ins[0])) or (0, 0)
+            return [(i.outs[0], low, high, i.ins[0])]
+        return []  # broadcast_to
+
+    # -- planes ---------------------------------------------------------------------------------
+
+    def segments(self, v: Value) -> list[tuple[int, int]]:
+        """The columns of the planes of a value."""
+        return [*pairwise(sorted(self.cuts[v]))] if self._width(v) else [(0, 0)]
+
+    def widths(self, v: Value) -> list[int]:
+        """How many columns each plane of a value fills."""
+        return [high - low for low, high in self.segments(v)]
+
+    def fresh(self, shape: Shape, dtype: Any) -> Plane:
+        """A new plane."""
+        self.count += 1
+        return Plane(self.count - 1, shape, dtype)
+
+    def of(self, v: Value) -> list[Any]:
+        """The planes of a value; of one that no loop makes they are inputs."""
+        if v in self.planes:
+            return self.planes[v]
+        by, (shape, dtype) = self.made.get(v), self.p.types[v]
+        if by is not None and by.op is FULL:
+            self.planes[v] = [by.param("value") for _ in self.segments(v)]
+            return self.planes[v]
+        self.planes[v] = []
+        for low, high in self.segments(v):
+            plane = self.fresh((*shape[:-1], high - low) if shape else (), dtype)
+            self.planes[v].append(plane)
+            self.inputs[plane] = Input(v, low, high)
+        return self.planes[v]
+
+    def _between(self, v: Value, low: int, high: int) -> list[Any]:
+        pairs = zip(self.of(v), self.segments(v), strict=True)
+        return [q for q, (a, b) in pairs if low <= a and b <= high]
+
+    def outputs(self) -> None:
+        """Planes for all that comes into the loops and goes out of them."""
+        p = self.p
+        for v in (*p.states, *p.after, p.y, p.gy, *p.gafter, *p.gstates):
+            if v is not None:
+                self.of(v)
+
+    def lowered(self, code: list[Instr]) -> list[Op]:
+        """What a loop does for these instructions."""
+        found: list[Op] = []
+        for i in code:
+            kind, out = self.kinds[i.outs[0]], i.outs[0]
+            if kind == "structure":
+                self._named(i)
+            elif kind == "map":
+                self.planes[out] = [*self._mapped(i, found)]
+            elif kind in ("dot", "fold"):
+                shape, dtype = self.p.types[out]
+                whole = self.segments(out) if kind == "dot" else [(0, 1)]
+                outs = tuple([self.fresh((*shape[:-1], b - a), dtype) for a, b in whole])
+                self.planes[out] = [*outs]
+                left = self.of(i.ins[0]) if kind == "dot" else self._summands(i, found)
+                found.append(Op(kind, i.op, tuple(left), outs, i))
+            else:
+                for o in i.outs:
+                    shape, dtype = self.p.types[o]
+                    if not is_row(shape, self.lead):
+                        self.cuts[o] = {0, self._width(o)}
+                    self.planes[o] = [
+                        self.fresh((*shape[:-1], high - low) if shape else (), dtype)
+                        for low, high in self.segments(o)
+                    ]
+                outs = tuple([q for o in i.outs for q in self.planes[o]])
+                ins = tuple([q for v in i.reads() for q in self.of(v)])
+                found.append(Op("call", i.op, ins, outs, i))
+        return found
+
+    def _summands(self, i: Instr, found: list[Op]) -> list[Any]:
+        """Planes whose sum over a row is the fold's: a column that stands for several counts so."""
+        v = i.ins[0]
+        shape, dtype = self.p.types[v]
+        ins = []
+        for q, (low, high) in zip(self.of(v), self.segments(v), strict=True):
+            if not isinstance(q, Plane) or q.width < high - low:
+                many, q = (q, high - low), self.fresh((*shape[:-1], 1), dtype)
+                found.append(Op("map", ops.multiply, many, (q,), i))
+            ins.append(q)
+        return ins
+
+    def _mapped(self, i: Instr, found: list[Op]) -> Iterable[Operand]:
+        out = i.outs[0]
+        shape, dtype = self.p.types[out]
+        for k, (low, high) in enumerate(self.segments(out)):
+            ins = tuple([self._piece(v, k, self._width(out)) for v in i.ins])
+            known = _known(i.op, ins)
+            if known is not None and out not in self.p.after and out not in self.p.gstates:
+                yield known
+                continue
+            plane = self.fresh((*shape[:-1], high - low), dtype)
+            found.append(Op("map", i.op, ins, (plane,), i))
+            yield plane
+
+    def _piece(self, v: Any, k: int, width: int) -> Operand:
+        if type(v) is not Value:
+            return v  # type: ignore[no-any-return]
+        planes = self.of(v)
+        return planes[k] if self._width(v) == width else planes[0]  # type: ignore[no-any-return]
+
+    def _named(self, i: Instr) -> None:
+        """The planes of the results of a structure instruction: those of its operand."""
+        out = i.outs[0]
+        if i.op is ops.split or i.op is ops.getitem:
+            for v, low, high, w in self._pieces(i):
+                self.planes[w] = self._between(v, low, high)
+        elif i.op is ops.concatenate:
+            self.planes[out] = [q for v in i.ins for q in self.of(v)]
+        elif i.op is ops.index.scatter_add:
+            ((_, low, high, v),) = self._pieces(i)
+            inner = iter(self.of(v))
+            self.planes[out] = [
+                next(inner) if low <= a and b <= high else 0.0 for a, b in self.segments(out)
+            ]
+        else:
+            self.planes[out] = self.of(i.ins[0]) * len(self.segments(out))
+
+
+def _columns(index: Any, big: Shape, small: Shape) -> tuple[int, int] | None:
+    """The columns (low, high) that an index picks of rows; None if it picks otherwise."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if any(type(part) is not slice and part is not ... for part in parts):
+        return None
+    if ... in parts:
+        k = parts.index(...)
+        parts[k : k + 1] = [slice(None)] * (len(big) - len(parts) + 1)
+    parts += [slice(None)] * (len(big) - len(parts))
+    spans = [part.indices(n) for part, n in zip(parts, big, strict=True)]
+    if any(span != (0, n, 1) for span, n in zip(spans[:-1], big[:-1], strict=True)):
+        return None
+    low, high, step = spans[-1]
+    return (low, high) if step == 1 and high - low == small[-1] > 0 else None
+
+
+def _known(op: Any, ins: Sequence[Operand]) -> Operand | None:
+    """The result of a map that computes nothing: sums and products with the zeros of slices."""
+    if op not in (ops.add, ops.subtract, ops.multiply, ops.negative):
+        return None
+    numbers = [not isinstance(v, Plane) for v in ins]
+    if all(numbers):
+        return float(op.forward(*ins))
+    zero = [n and v == 0 for n, v in zip(numbers, ins, strict=True)]
+    if op is ops.multiply:
+        return 0.0 if any(zero) else None
+    if op is ops.add and any(zero):
+        return ins[1] if zero[0] else ins[0]
+    return ins[0] if op is ops.subtract and zero[1] else None

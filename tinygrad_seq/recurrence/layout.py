@@ -1,0 +1,276 @@
+"""Where the planes of a NumPy loop lie: side by side in blocks, or in columns of rows.
+
+A *block* holds planes side by side ``(G, N, w)``, and each plane has a home: a place in a block, or
+columns of an array of rows. Planes of like use are neighbours, so that one call serves them.
+σ(a) = ½ tanh(½a) + ½ is a tanh too: its inner ½ is folded into the weights where it can be, and
+one tanh serves all gates.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .. import ops
+from .plan import Op, Plan, Plane
+from .program import Value
+
+
+@dataclass(eq=False)
+class Block:
+    """Planes side by side.
+
+    Attributes:
+        name: Of its array.
+        planes: In order.
+        timed: Whether there is one of it for every step.
+        columns: Whether the planes are columns of rows, not pieces of their own.
+    """
+
+    name: str
+    planes: list[Plane]
+    timed: bool = False
+    columns: bool = False
+
+
+class Home(NamedTuple):
+    """Where a plane is: number ``at`` of a block, or its columns from ``at`` to ``end``."""
+
+    block: Block
+    at: int
+    end: int = 0
+    whole: bool = True
+
+
+@dataclass
+class Loop:
+    """The text of a loop over time, and the arrays that it takes.
+
+    Attributes:
+        text: Of the function ``loop``.
+        arguments: Its arguments: the array of each, and the index that is applied to it before
+            the loop.
+        timed: Of the arguments, those that are walked along time.
+        blocks: Blocks that need room, by name.
+        memory: For each of them that no step outlives, the number of the memory that it shares.
+        weights: For each product its name, its instruction, and the planes in the order of blocks.
+        halved: Planes that come halved, by their weights.
+        calls: Functions that the text calls, by name.
+    """
+
+    text: str = ""
+    arguments: dict[str, tuple[str, tuple[Any, ...]]] = field(default_factory=dict)
+    timed: list[str] = field(default_factory=list)
+    blocks: dict[str, Block] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, tuple[Op, list[Plane]]] = field(default_factory=dict)
+    halved: set[Plane] = field(default_factory=set)
+    calls: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    saved: dict[Plane, Home] = field(default_factory=dict)
+
+
+class Layout:
+    """Where each plane of a loop lies.
+
+    Args:
+        plan: The plan.
+        way: ``"forward"`` or ``"backward"``.
+        saved: Where the forward put what it saved; of the forward None.
+        keep: Whether the forward saves anything.
+    """
+
+    def __init__(
+        self, plan: Plan, way: str, saved: dict[Plane, Home] | None = None, keep: bool = True
+    ) -> None:
+        self.plan, self.p, self.way = plan, plan.program, way
+        self.forward = way == "forward"
+        self.keep = {*plan.saved} if self.forward and keep else set[Plane]()
+        self.kept = keep
+        self.stages = plan.loop(way)
+        self.home: dict[Plane, Home] = {}
+        self.more: list[tuple[Plane, Home]] = []  # further places of planes
+        self.loop = Loop()
+        self.ids = itertools.count()
+        maps = [o for stage in self.stages for o in stage.maps]
+        self.users: dict[Plane, list[tuple[Op, int]]] = {}
+        for o in maps:
+            for k, q in enumerate(o.ins):
+                if isinstance(q, Plane):
+                    self.users.setdefault(q, []).append((o, k))
+        self.made = {
+            q: o for stage in self.stages for o in (*stage.maps, *stage.dots) for q in o.outs
+        }
+        self._given(saved or {})
+        self._halve(maps)
+        self._lay_dots()
+        self._lay_inputs()
+
+    # -- homes that are given -------------------------------------------------------------------
+
+    def _give(self, v: Value, name: str, timed: bool, written: bool = False) -> None:
+        """The planes of a value are columns of an array of rows, which the loop reads or writes."""
+        planes = self.plan.planes[v]
+        block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
+        for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
+            if not isinstance(q, Plane):
+                continue
+            spread = high - low > q.width  # one column stands for several
+            home = Home(block, low, high, len(planes) == 1)
+            if written and (spread or q in self.home or self._comes_in(q)):
+                self.more.append((q, home))
+            elif spread:
+                self.home.setdefault(q, Home(block, low, low + 1, False))
+            else:
+                self.home.setdefault(q, home)
+
+    def _comes_in(self, q: Plane) -> bool:
+        """Whether a plane is made outside of the loops."""
+        known = self.plan.inputs.get(q)
+        return known is not None and self.plan.where[known.value] in ("once", "before")
+
+    def _given(self, saved: dict[Plane, Home]) -> None:
+        p, plan = self.p, self.plan
+        for k, v in enumerate(p.states):  # what comes in, before what goes out
+            self._give(v, f"s{k}", True)
+        for k, v in enumerate(p.after):
+            self._give(v, f"z{k}", True, self.forward)
+        if plan.where[p.y] == "forward" and p.y not in p.after:
+            self._give(p.y, "y", True, self.forward)
+        if not self.forward:
+            if p.gy is not None:
+                self._give(p.gy, "gy", True)
+            for k, g in enumerate(p.gafter):
+                if g is not None:
+                    self._give(g, f"g{k}", False)
+            for q, home in saved.items():
+                self.home.setdefault(q, home)
+        for v, row in plan.rows.items():
+            if v != row.host or (row.way != self.way and not (row.way == "forward" and row.kept)):
+                continue
+            if row.way == self.way:
+                planes = plan.planes[v]
+                self._give_row(v, f"r{int(v)}", row.kept and self.kept, len(planes) == 1)
+            else:
+                self._give(v, f"r{int(v)}", True)
+        self.outside = {*self.home}
+
+    def _give_row(self, v: Value, name: str, timed: bool, single: bool) -> None:
+        """Rows that this loop makes: the home of a plane alone, a copy of several."""
+        before = dict(self.home)
+        self._give(v, name, timed, True)
+        if not single:
+            for q in [q for q in self.home if q not in before]:
+                self.more.append((q, self.home.pop(q)))
+
+    # -- σ as a tanh ----------------------------------------------------------------------------
+
+    def _halve(self, maps: list[Op]) -> None:
+        """Find the planes that may come halved, so that σ needs no factor of its own."""
+        self.folded: set[Plane] = set()
+        read_later = set[Any]()
+        if self.forward:
+            read_later = {q for o in self.plan.ops("backward") for q in o.ins}
+        fixed = self.keep | self.outside | read_later
+        dots = {q for stage in self.stages for o in stage.dots for q in o.outs}
+
+        def parts(q: Any) -> list[Plane] | None:
+            if not isinstance(q, Plane) or len(self.users.get(q, ())) != 1 or q in fixed:
+                return None
+            if q in dots or self._hoisted(q):
+                return [q]
+            o = self.made.get(q)
+            if o is None or o.op is not ops.add:
+                return None
+            found = [parts(u) for u in o.ins]
+            return None if None in found else [x for part in found if part for x in part]
+
+        for o in maps:
+            if o.op is ops.sigmoid and o.kind == "map":
+                found = parts(o.ins[0])
+                if found is not None:
+                    self.loop.halved.update(found)
+                    self.folded.add(o.outs[0])
+
+    def _hoisted(self, q: Plane) -> bool:
+        """Whether a plane is of what is computed before the loop, for every step."""
+        known = self.plan.inputs.get(q)
+        return known is not None and self.plan.where[known.value] == "before"
+
+    # -- the order of planes in blocks ----------------------------------------------------------
+
+    def _likeness(self, q: Plane, depth: int = 3) -> Any:
+        """What is done with a plane: planes of like use are neighbours."""
+        if not depth:
+            return ()
+        users = self.users.get(q, ())
+        return tuple(
+            sorted([(o.op.name, k, self._likeness(o.outs[0], depth - 1)) for o, k in users])
+        )
+
+    def _block(self, planes: Iterable[Plane], name: str = "", timed: bool = False) -> Block:
+        scratch = f"{'t' if self.forward else 'b'}{next(self.ids)}"
+        block = Block(name or scratch, [*planes], timed)
+        self.loop.blocks[block.name] = block
+        for k, q in enumerate(block.planes):
+            self.home[q] = Home(block, k)
+        return block
+
+    def _lay_dots(self) -> None:
+        self.beside: dict[Plane, Plane] = {}  # a hoisted plane, and the product that is added to it
+        for o in [o for stage in self.stages for o in stage.dots]:
+            planes = [*o.outs]
+            name = f"d{int(o.instr.outs[0])}"
+            even = len({q.width for q in planes}) == 1
+            if even:
+                planes.sort(key=self._likeness)
+            for q in planes:
+                if q in self.home and not (len(planes) == 1 and self.home[q].whole):
+                    self.more.append((q, self.home.pop(q)))
+            if planes[0] not in self.home:
+                if even:
+                    self._block(planes, name)
+                else:
+                    self._columns(planes, name)
+            self.loop.weights[f"u{int(o.instr.outs[0])}"] = (o, planes if even else [])
+            for q in planes:
+                for user, k in self.users.get(q, ()):
+                    if user.op is ops.add and isinstance(user.ins[1 - k], Plane):
+                        self.beside.setdefault(user.ins[1 - k], q)
+
+    def _columns(self, planes: list[Plane], name: str) -> None:
+        """A product of planes of several widths: they lie as columns of its rows."""
+        block, low = Block(name, planes, False, columns=True), 0
+        self.loop.blocks[name] = block
+        for q in planes:
+            self.home[q] = Home(block, low, low + q.width, False)
+            low += q.width
+
+    def _lay_inputs(self) -> None:
+        """Hoisted planes in the order of the products that they are added to; the rest alone."""
+        groups: dict[Any, list[Plane]] = {}
+        for q, source in self.plan.inputs.items():
+            if q not in self.home and self._is_read(q):
+                if self._hoisted(q) and len(q.shape) == len(self.plan.lead) + 1:
+                    groups.setdefault((self._root(source.value), q.shape, q.dtype), []).append(q)
+                else:
+                    self._block([q], f"i{q.id}", timed=self._hoisted(q))
+        for planes in groups.values():
+            planes.sort(key=self._place_beside)
+            self._block(planes, f"x{planes[0].id}", timed=True)
+
+    def _is_read(self, q: Plane) -> bool:
+        used = q in self.users or any(q in o.ins for o in self.plan.ops(self.way))
+        return used or any(q is other for other, _ in self.more)
+
+    def _place_beside(self, q: Plane) -> Any:
+        home = self.home.get(self.beside.get(q, q))
+        if home is None or home.block.columns:
+            return (1, "", 0, self._likeness(q), q.id)
+        return (0, home.block.name, home.at, (), q.id)
+
+    def _root(self, v: Value) -> Value:
+        made = {o: i for i in self.plan.before for o in i.outs}
+        i = made.get(v)
+        return i.ins[0] if i is not None and i.op is ops.split else v

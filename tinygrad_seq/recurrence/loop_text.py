@@ -1,0 +1,95 @@
+"""The parts of a printed loop: its text, its arguments, and where its planes lie in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .plan import Input, Op, Plan, Plane
+from .program import Value
+
+
+class Place(NamedTuple):
+    """Where a plane lies: rows of an array, and its first column in them.
+
+    Attributes:
+        array: Its name.
+        t: The step's index in the text, or "" where there is one row for each sequence.
+        row: The name of the rows' width.
+        low: The name of the first column, or "".
+        alone: Whether the rows are the plane, so that several follow one another.
+        span: The name of the number of columns that a number of one row fills, or "".
+    """
+
+    array: str
+    t: str
+    row: str
+    low: str
+    alone: bool
+    span: str = ""
+
+
+@dataclass
+class Text:
+    """The printed loop.
+
+    Attributes:
+        text: Of the function ``loop``.
+        arguments: Its arguments after the fixed ones, in order.
+        sizes: Of these, the numbers: widths and columns.
+        projections: For each product with an input: its planes by first column.
+        dots: The products in the loop; those of ``sums`` are added to a product with an input.
+        vectors: Planes that are vectors or one number, by name, and how wide they are laid.
+        inputs: Values made before the loop, by name.
+        scalars: Whether there are numbers of one row, so that rows are taken one at a time.
+    """
+
+    text: str = ""
+    arguments: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    projections: dict[Value, Projection] = field(default_factory=dict)
+    dots: list[Op] = field(default_factory=list)
+    sums: dict[Value, Value] = field(default_factory=dict)
+    vectors: dict[str, tuple[Input, int]] = field(default_factory=dict)
+    inputs: dict[str, Value] = field(default_factory=dict)
+    scalars: bool = False
+
+
+def rowless(plan: Plan, q: Plane) -> bool:
+    """Whether a plane is the same for all sequences and steps."""
+    source = plan.inputs.get(q)
+    if source is None or plan.where[source.value] != "once":
+        return False
+    return all(n == 1 for n in plan.program.shape(source.value)[:-1])
+
+
+def even_width(plan: Plan) -> int:
+    """The width of all planes, but for single numbers of the parameters; 0 if they differ."""
+    planes = [
+        q
+        for way in ("forward", "backward")
+        for o in plan.ops(way)
+        for q in (*o.ins, *o.outs)
+        if isinstance(q, Plane) and not (q.width == 1 and rowless(plan, q))
+    ]
+    widths = {q.width for q in planes}
+    return widths.pop() if len(widths) == 1 else 0
+
+
+class Projection(NamedTuple):
+    """A product with an input, that the loop makes some steps ahead.
+
+    Attributes:
+        x, weight: Its operands.
+        bias: What is added to it, or None.
+        planes: Its planes by their first column, those that are read.
+    """
+
+    x: Value
+    weight: Value
+    bias: Value | None
+    planes: dict[int, Plane]
+
+
+class Uncompiled(Exception):
+    """There are no loops for this plan; the message says why."""

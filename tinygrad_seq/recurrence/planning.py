@@ -1,0 +1,179 @@
+"""From one step to a plan: placed, cut, staged; and what the forward saves for the backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from .cutting import Cutter
+from .passes import simplified
+from .placing import placed
+from .plan import Op, Plan, Plane, Row, Stage
+from .program import Instr, Program, Value
+
+COSTLY = {
+    ops.tanh, ops.sigmoid, ops.exp, ops.log, ops.sqrt, ops.power, ops.softplus, ops.sin, ops.cos,
+    ops.expm1, ops.log1p, ops.erf, ops.gelu, ops.silu, ops.elu,
+}  # fmt: skip
+"""Maps that are kept for the backward rather than computed again."""
+
+VIEWS = {ops.reshape, ops.transpose, ops.broadcast_to}
+"""Calls that compute nothing: they are done again rather than kept."""
+
+
+def planned(p: Program) -> Plan:
+    """The plan of a step and its derivative."""
+    p = simplified(p)
+    lead = next((p.shape(v)[:-1] for v in p.states if p.shape(v)), ())
+    p, places = placed(p)
+    where = {o: place for place, code in places.items() for i in code for o in i.outs}
+    where |= dict.fromkeys(p.free, "once") | dict.fromkeys(p.xs, "before")
+    where |= dict.fromkeys(p.states, "state")
+    where |= {v: "gradient" for v in (p.gy, *p.gafter) if v is not None}
+    cutter = Cutter(p, lead, places, where)
+    forward, backward = cutter.lowered(places["forward"]), cutter.lowered(places["backward"])
+    cutter.outputs()
+    rows = _rows(p, places["after"], where, cutter, [*forward, *backward])
+    again, saved = _remembered(p, where, cutter, forward, backward, rows)
+    return Plan(
+        p, lead, places["once"], places["before"], places["after"], _staged(forward),
+        _staged([*again, *backward]), cutter.planes,
+        {v: cutter.segments(v) for v in cutter.planes}, cutter.inputs, saved, rows, where,
+    )  # fmt: skip
+
+
+def _staged(loop: list[Op]) -> list[Stage]:
+    """The stages of a loop: a dot as early as it can be, a map as late as its readers allow."""
+    level: dict[Plane, int] = {}
+    top = 0
+    for o in loop:
+        k = max([level.get(q, 0) for q in o.ins if isinstance(q, Plane)], default=0)
+        k += o.kind == "dot"
+        level.update(dict.fromkeys(o.outs, k))
+        top = max(top, k)
+    latest: dict[Plane, int] = {}
+    for o in reversed(loop):
+        k = level[o.outs[0]]
+        if o.kind != "dot" and any(q in latest for q in o.outs):
+            k = max(k, min([latest.get(q, top + 1) for q in o.outs]))
+        for q in o.outs:
+            level[q] = k
+        for q in o.ins:
+            if isinstance(q, Plane):
+                latest[q] = min(latest.get(q, top + 1), k - (o.kind == "dot"))
+    stages = [Stage([], []) for _ in range(top + 1)]
+    for o in loop:
+        k = level[o.outs[0]]
+        if o.kind == "dot":
+            stages[k - 1].dots.append(o)
+        else:
+            stages[k].maps.append(o)
+    return stages
+
+
+def _rows(
+    p: Program, after: list[Instr], where: dict[Value, str], cutter: Cutter, loop: list[Op]
+) -> dict[Value, Row]:
+    """Values that lie in one piece, and those of them that are kept for all steps."""
+    given = {*p.after, p.y} if where[p.y] == "forward" else {*p.after}
+    late = {v for i in after for v in i.reads()}
+    late |= {v for v in (*p.gxs, *p.gfree) if v is not None}
+    inside = ("forward", "backward")
+    kept = {v for v in late if where[v] in inside and v not in given}
+    whole = set(kept)
+    for o in loop:
+        if o.kind in ("dot", "call"):
+            left = [o.instr.ins[0]] if o.kind == "dot" else o.instr.reads()
+            several = [v for v in left if o.kind == "dot" or len(cutter.of(v)) > 1]
+            whole.update([v for v in several if where[v] in inside and v not in given])
+    rows: dict[Value, Row] = {}
+    hosts: list[Value] = []
+    laid = {v: [*zip(cutter.of(v), cutter.widths(v), strict=True)] for v in whole}
+    for v in sorted(whole, key=lambda v: (-len(laid[v]), v)):
+        for host in hosts:
+            at = _found(laid[v], laid[host]) if where[host] == where[v] else None
+            if at is not None:
+                low = sum(cutter.widths(host)[:at])
+                rows[v] = Row(where[v], host, low, False)
+                break
+        else:
+            hosts.append(v)
+            rows[v] = Row(where[v], v, 0, False)
+    keeping = {rows[v].host for v in kept}
+    return {v: row._replace(kept=row.host in keeping) for v, row in rows.items()}
+
+
+def _found(part: list[Any], whole: list[Any]) -> int | None:
+    """Where ``part`` stands in ``whole``, one after the other; numbers are like no other."""
+    if not all(isinstance(q, Plane) for q, _ in part):
+        return None
+    starts = range(len(whole) - len(part) + 1)
+    return next((k for k in starts if whole[k : k + len(part)] == part), None)
+
+
+def _remembered(
+    p: Program,
+    where: dict[Value, str],
+    cutter: Cutter,
+    forward: list[Op],
+    backward: list[Op],
+    rows: dict[Value, Row],
+) -> tuple[list[Op], list[Plane]]:
+    """What the backward computes again of the forward, and the planes that are saved for it."""
+    made = {q: o for o in forward for q in o.outs}
+    held = {q for v in (*p.states, *p.after) for q in cutter.of(v) if isinstance(q, Plane)}
+    if where[p.y] == "forward":
+        held |= {q for q in cutter.of(p.y) if isinstance(q, Plane)}
+    have = set(held)
+    for v, row in rows.items():
+        if row.way == "forward" and row.kept:
+            have |= {q for q in cutter.of(v) if isinstance(q, Plane)}
+    # what can be had from what is kept: saved itself, or from such by maps that cost little
+    at_hand: dict[Any, bool] = dict.fromkeys(have, True)
+    for o in forward:  # operands stand before results
+        for q in o.outs:
+            at_hand[q] = q in have or (
+                o.kind != "dot"
+                and (
+                    o.op in COSTLY or o.kind in ("fold", "call") or _from(o, at_hand, cutter, where)
+                )
+            )
+    saved: list[Plane] = []
+    again: list[Op] = []
+
+    def need(q: Any) -> None:
+        if not isinstance(q, Plane) or q in have or q not in made:
+            return
+        o = made[q]
+        have.update(o.outs)
+        if o.op in COSTLY:
+            cheap = all(u in held or not isinstance(u, Plane) for u in o.ins)
+        elif o.kind == "map" or o.op in VIEWS:
+            cheap = _from(o, at_hand, cutter, where)
+        else:
+            cheap = False
+        if not cheap:
+            saved.extend(o.outs)
+            return
+        for u in o.ins:
+            need(u)
+        again.append(o)
+
+    for o in backward:
+        for q in o.ins:
+            need(q)
+    for v, row in rows.items():
+        if row.way == "backward":
+            for q in cutter.of(v):
+                need(q)
+    return again, saved
+
+
+def _from(o: Op, at_hand: dict[Any, bool], cutter: Cutter, where: dict[Value, str]) -> bool:
+    """Whether all operands are at hand in the backward; inputs of all steps are not kept for it."""
+    for q in o.ins:
+        if isinstance(q, Plane):
+            known = cutter.inputs.get(q)
+            if not at_hand.get(q, True) or (known and where[known.value] == "before"):
+                return False
+    return True

@@ -1,0 +1,236 @@
+"""The maps of a stage as loops over consecutive numbers, for numba.
+
+Every value that is stored is a loop of its own over columns, which becomes vector instructions;
+what is read once, or costs one operation, is written where it is read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import ops
+from .loop_text import Place, Uncompiled, rowless
+from .plan import Input, Op, Plane
+from .planning import COSTLY
+from .program import SAME
+
+if TYPE_CHECKING:
+    from .print_loops import LoopPrinter
+
+TEMPLATES: dict[Any, str] = {
+    SAME: "{}",
+    ops.add: "({} + {})",
+    ops.subtract: "({} - {})",
+    ops.multiply: "{} * {}",
+    ops.divide: "({} / {})",
+    ops.arithmetic.quotient: "quotient({}, {})",
+    ops.arithmetic.product: "selected({}, {})",
+    ops.negative: "(-{})",
+    ops.tanh: "tanh({})",
+    ops.sigmoid: "(HALF + HALF * tanh(HALF * {}))",
+    ops.exp: "exp({})",
+    ops.expm1: "expm1({})",
+    ops.log: "log({})",
+    ops.log1p: "log1p({})",
+    ops.sin: "sin({})",
+    ops.cos: "cos({})",
+    ops.sqrt: "sqrt({})",
+    ops.square: "square({})",
+    ops.absolute: "abs({})",
+    ops.sign: "sign({})",
+    ops.relu: "larger({}, ZERO)",
+    ops.maximum: "larger({}, {})",
+    ops.minimum: "smaller({}, {})",
+    ops.softplus: "softplus({})",
+    ops.where: "({1} if {0} else {2})",
+    ops.greater: "({} > {})",
+    ops.less: "({} < {})",
+    ops.greater_equal: "({} >= {})",
+    ops.less_equal: "({} <= {})",
+    ops.equal: "({} == {})",
+    ops.not_equal: "({} != {})",
+}
+"""How a map of float32 is written; the functions are those of ``backend/jit/loops.py``."""
+
+
+class Cluster:
+    """The loops of one stage."""
+
+    def __init__(self, printer: LoopPrinter, maps: list[Op], stage: int) -> None:
+        self.of, self.maps, self.stage = printer, maps, stage
+        self.slices: dict[Any, tuple[str, str]] = {}
+        self.loops: list[str] = []
+        self.inline: dict[Plane, str] = {}
+        self.cost: dict[Any, int] = {}
+        self.uses: dict[Any, int] = {}
+        for o in maps:
+            for q in o.ins:
+                self.uses[q] = self.uses.get(q, 0) + 1
+
+    def lines(self) -> list[str]:
+        for o in self.maps:
+            self._do(o)
+        addresses = [f"{name} = {address}" for name, address in self.slices.values() if address]
+        padding = self._padding() if not self.of.padded else []
+        self.of.padded = True
+        body = ["if masked and not mask[t * N + n]:", *padding, "    continue"]
+        body += [*addresses, *self.loops]
+        return ["for n in range(first, last, count):", *[f"    {line}" for line in body]]
+
+    def _padding(self) -> list[str]:
+        """At padding a state stays; rows are zero, as they are summed after the loop."""
+        of, lines = self.of, []
+        if of.forward:
+            for k, s in enumerate(of.p.states):
+                w = of.width(s)
+                lines += [
+                    f"for j in range({w}):",
+                    f"    S{k}[(after * N + n) * {w} + j] = S{k}[(before * N + n) * {w} + j]",
+                ]
+        for v, row in of.plan.rows.items():
+            if v == row.host and row.way == of.way:
+                w, r = of.width(v), "(at * N + n)" if row.kept else "n"
+                lines += [f"for j in range({w}):", f"    R{int(v)}[{r} * {w} + j] = ZERO"]
+        for k in of.handed:
+            w = of.width(of.p.states[k])
+            lines += [f"for j in range({w}):", f"    H{k}[n * {w} + j] = G{k}[n * {w} + j]"]
+        return [f"    {line}" for line in lines]
+
+    def _do(self, o: Op) -> None:
+        of, q = self.of, o.outs[0]
+        if o.kind == "fold":
+            of.out.scalars = True
+            self.loops.append(f"m{q.id} = ZERO")
+            for u in o.ins:
+                w = of.number("w", u.width) if isinstance(u, Plane) else "0"
+                self.loops += [f"for j in range({w}):", f"    m{q.id} += {self.expr(u)}"]
+            if o.op is ops.mean:
+                total = of.width(o.instr.ins[0])
+                self.loops.append(f"m{q.id} = m{q.id} / F({total})")
+            self._scalar(q)
+            return
+        if o.op is ops.add and any(u in of.summed for u in o.ins):
+            text = self.expr(next(u for u in o.ins if u not in of.summed))
+        else:
+            text = TEMPLATES[o.op].format(*map(self.expr, o.ins))
+        if o.op is SAME and isinstance(o.ins[0], Plane) and o.ins[0] == q:
+            cost = 10  # a copy to where it is wanted
+        else:
+            cost = sum([self.cost.get(u, 0) for u in o.ins]) + (10 if o.op in COSTLY else 1)
+        if of.numbers and q.width == 1:
+            of.out.scalars = True
+            self.loops.append(f"m{q.id} = {text}")
+            self._scalar(q)
+            return
+        live = q in of.stored or of.last.get(q, -1) > self.stage
+        if q.dtype.kind == "b" or (not live and (self.uses.get(q, 0) == 1 or cost <= 1)):
+            if q.dtype.kind == "b" and live:
+                raise Uncompiled("booleans pass from one product to the next")
+            self.inline[q] = f"({text})" if o.op is ops.multiply else text
+            self.cost[q] = cost
+            return
+        self.cost[q] = 0
+        self._store(q, text)
+
+    def _column(self, q: Plane) -> str:
+        """The column at which a plane is read: of a number of a row the only one."""
+        if self.of.numbers and q.width == 1:
+            self.of.out.scalars = True
+            return "0"
+        return "j"
+
+    def _scalar(self, q: Plane) -> None:
+        self.inline[q] = f"m{q.id}"
+        for place in self.of.stored.get(q, ()):
+            start = self.of.start(place)
+            if place.span:
+                self.loops.append(f"for j in range({place.span}):")
+                self.loops.append(f"    {place.array}[{start} + j] = m{q.id}")
+            else:
+                self.loops.append(f"{place.array}[{start}] = m{q.id}")
+        if q in self.of.stored:
+            self.of.read[q] = self.of.stored[q][0]
+        elif self.of.last.get(q, -1) > self.stage:
+            of, name = self.of, f"K{q.id}"
+            of.room.append((name, "last - first"))
+            place = Place(name, "own", of.number("w", 1), "", True)
+            self.loops.append(f"{name}[n - first] = m{q.id}")
+            of.read[q] = place
+
+    def expr(self, q: Any) -> str:
+        of = self.of
+        if not isinstance(q, Plane):
+            return of._constant(q)
+        if q in self.inline:
+            return self.inline[q]
+        if q in of.projected:
+            out, low = of.projected[q]
+            m, known = int(out), of.out.projections[out]
+            if q not in self.slices:
+                g = sorted(known.planes).index(low)
+                start = f"(done{m} + n - first) * row{m} + gate{m}[{g}]"
+                w = of.number("w", q.width)
+                self.slices[q] = (f"p{q.id}", f"e{m}[{start}:{start} + count * {w}]")
+                if known.bias is not None:
+                    columns = Input(known.bias, low, low + q.width)
+                    of.out.vectors[of.arg(f"O{q.id}")] = columns, q.width
+            j = self._column(q)
+            return f"p{q.id}[{j}]" if known.bias is None else f"(p{q.id}[{j}] + O{q.id}[{j}])"
+        if rowless(of.plan, q):
+            width = of.even if of.even and q.width == 1 else q.width
+            of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q], width
+            return f"O{q.id}[{'j' if width > 1 else self._column(q)}]"
+        if of.numbers and q.width == 1:
+            of.out.scalars = True
+            if f"m{q.id}" not in self.slices:
+                place = self._place(q)
+                self.slices[f"m{q.id}"] = (f"m{q.id}", f"{place.array}[{of.start(place)}]")
+            return f"m{q.id}"
+        if q not in self.slices:
+            self.slices[q] = (
+                f"p{q.id}",
+                of.slice(self._place(q), f"count * {of.number('w', q.width)}"),
+            )
+        return f"{self.slices[q][0]}[j]"
+
+    def _place(self, q: Plane) -> Place:
+        of = self.of
+        if q in of.read:
+            return of.read[q]
+        v, low, _ = of.plan.inputs[q]
+        of.out.inputs[of.arg(f"I{int(v)}")] = v
+        low_name = of.number("o", low) if low else ""
+        time = "" if of.plan.where[v] == "once" else "t"
+        return Place(f"I{int(v)}", time, of.width(v), low_name, len(of.plan.planes[v]) == 1)
+
+    def _store(self, q: Plane, text: str) -> None:
+        """A loop that computes a plane, and copies to where else it is wanted."""
+        of = self.of
+        width = of.number("w", q.width)
+        places = [*of.stored.get(q, ())]
+        if of.last.get(q, -1) > self.stage and not any(place.alone for place in places):
+            name = f"K{q.id}"
+            of.room.append((name, f"(last - first) * {width}"))
+            places.append(Place(name, "own", width, "", True))
+        first = next((place for place in places if place.alone), None)
+        if q in self.slices:  # a copy of what came from elsewhere
+            name, address = self.slices[q]
+            self.slices[q, "from"] = (f"{name}q", address)
+            text = f"{name}q[j]"
+        if first is not None:
+            places.remove(first)
+            self.slices[q] = (f"p{q.id}", of.slice(first, f"count * {width}"))
+        else:
+            of.room.append((f"b{q.id}", f"count * {width}"))
+            self.slices[q] = (f"b{q.id}", "")
+        target = self.slices[q][0]
+        self.loops += [f"for j in range(count * {width}):", f"    {target}[j] = {text}"]
+        for place in places:
+            self.loops += [
+                "for r in range(count):",
+                f"    z = {of.slice(place, width, '(n + r)')}",
+                f"    for j in range({width}):",
+                f"        z[j] = {target}[r * {width} + j]",
+            ]
+        if first is not None or q in of.stored:
+            of.read[q] = first or of.stored[q][0]
