@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+import racing
 from contenders import missing
-from recurrent import PINS, REST, machine
 
 MODELS = {
     "gated": (50, 32, 16, 64),
@@ -166,55 +163,24 @@ def run(name, model, path):
     data = dict(np.load(path)) if Path(path).exists() else {}
     step = ours(model, data, name) if name in OURS else globals()[name](model, data)
     np.savez(f"{path}.{name}.npz", *step())
-    began = time.perf_counter()
-    step()
-    count = max(1, int(0.15 / (time.perf_counter() - began)))
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        for _ in range(count):
-            step()
-        began = time.perf_counter()
-        for _ in range(count):
-            step()
-        print((time.perf_counter() - began) / count, flush=True)
+    racing.answer(step)
 
 
 def race(model, threads, turns):
     """Seconds of every turn of each contender, whose results agree."""
     names = [n for n in OURS if n != "jit" or not missing("tinygrad_seq_jit")]
     names += [n for n in ("torch", "jax") if model in CELLS and not missing(n)]
-    pools = {f"{pool}_NUM_THREADS": str(threads) for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-    env = {k: v for k, v in os.environ.items() if k not in PINS} | pools
-    env |= {"TINYGRAD_SEQ_THREADS": str(threads)}
-    env["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.npz"
         if model in CELLS:
             make(model, path)
-        runners, times = {}, {name: [] for name in names}
-        for name in names:
-            runners[name] = subprocess.Popen(
-                [sys.executable, __file__, "--run", name, model, path],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
-            )  # fmt: skip
-            if runners[name].stdout.readline() != "ready\n":
-                raise SystemExit(f"{name} failed on {model}")
-        for _ in range(turns):
-            for name, process in runners.items():
-                time.sleep(REST)
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                times[name].append(float(process.stdout.readline()))
-        for process in runners.values():
-            process.stdin.close()
-            process.wait()
-        first = np.load(f"{path}.{names[0]}.npz")
+        runners = {n: racing.started([__file__, "--run", n, model, path], threads) for n in names}
+        times = racing.turns(runners, turns)
+        base = dict(np.load(f"{path}.{names[0]}.npz"))
         for name in names[1:]:
-            other = np.load(f"{path}.{name}.npz")
-            for k in first:
-                error = np.abs(first[k] - other[k]).max() / np.abs(first[k]).max()
-                if not error < 1e-3:
-                    raise SystemExit(f"{model}: results of {name} differ by {error}")
+            error = racing.apart(np.load(f"{path}.{name}.npz"), base)
+            if not error < 1e-3:
+                raise SystemExit(f"{model}: results of {name} differ by {error}")
     return {name: np.array(seconds) for name, seconds in times.items()}
 
 
@@ -228,7 +194,7 @@ def main():
     options = parser.parse_args()
     if options.run:
         return run(*options.run)
-    lines = [f"Machine: {', '.join(f'{k} {v}' for k, v in machine().items())}", ""]
+    lines = [f"Machine: {', '.join(f'{k} {v}' for k, v in racing.machine().items())}", ""]
     for threads in options.threads:
         lines += [f"### {threads} thread{'s' * (threads > 1)}", ""]
         lines += ["| cell | (T, N, I, H) | NumPy, ms | NumPy ÷ unrolled | `jit` ÷ unrolled "]

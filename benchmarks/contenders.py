@@ -15,9 +15,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import time
 
 import numpy as np
+import racing
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
@@ -255,11 +255,6 @@ NEEDS = {
 }
 
 
-# Seconds of steps before a turn is timed: after a rest the system leaves new work on one processor
-# for some 50 ms (two threads then take as long as one), and caches are cold.
-WARM = 0.1
-
-
 def missing(name):
     """Whether the library of a contender is not installed."""
     return importlib.util.find_spec(NEEDS.get(name, name)) is None
@@ -269,20 +264,9 @@ def main(name, kind, row, what):
     data = dict(np.load(row))
     step = CONTENDERS[name](kind, data, what)
     results = step()
-    start = time.perf_counter()
-    step()
-    count = max(1, int(0.15 / (time.perf_counter() - start)))
     if results is not None:
         np.savez(f"{row}.{name}.npz", *results)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        rested = time.perf_counter()
-        while time.perf_counter() - rested < WARM:
-            step()
-        start = time.perf_counter()
-        for _ in range(count):
-            step()
-        print((time.perf_counter() - start) / count, flush=True)
+    racing.answer(step)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+import racing
 from contenders import CONTENDERS, GATES, missing
 
 HERE = Path(__file__).parent
@@ -40,10 +36,8 @@ TOKENS = [(200, 1, 32, 32), (200, 1, 64, 128), (200, 1, 200, 200), (50, 1, 650, 
 FORWARD = ["tinygrad_seq_jit", "torch"]  # who races where there is no backward
 JIT = "tinygrad_seq_jit ÷ torch"
 LIMIT = 1.6  # of the picture
-REST = 0.25  # seconds before a turn: the threads of the one before wait for work by spinning
 SLOW = {"autograd", "mygrad"}  # shown on the first and last row only: minutes elsewhere
 PAIRS = [("tinygrad_seq_jit", "torch"), ("tinygrad_seq_unrolled", "torch_eager")]  # ratios beside
-PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # choose slower products than the machine has
 
 
 def make(row, kind, path):
@@ -62,50 +56,21 @@ def make(row, kind, path):
     np.savez(path, **{name: a.astype("f4") for name, a in arrays.items()})
 
 
-def start(name, kind, path, threads, what):
-    env = {k: v for k, v in os.environ.items() if k not in PINS}
-    pools = ("OMP", "OPENBLAS", "MKL", "NUMBA")
-    env |= {f"{pool}_NUM_THREADS": str(threads) for pool in pools}
-    env["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
-    env["TINYGRAD_SEQ_THREADS"] = str(threads)
-    process = subprocess.Popen(
-        [sys.executable, HERE / "contenders.py", name, kind, path, what],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=env,
-    )
-    if process.stdout.readline() != "ready\n":
-        raise RuntimeError(f"{name} failed on {kind} {path}")
-    return process
-
-
 def race(row, kind, threads, names, turns, what):
     """Seconds of every turn of each contender, and whether their results agree."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "row.npz"
         make(row, kind, path)
-        runners = {name: start(name, kind, path, threads, what) for name in names}
-        times = {name: [] for name in names}
-        for _ in range(turns):
-            for name, process in runners.items():
-                time.sleep(REST)
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                times[name].append(float(process.stdout.readline()))
-        for process in runners.values():
-            process.stdin.close()
-            process.wait()
-        agree = {}
-        first = np.load(f"{path}.{names[0]}.npz")
-        for name in names[1:]:
-            if Path(f"{path}.{name}.npz").exists():
-                other = np.load(f"{path}.{name}.npz")
-                pairs = [(first[k], other[k]) for k in first]
-                scale = [float(np.abs(a).max()) for a, _ in pairs]
-                error = [float(np.abs(a - b).max()) for a, b in pairs]
-                agree[name] = max(e / s for e, s in zip(error, scale, strict=True))
+        script = HERE / "contenders.py"
+        runners = {n: racing.started([script, n, kind, path, what], threads) for n in names}
+        times = racing.turns(runners, turns)
+        results = {n: Path(f"{path}.{n}.npz") for n in names}
+        base = dict(np.load(results[names[0]]))
+        agree = {
+            n: racing.apart(np.load(file), base)
+            for n, file in results.items()
+            if n != names[0] and file.exists()
+        }
     return times, agree
 
 
@@ -117,20 +82,6 @@ def ratios(times, base):
         for name, theirs in times.items()
         if name != base
     }
-
-
-def machine():
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((x.split(": ")[1] for x in lines if x.startswith("model name")), cpu)
-    versions = {"python": platform.python_version(), "numpy": np.__version__}
-    for name in ("torch", "jax", "autograd", "mygrad", "numba"):
-        try:
-            versions[name] = __import__("importlib.metadata").metadata.version(name)
-        except ImportError:
-            versions[name] = "not installed"
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform(), **versions}
 
 
 def markdown(report):
@@ -228,7 +179,7 @@ def main():
     absent = [name for name in names if missing(name)]
     for name in absent:
         print(f"left out: {name} is not installed")
-    report = {"machine": machine(), "turns": turns, "rows": []}
+    report = {"machine": racing.machine(), "turns": turns, "rows": []}
     for threads in options.threads or ([1] if options.short else [1, 2]):
         for kind in options.kinds:
             for row in TOKENS if options.what == "tokens" else SHORT if options.short else ROWS:

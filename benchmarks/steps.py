@@ -14,18 +14,16 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import racing
 from models import CONTENDERS, IN_JAX, MODELS
-from recurrent import PINS, REST, machine, ratios
+from recurrent import ratios
 
 HERE = Path(__file__).parent
 SHORT = ["char LM", "MLP"]
@@ -34,47 +32,18 @@ COLORS = {"numpy": "tab:blue", "jit": "tab:orange", "jax": "tab:gray"}
 LABELS = {"numpy": "NumPy alone", "jit": "with the extra jit", "jax": "JAX"}
 
 
-def start(contender, name, threads, path):
-    env = {k: v for k, v in os.environ.items() if k not in PINS}
-    env |= {f"{pool}_NUM_THREADS": str(threads) for pool in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-    env["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
-    env["TINYGRAD_SEQ_THREADS"] = str(threads)
-    process = subprocess.Popen(
-        [sys.executable, HERE / "models.py", contender, name, path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=env,
-    )
-    if process.stdout.readline() != "ready\n":
-        raise RuntimeError(f"{contender} failed on {name}")
-    return process
-
-
 def race(name, threads, contenders, turns):
     """Seconds of every turn of each contender, and how far its results are from PyTorch's."""
     with tempfile.TemporaryDirectory() as folder:
         paths = {c: Path(folder) / f"{c}.npz" for c in contenders}
-        runners = {c: start(c, name, threads, paths[c]) for c in contenders}
-        times = {c: [] for c in contenders}
-        for _ in range(turns):
-            for c, process in runners.items():
-                time.sleep(REST)
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                times[c].append(float(process.stdout.readline()))
-        for process in runners.values():
-            process.stdin.close()
-            process.wait()
+        runners = {
+            c: racing.started([HERE / "models.py", c, name, path], threads)
+            for c, path in paths.items()
+        }
+        times = racing.turns(runners, turns)
         results = {c: dict(np.load(path)) for c, path in paths.items()}
-    base = results["torch"]
-    apart = {
-        c: max(float(np.abs(found[k] - base[k]).max() / np.abs(base[k]).max()) for k in base)
-        for c, found in results.items()
-        if c != "torch"
-    }
-    return times, apart
+    base = results.pop("torch")
+    return times, {c: racing.apart(found, base) for c, found in results.items()}
 
 
 def markdown(report):
@@ -190,7 +159,7 @@ def main():
         print("left out: whole steps are raced against PyTorch, which is not installed")
         return
     turns = options.turns or (3 if options.short else 7)
-    report = {"machine": machine(), "turns": turns, "rows": []}
+    report = {"machine": racing.machine(), "turns": turns, "rows": []}
     for threads in options.threads or ([1] if options.short else [1, 2]):
         for name in options.models or (SHORT if options.short else MODELS):
             names = ["torch", *CONTENDERS, *(["jax"] if name in IN_JAX else [])]
