@@ -14,12 +14,9 @@ from typing import Any
 from ..autograd.graph import source_of
 from ..backend import backend_of
 from ..tensor import Tensor
-from .derived import Derived
+from .derived import MOST, Derived
 from .record import Reads
 from .trees import flat
-
-MOST = 256
-"""So many are remembered, the latest."""
 
 _known: OrderedDict[Any, tuple[tuple[int, ...], Derived]] = OrderedDict()
 

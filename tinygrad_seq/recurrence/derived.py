@@ -20,6 +20,9 @@ from .trees import flat, like
 
 FLOAT32 = numpy.dtype(numpy.float32)
 
+MOST = 256
+"""So many programs are remembered, the latest."""
+
 ROWS = 8
 """Fewer steps times sequences are left to NumPy: packing the weights would not pay."""
 

@@ -24,15 +24,12 @@ from ..backend import backend_of, generator, there
 from ..backend.forks import in_forked_child
 from ..tensor import Tensor
 from . import constant
-from .derived import Derived
+from .derived import MOST, Derived
 from .loop_text import Uncompiled
 from .record import Reads, Recording, Underivable, difference, record
 from .scan import Scan
 from .trees import each, flat, like
 from .unroll import unroll
-
-MOST = 256
-"""So many programs are remembered, the latest."""
 
 TOLERANCE = {"float64": 1e-6, "float32": 2e-3, "float16": 1e-1}
 

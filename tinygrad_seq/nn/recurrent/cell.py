@@ -35,10 +35,6 @@ _LIBRARY = __name__.partition(".")[0] + "."
 _SETTINGS = (int, float, str, Primitive, type(None))  # bool is an int
 
 
-def _all_primitives(value: Any) -> bool:
-    return type(value) is tuple and all(isinstance(f, Primitive) for f in value)
-
-
 def as_it_is(h: Any) -> Any:
     """h itself: the usual :data:`Recall`."""
     return h

@@ -19,7 +19,7 @@ from ..checks import fraction
 from ..dropout import chosen, silenced
 from ..module import Parameter
 from .cell import Recall, Step, as_it_is, begun, recalling
-from .wrappers import Wrapper, of_sequence
+from .wrappers import Wrapper, innermost, of_sequence, one_mask_for_all_steps
 
 
 class Reweighted(Wrapper):
@@ -33,9 +33,7 @@ class Reweighted(Wrapper):
 
     def __init__(self, cell: Any, name: str) -> None:
         super().__init__(cell)
-        owner, within = type(self).__name__, cell
-        while isinstance(within, Wrapper):
-            within = within.cell
+        owner, within = type(self).__name__, innermost(cell)
         weight = getattr(within, name, None)
         if not isinstance(weight, Parameter) or weight.ndim < 2:
             got = f"{type(weight).__name__}" if weight is None else f"shape {weight.shape}"
@@ -140,11 +138,7 @@ class WeightDrop(Reweighted):
             RuntimeError: in training, where steps taken one by one would not share a mask.
         """
         if self.training and self.p:
-            raise RuntimeError(
-                "WeightDrop draws one mask for all steps of a sequence, so in training it is read "
-                "by nn.Recurrent(cell); for a loop of your own write, for each sequence, step, "
-                "xs = cell.begin(xs, state), and then step(xs[t], state)"
-            )
+            raise one_mask_for_all_steps("WeightDrop")
         return super().forward(x, state, recall)
 
     def extra_repr(self) -> str:

@@ -47,10 +47,25 @@ class Wrapper(Module):
         return initial_state_of(self.cell, batch_shape)
 
 
-def cell_within(cell: Any) -> Cell | None:
-    """The library's cell within wrappers, unless it has a ``forward`` of its own."""
+def innermost(cell: Any) -> Any:
+    """The cell within all wrappers."""
     while isinstance(cell, Wrapper):
         cell = cell.cell
+    return cell
+
+
+def one_mask_for_all_steps(owner: str) -> RuntimeError:
+    """What a wrapper raises where one step is taken in training."""
+    return RuntimeError(
+        f"{owner} draws one mask for all steps of a sequence, so in training it is read by "
+        "nn.Recurrent(cell); for a loop of your own write, for each sequence, step, xs = "
+        "cell.begin(xs, state), and then step(xs[t], state)"
+    )
+
+
+def cell_within(cell: Any) -> Cell | None:
+    """The library's cell within wrappers, unless it has a ``forward`` of its own."""
+    cell = innermost(cell)
     return cell if isinstance(cell, Cell) and type(cell).forward is Cell.forward else None
 
 
@@ -98,11 +113,7 @@ class VariationalDropout(Wrapper):
             RuntimeError: in training, where steps taken one by one would not share a mask.
         """
         if self.training and (self.input or self.state):
-            raise RuntimeError(
-                "VariationalDropout draws one mask for all steps of a sequence, so in training "
-                "it is read by nn.Recurrent(cell); for a loop of your own write, for each "
-                "sequence, step, xs = cell.begin(xs, state), and then step(xs[t], state)"
-            )
+            raise one_mask_for_all_steps("VariationalDropout")
         return recalling(self.cell, recall)(x, state)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
