@@ -1,5 +1,7 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
+from typing import TYPE_CHECKING
+
 from . import autograd, data, distributions, io, nn, ops, optim, parallel, seq, viz
 from .autograd import (
     Interval,
@@ -47,10 +49,11 @@ from .tensor import Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .version import __version__ as __version__
 
+if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
 
-def __getattr__(name: str) -> object:
-    """Only reached for a name that does not exist: say what it is called here, if it is."""
-    raise absent(f"module {__name__!r}", name, FUNCTIONS)
+    def __getattr__(name: str) -> object:
+        """Only reached for a name that does not exist: say what it is called here, if it is."""
+        raise absent(f"module {__name__!r}", name, FUNCTIONS)
 
 
 __all__ = [

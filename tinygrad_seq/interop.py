@@ -255,7 +255,7 @@ def _beyond(name: str, op: Any, call: list[Any], named: dict[str, Any], **beyond
     initial, mask = beyond.pop("initial", None), beyond.pop("where", None)
     if op in _WIDENED and "dtype" in beyond:
         call[0] = ops.astype(call[0], beyond.pop("dtype"))
-    neutral = _IDENTITY.get(op, initial if op in _JOINED else None)
+    neutral: Any = _IDENTITY.get(op, initial if op in _JOINED else None)
     if mask is not None and neutral is None:
         beyond["where"] = mask
     elif mask is not None:

@@ -7,7 +7,7 @@ forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost")
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 from .autograd import Node, Variable, enable_grad, is_grad_enabled
 from .autograd.engine import pull, reachable
@@ -16,8 +16,11 @@ from .autograd.writes import clock, written_since
 from .backend import get_rng_state, set_rng_state
 from .tensor import Tensor
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+
+def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """f(*args), recorded as one node that keeps the arguments alone and runs f again in backward.
 
     The gradients are those of f itself, also for what f closes over (the weights of a module).
@@ -35,7 +38,7 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
     segment = _Segment()
     saved = [f, args, kwargs]
-    result = segment.run(saved)
+    result: R = segment.run(saved)
     outputs = _recorded(result)
     sources = segment.sources(outputs)
     if not sources:
@@ -43,7 +46,7 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     shape, dtype = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
     node = Node(segment, sources, saved, None, shape, dtype)
     made = {id(y): Tensor._wrap(y.data, n) for y, n in zip(outputs, node.outputs(), strict=True)}
-    return _mapped(lambda y: made.get(id(y), y), result)
+    return cast("R", _mapped(lambda y: made.get(id(y), y), result))
 
 
 def _mapped(f: Callable[[Any], Any], result: Any) -> Any:

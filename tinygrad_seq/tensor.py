@@ -10,7 +10,7 @@ import itertools
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import numpy
 
@@ -31,6 +31,11 @@ from .backend import (
 from .hints import IN_PLACE, METHODS, absent
 from .html import tensor_html
 from .interop import from_numpy_function, from_ufunc
+
+if TYPE_CHECKING:
+    from .autograd.signatures import DType, Index, Operand, Operators
+else:
+    Operators = object
 
 HostArray: TypeAlias = numpy.ndarray[Any, Any]
 
@@ -68,7 +73,7 @@ def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return lambda self, other: op(other, self)
 
 
-class Tensor(Variable):
+class Tensor(Variable, Operators):
     """A multi-dimensional array that remembers how it was computed.
 
     Args:
@@ -95,7 +100,7 @@ class Tensor(Variable):
         self,
         data: Any,
         requires_grad: bool = False,
-        dtype: Any = None,
+        dtype: DType | None = None,
         name: str | None = None,
     ) -> None:
         array = _as_array(data, dtype)
@@ -122,10 +127,10 @@ class Tensor(Variable):
     # -- the value ----------------------------------------------------------------------------
 
     @property
-    def data(self) -> Array:
+    def data(self) -> HostArray:
         """The array itself, not a copy. After writing into it, call ``mark_written(t.data)``."""
         looked(self, "data")
-        return self._data
+        return cast("HostArray", self._data)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -160,14 +165,12 @@ class Tensor(Variable):
     @property
     def T(self) -> Tensor:
         """The axes reversed, a view."""
-        result: Tensor = self.transpose()
-        return result
+        return self.transpose()
 
     @property
     def mT(self) -> Tensor:
         """The last two axes exchanged, a view."""
-        result: Tensor = ops.swapaxes(self, -1, -2)
-        return result
+        return ops.swapaxes(self, -1, -2)
 
     @property
     def version(self) -> int:
@@ -190,8 +193,7 @@ class Tensor(Variable):
             RuntimeError: it cannot be had here; the message says what to install.
         """
         if not isinstance(backend, str) or backend_named(backend) is not backend_of(self._data):
-            moved: Tensor = ops.shape.to(self, backend)
-            return moved
+            return ops.shape.to(self, backend)
         return self
 
     def numpy(self) -> HostArray:
@@ -208,7 +210,7 @@ class Tensor(Variable):
             )
         return backend_of(self._data).to_host(self._data)
 
-    def item(self) -> Any:
+    def item(self) -> float:
         """The value of a one-element tensor as a Python number.
 
         Raises:
@@ -217,7 +219,8 @@ class Tensor(Variable):
         if self.size != 1:
             raise ValueError(f"item() needs one element; this tensor has shape {self.shape}")
         looked(self, "item()")
-        return self._data.item()
+        value: float = self._data.item()
+        return value
 
     def tolist(self) -> Any:
         """The values as (nested) lists of Python numbers."""
@@ -338,7 +341,7 @@ class Tensor(Variable):
             raise RuntimeError("a result requires grad as its arguments do: use detach()")
         self._requires_grad = value
 
-    def requires_grad_(self, value: bool = True) -> Tensor:
+    def requires_grad_(self, value: bool = True) -> Self:
         """Set ``requires_grad`` and return the tensor itself."""
         self.requires_grad = value
         return self
@@ -367,7 +370,10 @@ class Tensor(Variable):
         self._grad = value
 
     def backward(
-        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+        self,
+        gradient: Operand | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
     ) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf that it was computed from.
 
@@ -389,12 +395,11 @@ class Tensor(Variable):
 
     def clone(self) -> Tensor:
         """The same values in memory of their own, on the graph."""
-        result: Tensor = self * 1 if self._requires_grad else Tensor._wrap(self._data.copy())
-        return result
+        return self * 1 if self._requires_grad else Tensor._wrap(self._data.copy())
 
     copy = clone
 
-    def copy_(self, value: Any) -> Tensor:
+    def copy_(self, value: Operand) -> Self:
         """Write ``value`` into this tensor's memory, as ``t[...] = value`` does off the graph.
 
         Raises:
@@ -441,64 +446,65 @@ class Tensor(Variable):
 
     # -- operators and methods: the op table ----------------------------------------------------
 
-    __add__ = ops.add
-    __sub__ = ops.subtract
-    __mul__ = ops.multiply
-    __truediv__ = ops.divide
-    __floordiv__ = ops.floor_divide
-    __mod__ = ops.remainder
-    __pow__ = ops.power
-    __matmul__ = ops.matmul
-    __radd__ = _reflected(ops.add)
-    __rsub__ = _reflected(ops.subtract)
-    __rmul__ = _reflected(ops.multiply)
-    __rtruediv__ = _reflected(ops.divide)
-    __rfloordiv__ = _reflected(ops.floor_divide)
-    __rmod__ = _reflected(ops.remainder)
-    __rpow__ = _reflected(ops.power)
-    __rmatmul__ = _reflected(ops.matmul)
-    __iadd__ = _in_place(ops.add, "+")
-    __isub__ = _in_place(ops.subtract, "-")
-    __imul__ = _in_place(ops.multiply, "*")
-    __itruediv__ = _in_place(ops.divide, "/")
-    __ifloordiv__ = _in_place(ops.floor_divide, "//")
-    __imod__ = _in_place(ops.remainder, "%")
-    __ipow__ = _in_place(ops.power, "**")
-    __imatmul__ = _in_place(ops.matmul, "@")
-    __neg__ = ops.negative
+    if not TYPE_CHECKING:  # whose types are in Operators
+        __add__ = ops.add
+        __sub__ = ops.subtract
+        __mul__ = ops.multiply
+        __truediv__ = ops.divide
+        __floordiv__ = ops.floor_divide
+        __mod__ = ops.remainder
+        __pow__ = ops.power
+        __matmul__ = ops.matmul
+        __radd__ = _reflected(ops.add)
+        __rsub__ = _reflected(ops.subtract)
+        __rmul__ = _reflected(ops.multiply)
+        __rtruediv__ = _reflected(ops.divide)
+        __rfloordiv__ = _reflected(ops.floor_divide)
+        __rmod__ = _reflected(ops.remainder)
+        __rpow__ = _reflected(ops.power)
+        __rmatmul__ = _reflected(ops.matmul)
+        __iadd__ = _in_place(ops.add, "+")
+        __isub__ = _in_place(ops.subtract, "-")
+        __imul__ = _in_place(ops.multiply, "*")
+        __itruediv__ = _in_place(ops.divide, "/")
+        __ifloordiv__ = _in_place(ops.floor_divide, "//")
+        __imod__ = _in_place(ops.remainder, "%")
+        __ipow__ = _in_place(ops.power, "**")
+        __imatmul__ = _in_place(ops.matmul, "@")
+        __neg__ = ops.negative
+        __abs__ = ops.absolute
+        __round__ = ops.round
+        __and__ = ops.bitwise_and
+        __or__ = ops.bitwise_or
+        __xor__ = ops.bitwise_xor
+        __rand__ = _reflected(ops.bitwise_and)
+        __ror__ = _reflected(ops.bitwise_or)
+        __rxor__ = _reflected(ops.bitwise_xor)
+        __invert__ = ops.invert
+        __lt__ = ops.less
+        __le__ = ops.less_equal
+        __gt__ = ops.greater
+        __ge__ = ops.greater_equal
 
     def __pos__(self) -> Tensor:
         return self
 
-    __abs__ = ops.absolute
-    __round__ = ops.round
-    __and__ = ops.bitwise_and
-    __or__ = ops.bitwise_or
-    __xor__ = ops.bitwise_xor
-    __rand__ = _reflected(ops.bitwise_and)
-    __ror__ = _reflected(ops.bitwise_or)
-    __rxor__ = _reflected(ops.bitwise_xor)
-    __invert__ = ops.invert
-    __lt__ = ops.less
-    __le__ = ops.less_equal
-    __gt__ = ops.greater
-    __ge__ = ops.greater_equal
     __hash__ = object.__hash__
     __getitem__ = ops.getitem
 
-    def __eq__(self, other: object) -> Any:
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]  # elementwise
         try:
-            return ops.equal(self, other)  # elementwise, as in NumPy
+            return ops.equal(self, other)  # as in NumPy
         except TypeError:
             return NotImplemented  # equal to nothing that is no number
 
-    def __ne__(self, other: object) -> Any:
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
         try:
             return ops.not_equal(self, other)
         except TypeError:
             return NotImplemented
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Index, value: Operand) -> None:
         if self._requires_grad:
             raise RuntimeError(
                 "x[i] = v on a tensor that requires grad: tensors on the graph are values; use "
@@ -513,11 +519,11 @@ class Tensor(Variable):
         backend.assign(self._data, backend.index(ops.index.plain(index), self.shape), new)
         mark_written(self._data)
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self, *shape: Any) -> Tensor:
         """The elements in another shape: ``t.reshape(2, -1)`` or ``t.reshape((2, -1))``."""
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
 
-    def transpose(self, *axes: Any) -> Any:
+    def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order, reversed by default: ``t.transpose(1, 0, 2)``."""
         if len(axes) == 1 and not isinstance(axes[0], int):
             axes = axes[0]
@@ -580,19 +586,21 @@ class Tensor(Variable):
     unstack = ops.unstack
     var = ops.var
 
-    def __getattr__(self, name: str) -> Any:
-        """Only reached for a name that does not exist: say what is written here, if it is known."""
-        if name == "_mask" and self._requires_grad:  # numpy.ma asks, and would compute on ._data
-            raise TypeError(
-                "a masked array and a tensor that requires grad: the result would leave the graph; "
-                "select with ts.where(~m.mask, x, 0.0)"
-            )
-        hints = METHODS
-        if name not in METHODS and name in ops.__all__:
-            hints = {name: f"the function ts.{name}"}
-        elif name not in METHODS and name[-1] == "_" != name[0]:
-            hints = {name: IN_PLACE}
-        raise absent("a Tensor", name, hints)
+    if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
+
+        def __getattr__(self, name: str) -> Any:
+            """Only reached for a name that does not exist: say what is written here."""
+            if name == "_mask" and self._requires_grad:  # numpy.ma asks
+                raise TypeError(
+                    "a masked array and a tensor that requires grad: the result would leave the "
+                    "graph; select with ts.where(~m.mask, x, 0.0)"
+                )
+            hints = METHODS
+            if name not in METHODS and name in ops.__all__:
+                hints = {name: f"the function ts.{name}"}
+            elif name not in METHODS and name[-1] == "_" != name[0]:
+                hints = {name: IN_PLACE}
+            raise absent("a Tensor", name, hints)
 
     # -- other libraries --------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from . import ops
 from .autograd import Node, enable_grad, is_grad_enabled
@@ -23,7 +23,34 @@ from .backend import is_array, xp
 from .creation import zeros_like
 from .tensor import Tensor
 
+if TYPE_CHECKING:
+    from .autograd.signatures import Operand
+
 Function = Callable[..., Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+X = TypeVar("X")
+
+
+@overload
+def grad(
+    f: Callable[Concatenate[Tensor, P], Tensor], argnums: int = 0, has_aux: Literal[False] = False
+) -> Callable[Concatenate[Operand, P], Tensor]: ...
+@overload
+def grad(
+    f: Callable[Concatenate[Tensor, P], Tensor],
+    argnums: Sequence[int],
+    has_aux: Literal[False] = False,
+) -> Callable[Concatenate[Operand, P], tuple[Tensor, ...]]: ...
+@overload
+def grad(
+    f: Callable[Concatenate[Tensor, P], tuple[Tensor, X]],
+    argnums: int = 0,
+    *,
+    has_aux: Literal[True],
+) -> Callable[Concatenate[Operand, P], tuple[Tensor, X]]: ...
+@overload
+def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Any: ...
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
@@ -53,6 +80,25 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     return gradient
 
 
+@overload
+def value_and_grad(
+    f: Callable[Concatenate[Tensor, P], Tensor], argnums: int = 0, has_aux: Literal[False] = False
+) -> Callable[Concatenate[Operand, P], tuple[Tensor, Tensor]]: ...
+@overload
+def value_and_grad(
+    f: Callable[Concatenate[Tensor, P], Tensor],
+    argnums: Sequence[int],
+    has_aux: Literal[False] = False,
+) -> Callable[Concatenate[Operand, P], tuple[Tensor, tuple[Tensor, ...]]]: ...
+@overload
+def value_and_grad(
+    f: Callable[Concatenate[Tensor, P], tuple[Tensor, X]],
+    argnums: int = 0,
+    *,
+    has_aux: Literal[True],
+) -> Callable[Concatenate[Operand, P], tuple[tuple[Tensor, X], Tensor]]: ...
+@overload
+def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Any: ...
 def value_and_grad(
     f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Function:
@@ -81,6 +127,30 @@ def value_and_grad(
     return value_and_gradient
 
 
+@overload
+def vjp(
+    f: Callable[..., R],
+    *args: Any,
+    argnums: Sequence[int] | None = None,
+    has_aux: Literal[False] = False,
+    **kwargs: Any,
+) -> tuple[R, Callable[..., tuple[Any, ...]]]: ...
+@overload
+def vjp(
+    f: Callable[..., R],
+    *args: Any,
+    argnums: int,
+    has_aux: Literal[False] = False,
+    **kwargs: Any,
+) -> tuple[R, Callable[..., Any]]: ...
+@overload
+def vjp(
+    f: Callable[..., tuple[R, X]],
+    *args: Any,
+    argnums: int | Sequence[int] | None = None,
+    has_aux: Literal[True],
+    **kwargs: Any,
+) -> tuple[R, Callable[..., Any], X]: ...
 def vjp(
     f: Function,
     *args: Any,
@@ -121,7 +191,7 @@ def vjp(
     )
 
 
-def jvp(f: Function, xs: Any, vs: Any) -> tuple[Any, Any]:
+def jvp(f: Callable[..., R], xs: Any, vs: Any) -> tuple[R, R]:
     """f(x), and ∂f/∂x v, the change of f along v.
 
     The pullback u ↦ uᵀ J is linear in u; pulling v back through *it* gives J v.
@@ -150,6 +220,16 @@ def jvp(f: Function, xs: Any, vs: Any) -> tuple[Any, Any]:
     return _like(result, [_off_graph(y, live) for y in outputs]), _like(result, list(changes))
 
 
+@overload
+def jacobian(
+    f: Callable[Concatenate[Tensor, P], Tensor], argnums: int = 0
+) -> Callable[Concatenate[Operand, P], Tensor]: ...
+@overload
+def jacobian(
+    f: Callable[Concatenate[Tensor, P], Tensor], argnums: Sequence[int]
+) -> Callable[Concatenate[Operand, P], tuple[Tensor, ...]]: ...
+@overload
+def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Any: ...
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """The matrix of partial derivatives.  J[i, j] = ∂yᵢ/∂xⱼ, of shape ``y.shape + x.shape``.
 
@@ -176,12 +256,18 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     return jacobian_of
 
 
+@overload
+def hessian(
+    f: Callable[Concatenate[Tensor, P], Tensor], argnums: int = 0
+) -> Callable[Concatenate[Operand, P], Tensor]: ...
+@overload
+def hessian(f: Function, argnums: int = 0) -> Any: ...
 def hessian(f: Function, argnums: int = 0) -> Function:
     """The matrix of second derivatives of a function with one number as its result."""
     return jacobian(grad(f, argnums), argnums)
 
 
-def hvp(f: Function, x: Any, v: Any, *args: Any, **kwargs: Any) -> Tensor:
+def hvp(f: Callable[..., Tensor], x: Operand, v: Operand, *args: Any, **kwargs: Any) -> Tensor:
     """The Hessian of f at x times v, at the cost of two backward passes: ∂/∂x ⟨∂f/∂x, v⟩.
 
     Args:
@@ -189,8 +275,12 @@ def hvp(f: Function, x: Any, v: Any, *args: Any, **kwargs: Any) -> Tensor:
         x: Its first argument.
         v: A direction, of the shape of x.
     """
-    result: Tensor = grad(lambda x: ops.sum(grad(f)(x, *args, **kwargs) * _direction(v, x)))(x)
-    return result
+    slope: Function = grad(f)
+
+    def along(x: Tensor) -> Tensor:
+        return ops.sum(ops.multiply(slope(x, *args, **kwargs), _direction(v, x)))
+
+    return grad(along)(x)
 
 
 # -- plumbing -----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def _renew() -> None:
 
 def backward(
     outputs: Sequence[V],
-    gradients: Sequence[V | None] | None = None,
+    gradients: Sequence[Any] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> None:

@@ -9,13 +9,16 @@ differentiated instead, unnoticed by the caller. In anomaly mode the specificati
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backend import one_backend
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
 from .mode import enable_grad, recording, tracing, watching
 from .scope import told
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 
 class Fused:
@@ -46,9 +49,9 @@ class Fused:
     def __call__(
         self,
         args: Sequence[Variable | None],
-        specification: Callable[[], Sequence[Variable]],
+        specification: Callable[[], Sequence[Tensor]],
         **params: Any,
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Tensor, ...]:
         """The results as tensors, recorded if an argument requires grad.
 
         Args:
@@ -64,7 +67,7 @@ class Fused:
         one_backend(self.name, arrays)
         forward = self._forward if tracing.get() is None else told(self, self._forward)
         results, values = forward(*arrays, keep=keep, **params)
-        wrap = next(a for a in args if a is not None)._wrap
+        wrap: Any = next(a for a in args if a is not None)._wrap
         if not keep:
             return tuple(wrap(y) for y in results)
         saved = [*arrays, values, specification]

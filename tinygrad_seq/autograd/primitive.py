@@ -23,7 +23,7 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy
 
@@ -42,6 +42,9 @@ from .operands import (
 )
 from .scope import asked_first, told
 from .stacked import Stacked, few_rows
+
+if TYPE_CHECKING:
+    from .signatures import Compose, Register
 
 PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
@@ -418,6 +421,15 @@ class Primitive:
             )
 
 
+def _registers(function: Callable[[Callable[..., Any]], Primitive]) -> Register:
+    return cast("Register", function)
+
+
+def _composes(function: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Compose:
+    return cast("Compose", function)
+
+
+@_registers
 def primitive(forward: Callable[..., Any]) -> Primitive:
     """Make a primitive of a function of arrays and enter it in the op table.
 
@@ -437,11 +449,13 @@ def primitive(forward: Callable[..., Any]) -> Primitive:
     return _register(Primitive(forward))
 
 
+@_registers
 def elementwise(forward: Callable[..., Any]) -> Primitive:
     """A :func:`primitive` that acts element by element, with broadcasting."""
     return _register(Primitive(forward, elementwise=True))
 
 
+@_composes
 def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function made of primitives: it needs no rule. Its first argument may be a list."""
     first = next(iter(inspect.signature(function).parameters))

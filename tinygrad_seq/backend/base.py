@@ -37,7 +37,7 @@ __all__ = [
     "xp",
 ]
 
-Array: TypeAlias = Any
+Array: TypeAlias = "numpy.ndarray[Any, Any] | Any"
 """An array of whichever library computes; ``numpy.ndarray`` by default."""
 
 

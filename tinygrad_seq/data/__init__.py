@@ -3,6 +3,8 @@
 Ids, numbers, lengths and batches are NumPy arrays on the host, whatever library computes.
 """
 
+from typing import TYPE_CHECKING
+
 from ..hints import DATA, absent
 from .batches import Batch, Batches
 from .metrics import bits_per_character, perplexity
@@ -17,10 +19,11 @@ from .text import encode_file, letters, read_text, text_chunks
 from .vocabulary import CharTokenizer, Vocabulary
 from .windows import RandomWindows, Streams
 
+if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
 
-def __getattr__(name: str) -> object:
-    """Only reached for a name that does not exist: say what is written here, if it is known."""
-    raise absent(f"module {__name__!r}", name, DATA)
+    def __getattr__(name: str) -> object:
+        """Only reached for a name that does not exist: say what is written here, if it is known."""
+        raise absent(f"module {__name__!r}", name, DATA)
 
 
 __all__ = [

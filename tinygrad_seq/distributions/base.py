@@ -127,18 +127,17 @@ def shape_of(sample_shape: Any) -> Shape:
     return shape
 
 
-def value_for(owner: str, value: Any, batch_shape: Shape) -> Any:
+def value_for(owner: str, value: Any, batch_shape: Shape) -> Tensor:
     """A value to take the probability of: an array or tensor that fits the batch."""
-    value = value if isinstance(value, Tensor) else Tensor(value)
-    together(f"{owner}.log_prob", value=value.shape, batch=batch_shape)
-    return value
+    made = value if isinstance(value, Tensor) else Tensor(value)
+    together(f"{owner}.log_prob", value=made.shape, batch=batch_shape)
+    return made
 
 
 def mean_difference(p: Tensor, log_p: Tensor, log_q: Any = 0) -> Tensor:
     """p (ln p - ln q), and 0 where p = 0 though the logs may be infinite there."""
     never = p.data == 0
-    result: Tensor = p * (ops.where(never, 0, log_p) - ops.where(never, 0, log_q))
-    return result
+    return ops.multiply(p, ops.where(never, 0, log_p) - ops.where(never, 0, log_q))
 
 
 def together(owner: str, **shapes: Shape) -> Shape:

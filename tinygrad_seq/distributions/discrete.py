@@ -6,7 +6,7 @@ their gradients; those of probabilities are -∞ where the probability is 0, and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from .base import (
     uniform,
     value_for,
 )
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 class Bernoulli(Distribution):
@@ -45,7 +48,7 @@ class Bernoulli(Distribution):
         Tensor(0.6931472, dtype=float32)
     """
 
-    def __init__(self, probs: Any = None, logits: Any = None) -> None:
+    def __init__(self, probs: Operand | None = None, logits: Operand | None = None) -> None:
         if _from_probs("Bernoulli", probs, logits):
             (self.probs,) = parameters("Bernoulli", probs=probs)
             p = self.probs.data
@@ -66,7 +69,7 @@ class Bernoulli(Distribution):
         p = self.probs.data
         return Tensor._wrap(xp(p).asarray(uniform(self.probs, shape) < p, p.dtype))
 
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Operand) -> Tensor:
         """ln P(x) of zeros and ones x that broadcast with ``batch_shape``.
 
         Raises:
@@ -75,20 +78,15 @@ class Bernoulli(Distribution):
         x = value_for("Bernoulli", value, self.batch_shape)
         one = x.data == 1
         require("Bernoulli.log_prob", "a value", "of 0 or 1", x, one | (x.data == 0))
-        chosen: Tensor = ops.where(one, self._log_p, self._log_q)
-        return chosen
+        return ops.where(one, self._log_p, self._log_q)
 
     def entropy(self) -> Tensor:
         """-p ln p - (1 - p) ln(1 - p), in nats ``(*batch_shape)``."""
-        h: Tensor = -(
-            mean_difference(self.probs, self._log_p) + mean_difference(self._q, self._log_q)
-        )
-        return h
+        return -(mean_difference(self.probs, self._log_p) + mean_difference(self._q, self._log_q))
 
     def _kl(self, other: Bernoulli) -> Tensor:
         ones = mean_difference(self.probs, self._log_p, other._log_p)
-        kl: Tensor = ones + mean_difference(self._q, self._log_q, other._log_q)
-        return kl
+        return ones + mean_difference(self._q, self._log_q, other._log_q)
 
     def __repr__(self) -> str:
         return f"Bernoulli(batch_shape={self.batch_shape})"
@@ -116,7 +114,7 @@ class Categorical(Distribution):
         (Tensor([0.5 , 0.25], dtype=float32), Tensor(1.0397208, dtype=float32))
     """
 
-    def __init__(self, probs: Any = None, logits: Any = None) -> None:
+    def __init__(self, probs: Operand | None = None, logits: Operand | None = None) -> None:
         given = _from_probs("Categorical", probs, logits)
         name = "probs" if given else "logits"
         (x,) = parameters("Categorical", **{name: probs if given else logits})
@@ -145,7 +143,7 @@ class Categorical(Distribution):
         drawn = (uniform(self.probs, shape)[..., None] >= below).sum(axis=-1)
         return Tensor._wrap(xp(below).asarray(drawn, np.int64))
 
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Operand) -> Tensor:
         """ln P(x) of classes x that broadcast with ``batch_shape``.
 
         Raises:
@@ -164,13 +162,11 @@ class Categorical(Distribution):
             )
         logits = ops.broadcast_to(self.logits, (*shape, classes))
         index = np.broadcast_to(x, shape)[..., None]
-        chosen: Tensor = ops.take_along_axis(logits, index, axis=-1)[..., 0]
-        return chosen
+        return ops.take_along_axis(logits, index, axis=-1)[..., 0]
 
     def entropy(self) -> Tensor:
         """-Σ pᵢ ln pᵢ, in nats ``(*batch_shape)``."""
-        h: Tensor = -ops.sum(mean_difference(self.probs, self.logits), axis=-1)
-        return h
+        return -ops.sum(mean_difference(self.probs, self.logits), axis=-1)
 
     def _kl(self, other: Categorical) -> Tensor:
         if self.logits.shape[-1] != other.logits.shape[-1]:
@@ -179,8 +175,7 @@ class Categorical(Distribution):
                 f"{self.logits.shape[-1]} and {other.logits.shape[-1]}"
             )
         each = mean_difference(self.probs, self.logits, other.logits)
-        kl: Tensor = ops.sum(each, axis=-1)
-        return kl
+        return ops.sum(each, axis=-1)
 
     def __repr__(self) -> str:
         return f"Categorical(batch_shape={self.batch_shape}, classes={self.logits.shape[-1]})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ..autograd import no_grad
 from ..backend import generator, there, xp
 from ..tensor import Tensor
 from .base import Distribution, parameters, require, shape_of, value_for
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 class Normal(Distribution):
@@ -57,10 +60,9 @@ class Normal(Distribution):
         """
         shape = (*shape_of(sample_shape), *self.batch_shape)
         noise = np.asarray(generator().standard_normal(shape), self.loc.dtype)
-        x: Tensor = self.loc + self.scale * there(noise, self.loc.data)
-        return x
+        return self.loc + self.scale * there(noise, self.loc.data)
 
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Operand) -> Tensor:
         """ln p(x) = -(x - μ)² / 2σ² - ln σ - ½ ln 2π, also differentiable in x.
 
         Args:
@@ -70,20 +72,17 @@ class Normal(Distribution):
         if x.dtype.kind == "f":
             require("Normal.log_prob", "a value", "without NaN", x, ~xp(x.data).isnan(x.data))
         z = (x - self.loc) / self.scale
-        density: Tensor = -0.5 * (z * z) - ops.log(self.scale) - 0.5 * math.log(2 * math.pi)
-        return density
+        return -0.5 * (z * z) - ops.log(self.scale) - 0.5 * math.log(2 * math.pi)
 
     def entropy(self) -> Tensor:
         """½ ln 2πe + ln σ, in nats ``(*batch_shape)``."""
         h = 0.5 * math.log(2 * math.pi * math.e) + ops.log(self.scale)
-        spread: Tensor = ops.broadcast_to(h, self.batch_shape)
-        return spread
+        return ops.broadcast_to(h, self.batch_shape)
 
     def _kl(self, other: Normal) -> Tensor:
         """ln(σ₂/σ₁) + (σ₁² + (μ₁ - μ₂)²) / 2σ₂² - ½."""
         ratio, apart = self.scale / other.scale, (self.loc - other.loc) / other.scale
-        kl: Tensor = 0.5 * (ratio * ratio + apart * apart - 1) - ops.log(ratio)
-        return kl
+        return 0.5 * (ratio * ratio + apart * apart - 1) - ops.log(ratio)
 
     def __repr__(self) -> str:
         return f"Normal(batch_shape={self.batch_shape})"

@@ -1,5 +1,7 @@
 """Floor 5: modules, layers, recurrent cells, initialisers and losses."""
 
+from typing import TYPE_CHECKING
+
 from ..hints import NN, absent
 from ..recurrence import unrolled
 from . import init
@@ -65,10 +67,11 @@ from .regression import (
     quantile_loss,
 )
 
+if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
 
-def __getattr__(name: str) -> object:
-    """Only reached for a name that does not exist: say what is written here, if it is known."""
-    raise absent(f"module {__name__!r}", name, NN)
+    def __getattr__(name: str) -> object:
+        """Only reached for a name that does not exist: say what is written here, if it is known."""
+        raise absent(f"module {__name__!r}", name, NN)
 
 
 __all__ = [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .. import ops
 from ..tensor import Tensor
 from .checks import as_tensor
 from .module import Module
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 Activation: TypeAlias = Callable[[Any], Any]
 """A function of tensors, element by element: ``ts.relu``, or a composition of your own."""
@@ -21,28 +24,25 @@ NONLINEARITIES: dict[str, Activation] = {"tanh": ops.tanh, "relu": ops.relu}
 class Tanh(Module):
     """Hyperbolic tangent, element by element."""
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Operand) -> Tensor:
         """Map x of any shape to tanh x."""
-        y: Tensor = ops.tanh(as_tensor(x))
-        return y
+        return ops.tanh(as_tensor(x))
 
 
 class Sigmoid(Module):
     """Logistic function 1 / (1 + e^-x), element by element."""
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Operand) -> Tensor:
         """Map x of any shape to σ(x)."""
-        y: Tensor = ops.sigmoid(as_tensor(x))
-        return y
+        return ops.sigmoid(as_tensor(x))
 
 
 class ReLU(Module):
     """Rectifier max(x, 0), element by element."""
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Operand) -> Tensor:
         """Map x of any shape to max(x, 0)."""
-        y: Tensor = ops.relu(as_tensor(x))
-        return y
+        return ops.relu(as_tensor(x))
 
 
 def nonlinearity_of(given: Any) -> Activation:

@@ -9,7 +9,7 @@ features of queries, keys and values.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .checks import (
 from .linear import affine
 from .module import Module, Parameter
 
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
+
 
 class Attention(Module):
     """What the kinds of attention share: masks, softmax, the mean.
@@ -45,7 +48,12 @@ class Attention(Module):
         raise NotImplementedError(f"{type(self).__name__} does not define check(queries, keys)")
 
     def forward(
-        self, queries: Any, keys: Any, values: Any = None, lengths: Any = None, mask: Any = None
+        self,
+        queries: Operand,
+        keys: Operand,
+        values: Operand | None = None,
+        lengths: Operand | None = None,
+        mask: Operand | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Look from every query at every source step.
 
@@ -110,8 +118,7 @@ def _silenced(valid: Mask, x: Tensor) -> Tensor:
             f"attention needs something to look at in every sequence; the mask leaves nothing of "
             f"sequence {silent[0]}"
         )
-    zeroed: Tensor = ops.where(beside(valid[..., None], x), x, 0)
-    return zeroed
+    return ops.where(beside(valid[..., None], x), x, 0)
 
 
 class DotAttention(Attention):
@@ -138,8 +145,7 @@ class DotAttention(Attention):
         """qᵀ k / √K"""
         if self.scaled:
             queries = queries / math.sqrt(keys.shape[-1])
-        products: Tensor = queries @ ops.swapaxes(keys, 1, 2)
-        return products
+        return queries @ ops.swapaxes(keys, 1, 2)
 
     def extra_repr(self) -> str:
         """Whether it is not scaled."""
@@ -188,7 +194,7 @@ class BilinearAttention(_Learned):
     Source: Luong et al. 2015, eq. 8 (general).
     """
 
-    def __init__(self, query_size: int, key_size: int, dtype: Any = None) -> None:
+    def __init__(self, query_size: int, key_size: int, dtype: DType | None = None) -> None:
         super().__init__(query_size, key_size)
         dtype = floating_dtype("BilinearAttention", dtype)
         bound = 1.0 / math.sqrt(key_size)
@@ -196,8 +202,7 @@ class BilinearAttention(_Learned):
 
     def score(self, queries: Tensor, keys: Tensor) -> Tensor:
         """qᵀ W k"""
-        products: Tensor = (queries @ self.weight) @ ops.swapaxes(keys, 1, 2)
-        return products
+        return (queries @ self.weight) @ ops.swapaxes(keys, 1, 2)
 
 
 class AdditiveAttention(_Learned):
@@ -220,7 +225,9 @@ class AdditiveAttention(_Learned):
     Source: Bahdanau et al. 2015, A.1.2.
     """
 
-    def __init__(self, query_size: int, key_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(
+        self, query_size: int, key_size: int, hidden_size: int, dtype: DType | None = None
+    ) -> None:
         super().__init__(query_size, key_size)
         self.hidden_size = positive("AdditiveAttention", "hidden_size", hidden_size)
         dtype = floating_dtype("AdditiveAttention", dtype)
@@ -238,8 +245,7 @@ class AdditiveAttention(_Learned):
         """vᵀ tanh(W q + U k + b)"""
         wq = ops.expand_dims(affine(queries, self.weight_query, self.bias), 2)  # (N, T, 1, A)
         uk = ops.expand_dims(affine(keys, self.weight_key, None), 1)  # (N, 1, S, A)
-        scores: Tensor = ops.tanh(wq + uk) @ self.weight_score
-        return scores
+        return ops.tanh(wq + uk) @ self.weight_score
 
     def extra_repr(self) -> str:
         """The sizes."""

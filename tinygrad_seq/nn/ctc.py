@@ -18,7 +18,7 @@ Sums are taken in logs and in float64: over a thousand steps float32 has no digi
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
@@ -30,15 +30,18 @@ from .checks import beside, flag, indices, integers
 from .module import Module
 from .reduction import floating, known, reduce
 
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
+
 HostArray = numpy.ndarray[Any, Any]
 _SINGLE = (slice(None), None)
 
 
 def ctc_loss(
-    log_probs: Any,
-    targets: Any,
-    input_lengths: Any = None,
-    target_lengths: Any = None,
+    log_probs: Operand,
+    targets: Operand,
+    input_lengths: Operand | None = None,
+    target_lengths: Operand | None = None,
     blank: int = 0,
     reduction: str = "mean",
     zero_infinity: bool = False,
@@ -102,8 +105,7 @@ def ctc_loss(
     if reduction == "mean":
         loss = loss / beside(numpy.maximum(counts, 1).astype(loss.dtype), loss)
     if single and reduction == "none":
-        alone: Tensor = ops.reshape(loss, ())
-        return alone
+        return ops.reshape(loss, ())
     return reduce(loss, reduction)
 
 
@@ -118,7 +120,11 @@ class CTCLoss(Module):
         self.zero_infinity = flag("CTCLoss", "zero_infinity", zero_infinity)
 
     def forward(
-        self, log_probs: Any, targets: Any, input_lengths: Any = None, target_lengths: Any = None
+        self,
+        log_probs: Operand,
+        targets: Operand,
+        input_lengths: Operand | None = None,
+        target_lengths: Operand | None = None,
     ) -> Tensor:
         """The loss of log-probabilities ``(T, N, C)`` for labels ``(N, S)``."""
         settings = (self.blank, self.reduction, self.zero_infinity)
@@ -232,8 +238,7 @@ def step_by_step(log_probs: Tensor, places: _Places) -> Tensor:
         alpha.append(ops.concatenate([before, ops.logsumexp(ways, axis=0) + said_t], axis=1))
     every = ops.stack(alpha)
     total = ops.logaddexp(every[times, rows, last], every[times, rows, last - 1])
-    losses: Tensor = Tensor.astype(-total, log_probs.dtype)
-    return losses
+    return Tensor.astype(-total, log_probs.dtype)
 
 
 def _lengths(name: str, values: Any, batch: int, most: int) -> HostArray:

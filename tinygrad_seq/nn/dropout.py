@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backend import backend_of
 from ..ops import where
 from ..tensor import Tensor
 from .checks import as_tensor, fraction
 from .module import Module
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 class Dropout(Module):
@@ -26,7 +29,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5) -> None:
         self.p = fraction("Dropout", "p", p)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Operand) -> Tensor:
         """Map x of any shape to the same shape."""
         return dropout(as_tensor(x), self.p) if self.training else as_tensor(x)
 
@@ -42,8 +45,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 def silenced(x: Tensor, zeros: Any, p: float) -> Tensor:
     """x / (1-p), and 0 where ``zeros`` says so, whatever x is there."""
-    y: Tensor = where(zeros, 0.0, x) * (1.0 / (1.0 - p) if p < 1.0 else 0.0)
-    return y
+    return where(zeros, 0.0, x) * (1.0 / (1.0 - p) if p < 1.0 else 0.0)
 
 
 def chosen(x: Tensor, p: float) -> Tensor:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .. import ops
 from ..tensor import Tensor
 from . import init
 from .checks import beside, floating_dtype, indices, positive
 from .module import Module, Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class Embedding(Module):
@@ -33,7 +36,7 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ) -> None:
         self.num_embeddings = positive("Embedding", "num_embeddings", num_embeddings)
         self.embedding_dim = positive("Embedding", "embedding_dim", embedding_dim)
@@ -51,19 +54,18 @@ class Embedding(Module):
         self.padding_idx = padding_idx
         self.weight = Parameter(table)
 
-    def forward(self, ids: Any) -> Tensor:
+    def forward(self, ids: Operand) -> Tensor:
         """Look up ids ``(...)``, integers, and give vectors ``(..., E)``.
 
         Raises:
             IndexError: an id is not in 0..V-1 (negative ids are refused, not wrapped).
             TypeError: the ids are not integers.
         """
-        ids = indices("Embedding", "ids", ids, self.num_embeddings)
-        ids = beside(ids, self.weight)
-        vectors: Tensor = ops.take(self.weight, ids, axis=0)
+        chosen = beside(indices("Embedding", "ids", ids, self.num_embeddings), self.weight)
+        vectors = ops.take(self.weight, chosen, axis=0)
         if self.padding_idx is not None:
             fixed = self.weight.detach()[self.padding_idx]
-            vectors = ops.where((ids == self.padding_idx)[..., None], fixed, vectors)
+            vectors = ops.where((chosen == self.padding_idx)[..., None], fixed, vectors)
         return vectors
 
     def extra_repr(self) -> str:

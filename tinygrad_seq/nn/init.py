@@ -27,6 +27,9 @@ from ..backend import generator
 from .checks import floating_dtype
 
 if TYPE_CHECKING:
+    from ..autograd.signatures import DType
+
+if TYPE_CHECKING:
     from .module import Module
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -34,18 +37,18 @@ Shape: TypeAlias = int | tuple[int, ...]
 Rng: TypeAlias = np.random.Generator | None
 
 
-def constant(shape: Shape, value: float, dtype: Any = None) -> Array:
+def constant(shape: Shape, value: float, dtype: DType | None = None) -> Array:
     """An array of one value."""
     return np.full(shape, value, dtype=floating_dtype("init", dtype))
 
 
-def zeros(shape: Shape, dtype: Any = None) -> Array:
+def zeros(shape: Shape, dtype: DType | None = None) -> Array:
     """An array of zeros."""
     return constant(shape, 0.0, dtype)
 
 
 def uniform(
-    shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = None, rng: Rng = None
+    shape: Shape, low: float = 0.0, high: float = 1.0, dtype: DType | None = None, rng: Rng = None
 ) -> Array:
     """Draw from U(low, high)."""
     unit = _draw(lambda rng, kind: rng.random(shape, dtype=kind), dtype, rng)
@@ -53,14 +56,16 @@ def uniform(
 
 
 def normal(
-    shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: Any = None, rng: Rng = None
+    shape: Shape, mean: float = 0.0, std: float = 1.0, dtype: DType | None = None, rng: Rng = None
 ) -> Array:
     """Draw from N(mean, std²)."""
     unit = _draw(lambda rng, kind: rng.standard_normal(shape, dtype=kind), dtype, rng)
     return unit * std + mean
 
 
-def xavier_uniform(shape: Shape, gain: float = 1.0, dtype: Any = None, rng: Rng = None) -> Array:
+def xavier_uniform(
+    shape: Shape, gain: float = 1.0, dtype: DType | None = None, rng: Rng = None
+) -> Array:
     """Draw from U(-a, a), a = gain √(6 / (fan_in + fan_out)).
 
     Source: Glorot & Bengio 2010, eq. 16.
@@ -69,7 +74,9 @@ def xavier_uniform(shape: Shape, gain: float = 1.0, dtype: Any = None, rng: Rng 
     return uniform(shape, -bound, bound, dtype, rng)
 
 
-def xavier_normal(shape: Shape, gain: float = 1.0, dtype: Any = None, rng: Rng = None) -> Array:
+def xavier_normal(
+    shape: Shape, gain: float = 1.0, dtype: DType | None = None, rng: Rng = None
+) -> Array:
     """Draw from N(0, s²), s = gain √(2 / (fan_in + fan_out)).
 
     Source: Glorot & Bengio 2010, eq. 12.
@@ -81,7 +88,7 @@ def kaiming_uniform(
     shape: Shape,
     gain: float = math.sqrt(2.0),
     mode: str = "fan_in",
-    dtype: Any = None,
+    dtype: DType | None = None,
     rng: Rng = None,
 ) -> Array:
     """Draw from U(-a, a), a = gain √(3 / fan); the default gain √2 is the one for relu.
@@ -101,7 +108,7 @@ def kaiming_normal(
     shape: Shape,
     gain: float = math.sqrt(2.0),
     mode: str = "fan_in",
-    dtype: Any = None,
+    dtype: DType | None = None,
     rng: Rng = None,
 ) -> Array:
     """Draw from N(0, s²), s = gain / √fan; arguments as in :func:`kaiming_uniform`.
@@ -111,7 +118,9 @@ def kaiming_normal(
     return normal(shape, 0.0, gain / math.sqrt(_fan(shape, mode)), dtype, rng)
 
 
-def orthogonal(shape: Shape, gain: float = 1.0, dtype: Any = None, rng: Rng = None) -> Array:
+def orthogonal(
+    shape: Shape, gain: float = 1.0, dtype: DType | None = None, rng: Rng = None
+) -> Array:
     """Draw a matrix with orthonormal rows (or columns, whichever are fewer), times gain.
 
     Uniform over such matrices. A shape of more than two axes is seen as ``(shape[0], rest)``.
@@ -130,7 +139,7 @@ def orthogonal(shape: Shape, gain: float = 1.0, dtype: Any = None, rng: Rng = No
     return np.ascontiguousarray(gain * q.reshape(shape), dtype=drawn.dtype)
 
 
-def identity(shape: Shape, gain: float = 1.0, dtype: Any = None) -> Array:
+def identity(shape: Shape, gain: float = 1.0, dtype: DType | None = None) -> Array:
     """The identity matrix times gain; of a shape that is not square, ones on its diagonal.
 
     Source: Le, Jaitly & Hinton 2015, for the recurrent weights of a ReLU RNN.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..tensor import Tensor
 from . import init
 from .checks import features, flag, floating_dtype, positive
 from .module import Module, Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class Linear(Module):
@@ -28,7 +31,7 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None
+        self, in_features: int, out_features: int, bias: bool = True, dtype: DType | None = None
     ) -> None:
         self.in_features = positive("Linear", "in_features", in_features)
         self.out_features = positive("Linear", "out_features", out_features)
@@ -38,7 +41,7 @@ class Linear(Module):
         biased = flag("Linear", "bias", bias)
         self.bias = Parameter(init.uniform(out_features, -bound, bound, dtype)) if biased else None
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Operand) -> Tensor:
         """Map x ``(..., I)`` to ``(..., O)``.
 
         Raises:
@@ -56,5 +59,5 @@ class Linear(Module):
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """W x + b over the last axis: x ``(..., I)``, W ``(O, I)``."""
-    y: Tensor = x @ weight.T
+    y = x @ weight.T
     return y if bias is None else y + bias

@@ -12,7 +12,7 @@ Shapes: T steps, N sequences, I inputs, H hidden units.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from . import init
 from .checks import features, floating_dtype, positive, state_of, zeros_beside
 from .linear import affine
 from .module import Module, Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class LinearCell(Module):
@@ -39,7 +42,7 @@ class LinearCell(Module):
 
     complex: ClassVar[bool] = False
 
-    def __init__(self, input_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         owner = type(self).__name__
         self.input_size = positive(owner, "input_size", input_size)
         self.hidden_size = positive(owner, "hidden_size", hidden_size)
@@ -68,7 +71,7 @@ class LinearCell(Module):
         """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
         return zeros_beside(next(self.parameters()), (*batch_shape, self.state_size))
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Operand, state: Any = None) -> tuple[Tensor, Tensor]:
         """One step: (y, h) of x ``(N, I)`` or ``(I,)`` and h, zeros if None.
 
         Raises:
@@ -104,8 +107,7 @@ class LinearCell(Module):
         """A state as the recurrence computes with it: of complex numbers, as pairs."""
         if not self.complex:
             return state
-        pairs: Tensor = ops.reshape(state, (*state.shape[:-1], self.hidden_size, 2))
-        return pairs
+        return ops.reshape(state, (*state.shape[:-1], self.hidden_size, 2))
 
     def _draw(self, rows: int, columns: int) -> Parameter:
         """W ``(rows, columns)`` from U(-1/√columns, 1/√columns)."""
@@ -138,7 +140,7 @@ class MinGRUCell(LinearCell):
     positive for a scan in logs.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, dtype)
         self.weight = self._draw(2 * hidden_size, input_size)
         self.bias = self._zeros(2 * hidden_size)
@@ -168,7 +170,7 @@ class MinLSTMCell(LinearCell):
     Source: Feng et al., "Were RNNs all we needed?" (2024), 3.2.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, dtype)
         self.weight = self._draw(3 * hidden_size, input_size)
         self.bias = self._zeros(3 * hidden_size)
@@ -204,7 +206,7 @@ class RGLRUCell(LinearCell):
     Source: De et al., "Griffin" (2024), 2.4, with the linear map that stands before it there.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, dtype)
         self.weight = self._draw(hidden_size, input_size)
         self.bias = self._zeros(hidden_size)
@@ -253,7 +255,7 @@ class LRUCell(LinearCell):
         self,
         input_size: int,
         hidden_size: int,
-        dtype: Any = None,
+        dtype: DType | None = None,
         r_min: float = 0.5,
         r_max: float = 0.99,
     ) -> None:
@@ -279,5 +281,4 @@ class LRUCell(LinearCell):
 
     def read(self, h: Tensor, x: Tensor) -> Tensor:
         """Re(C s) + D x."""
-        y: Tensor = affine(h, self.weight_out, None) + affine(x, self.weight, None)
-        return y
+        return affine(h, self.weight_out, None) + affine(x, self.weight, None)

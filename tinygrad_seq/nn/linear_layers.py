@@ -5,7 +5,7 @@ Constructor, shapes, states, lengths and masks are those of ``nn.LSTM``.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import ops
 from ..tensor import Tensor
@@ -14,6 +14,9 @@ from .container import ModuleList
 from .dropout import Dropout
 from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 from .module import Module
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class LinearLayer(Module):
@@ -43,7 +46,7 @@ class LinearLayer(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        dtype: Any = None,
+        dtype: DType | None = None,
         **options: Any,
     ) -> None:
         owner = type(self).__name__
@@ -64,11 +67,14 @@ class LinearLayer(Module):
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tensor:
         """A state of zeros ``(L * D, N, state_size)``, for a batch ``(N,)`` or one sequence."""
-        state: Tensor = ops.stack([cell.initial_state(batch_shape) for cell in self._cells()])
-        return state
+        return ops.stack([cell.initial_state(batch_shape) for cell in self._cells()])
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+        self,
+        x: Operand,
+        state: Any = None,
+        lengths: Operand | None = None,
+        mask: Operand | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read sequences.
 

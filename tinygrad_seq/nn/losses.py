@@ -9,7 +9,7 @@ not turn a training run into NaN.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -20,14 +20,17 @@ from .checks import as_sequence, beside, fraction, indices, integers
 from .module import Module
 from .reduction import floating, known, like, pair, reduce
 
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
+
 Indices: TypeAlias = np.ndarray[Any, Any]
 """On the host, where they are checked."""
 
 
 def cross_entropy(
-    logits: Any,
-    targets: Any,
-    weight: Any = None,
+    logits: Operand,
+    targets: Operand,
+    weight: Operand | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -97,9 +100,9 @@ def _soft_cross_entropy(
 
 
 def nll_loss(
-    log_probs: Any,
-    targets: Any,
-    weight: Any = None,
+    log_probs: Operand,
+    targets: Operand,
+    weight: Operand | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
@@ -113,10 +116,10 @@ def nll_loss(
 
 
 def bce_with_logits(
-    logits: Any,
-    targets: Any,
-    weight: Any = None,
-    pos_weight: Any = None,
+    logits: Operand,
+    targets: Operand,
+    weight: Operand | None = None,
+    pos_weight: Operand | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """Binary cross-entropy of logits.  l = -w (p t log σ(x) + (1-t) log(1 - σ(x)))
@@ -146,7 +149,7 @@ class CrossEntropyLoss(Module):
 
     def __init__(
         self,
-        weight: Any = None,
+        weight: Operand | None = None,
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
@@ -156,7 +159,7 @@ class CrossEntropyLoss(Module):
         self.reduction = known(reduction)
         self.label_smoothing = fraction("CrossEntropyLoss", "label_smoothing", label_smoothing)
 
-    def forward(self, logits: Any, targets: Any) -> Tensor:
+    def forward(self, logits: Operand, targets: Operand) -> Tensor:
         """The loss of logits ``(..., C)`` for class indices ``(...)``."""
         return cross_entropy(
             logits,
@@ -172,13 +175,13 @@ class NLLLoss(Module):
     """:func:`nll_loss` with its settings kept."""
 
     def __init__(
-        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+        self, weight: Operand | None = None, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         self.weight = weight
         self.ignore_index = ignore_index
         self.reduction = known(reduction)
 
-    def forward(self, log_probs: Any, targets: Any) -> Tensor:
+    def forward(self, log_probs: Operand, targets: Operand) -> Tensor:
         """The loss of log-probabilities ``(..., C)`` for class indices ``(...)``."""
         return nll_loss(log_probs, targets, self.weight, self.ignore_index, self.reduction)
 
@@ -186,12 +189,17 @@ class NLLLoss(Module):
 class BCEWithLogitsLoss(Module):
     """:func:`bce_with_logits` with its settings kept."""
 
-    def __init__(self, weight: Any = None, pos_weight: Any = None, reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        weight: Operand | None = None,
+        pos_weight: Operand | None = None,
+        reduction: str = "mean",
+    ) -> None:
         self.weight = weight
         self.pos_weight = pos_weight
         self.reduction = known(reduction)
 
-    def forward(self, logits: Any, targets: Any) -> Tensor:
+    def forward(self, logits: Operand, targets: Operand) -> Tensor:
         """The loss of logits for targets of the same shape."""
         return bce_with_logits(logits, targets, self.weight, self.pos_weight, self.reduction)
 
@@ -225,15 +233,13 @@ def _softmax_loss(logits: Tensor, chosen: Indices, counts: Indices) -> Tensor:
         return (ops.where(read, _pick(log_probs, chosen.reshape(-1)), 0),)
 
     (loss,) = classes.cross_entropy([rows], specification, targets=targets)
-    result: Tensor = ops.reshape(loss, chosen.shape)
-    return result
+    return ops.reshape(loss, chosen.shape)
 
 
 def _pick(log_probs: Tensor, chosen: Indices) -> Tensor:
     """-log_probs at each target."""
     places = beside(chosen[..., None], log_probs)
-    loss: Tensor = -ops.take_along_axis(log_probs, places, axis=-1)[..., 0]
-    return loss
+    return -ops.take_along_axis(log_probs, places, axis=-1)[..., 0]
 
 
 def _weigh(
@@ -248,7 +254,7 @@ def _weigh(
     """The weighted, smoothed, reduced loss; ``scores`` ``(..., C)`` are log-probabilities if there
     is smoothing."""
     size = scores.shape[-1]
-    share: Any = None  # the weight of each target in the mean
+    share: Tensor | None = None  # the weight of each target in the mean
     if weight is not None:
         weight = _weights(weight, scores)
         share = weight[beside(chosen, scores)]
@@ -262,12 +268,12 @@ def _weigh(
     if known(reduction) != "mean":
         return reduce(loss, reduction)
     half = loss.dtype == "float16"  # in which sums may not exist, though the mean does
-    result: Tensor = ops.sum(loss.astype("float32") if half else loss)
-    total: Any = max(1, int(counts.sum()))
+    result = ops.sum(loss.astype("float32") if half else loss)
+    total: Tensor | int = max(1, int(counts.sum()))
     if share is not None:
-        total = ops.sum(share.astype("float32") if half else share)
-        total = ops.where(total == 0, 1, total)  # asking whether it is 0 would wait for a GPU
-    mean: Tensor = result / total
+        shares = ops.sum(share.astype("float32") if half else share)
+        total = ops.where(shares == 0, 1, shares)  # asking whether it is 0 would wait for a GPU
+    mean = result / total
     return mean.astype("float16") if half else mean
 
 

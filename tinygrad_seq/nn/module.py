@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from operator import setitem
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ..hints import MODULES, absent
 from ..html import one_line, tree_html
 from ..tensor import Tensor
 from .checks import flag, floating_dtype, only_none
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
 
 # Optimizers and the like, which hold parameters for another purpose.
 _NOT_LOOKED_INTO = f"{__name__.partition('.')[0]}."
@@ -70,6 +73,14 @@ class LoadReport(NamedTuple):
     unexpected_keys: list[str]
 
 
+if TYPE_CHECKING:
+
+    class _Forward(Protocol[P, R]):
+        """Anything with a ``forward``: a call takes and gives what that does."""
+
+        def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+
 class Module:
     """A function with parameters: derive from it, set parameters and modules as attributes.
 
@@ -114,13 +125,13 @@ class Module:
             f"{type(self).__name__} does not say what it computes: define forward(self, ...)"
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         here = tracing.get()
         if here is None:
             return self.forward(*args, **kwargs)
         with inside(self):
             given = here.trace.instead(self, args, kwargs)
-            return self.forward(*args, **kwargs) if given is NotImplemented else given
+            return self.forward(*args, **kwargs) if given is NotImplemented else cast("R", given)
 
     if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
 

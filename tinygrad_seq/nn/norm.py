@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
 from ..tensor import Tensor
 from . import init
 from .checks import as_tensor, floating_dtype, positive, same_dtype
 from .module import Module, Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class LayerNorm(Module):
@@ -30,7 +33,7 @@ class LayerNorm(Module):
     """
 
     def __init__(
-        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, dtype: Any = None
+        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, dtype: DType | None = None
     ) -> None:
         several = isinstance(normalized_shape, tuple | list)
         sizes: Any = normalized_shape if several else (normalized_shape,)
@@ -42,7 +45,7 @@ class LayerNorm(Module):
         self.weight = Parameter(init.constant(self.normalized_shape, 1.0, dtype))
         self.bias = Parameter(init.zeros(self.normalized_shape, dtype))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Operand) -> Tensor:
         """Map x ``(..., *normalized_shape)`` to the same shape.
 
         Raises:
@@ -64,8 +67,7 @@ class LayerNorm(Module):
         variance = ops.mean(centred * centred, axis=axes, keepdims=True)
         normal = centred / ops.sqrt(variance + self.eps)
         normal = normal.astype(x.dtype) if half else normal
-        y: Tensor = normal * self.weight + self.bias
-        return y
+        return normal * self.weight + self.bias
 
     def extra_repr(self) -> str:
         """The normalised axes and ε."""

@@ -20,8 +20,7 @@ def reduce(loss: Tensor, reduction: str) -> Tensor:
     """One number, or the losses as they are; a mean over nothing is 0."""
     if known(reduction) == "none":
         return loss
-    result: Tensor = ops.sum(loss) if reduction == "sum" or not loss.size else ops.mean(loss)
-    return result
+    return ops.sum(loss) if reduction == "sum" or not loss.size else ops.mean(loss)
 
 
 def floating(owner: str, x: Any) -> Tensor:

@@ -7,7 +7,7 @@ Nothing is broadcast, for a target of another shape is a mistake more often than
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +17,11 @@ from .checks import flag
 from .module import Module
 from .reduction import floating, known, like, pair, reduce
 
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
-def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Tensor:
+
+def mse_loss(predictions: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
     """Squared error.  l = (prediction - target)²
 
     Args:
@@ -34,7 +37,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Tensor:
     return reduce(error * error, reduction)
 
 
-def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Tensor:
+def l1_loss(predictions: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
     """Absolute error, whose best constant prediction is the median.  l = |prediction - target|
 
     Arguments and errors are those of :func:`mse_loss`. The gradient of an error of 0 is 0.
@@ -44,7 +47,7 @@ def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Tensor:
 
 
 def huber_loss(
-    predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "mean"
+    predictions: Operand, targets: Operand, delta: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
     """Squared error near 0, absolute error beyond δ: an outlier pulls no more than δ.
 
@@ -70,7 +73,7 @@ def huber_loss(
 
 
 def quantile_loss(
-    predictions: Any, targets: Any, quantiles: Any, reduction: str = "mean"
+    predictions: Operand, targets: Operand, quantiles: Operand, reduction: str = "mean"
 ) -> Tensor:
     """Pinball loss, whose best constant prediction is a quantile: an interval is two of them.
 
@@ -115,9 +118,9 @@ def quantile_loss(
 
 
 def gaussian_nll_loss(
-    mean: Any,
-    targets: Any,
-    var: Any,
+    mean: Operand,
+    targets: Operand,
+    var: Operand,
     full: bool = False,
     eps: float = 1e-6,
     reduction: str = "mean",
@@ -151,7 +154,7 @@ def gaussian_nll_loss(
     return reduce(loss, reduction)
 
 
-def poisson_nll_loss(log_rate: Any, targets: Any, reduction: str = "mean") -> Tensor:
+def poisson_nll_loss(log_rate: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
     """-ln of a Poisson probability of counts, but for ln k!, which no gradient sees.
 
         l = e^x - k x,    x = ln λ
@@ -174,7 +177,7 @@ class MSELoss(Module):
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = known(reduction)
 
-    def forward(self, predictions: Any, targets: Any) -> Tensor:
+    def forward(self, predictions: Operand, targets: Operand) -> Tensor:
         """The loss of predictions for targets of the same shape."""
         return mse_loss(predictions, targets, self.reduction)
 
@@ -185,7 +188,7 @@ class L1Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = known(reduction)
 
-    def forward(self, predictions: Any, targets: Any) -> Tensor:
+    def forward(self, predictions: Operand, targets: Operand) -> Tensor:
         """The loss of predictions for targets of the same shape."""
         return l1_loss(predictions, targets, self.reduction)
 
@@ -197,7 +200,7 @@ class HuberLoss(Module):
         self.delta = delta
         self.reduction = known(reduction)
 
-    def forward(self, predictions: Any, targets: Any) -> Tensor:
+    def forward(self, predictions: Operand, targets: Operand) -> Tensor:
         """The loss of predictions for targets of the same shape."""
         return huber_loss(predictions, targets, self.delta, self.reduction)
 
@@ -205,11 +208,11 @@ class HuberLoss(Module):
 class QuantileLoss(Module):
     """:func:`quantile_loss` with its settings kept."""
 
-    def __init__(self, quantiles: Any, reduction: str = "mean") -> None:
+    def __init__(self, quantiles: Operand, reduction: str = "mean") -> None:
         self.quantiles = quantiles
         self.reduction = known(reduction)
 
-    def forward(self, predictions: Any, targets: Any) -> Tensor:
+    def forward(self, predictions: Operand, targets: Operand) -> Tensor:
         """The loss of predictions ``(..., Q)`` for targets ``(...)``."""
         return quantile_loss(predictions, targets, self.quantiles, self.reduction)
 
@@ -222,7 +225,7 @@ class GaussianNLLLoss(Module):
         self.eps = eps
         self.reduction = known(reduction)
 
-    def forward(self, mean: Any, targets: Any, var: Any) -> Tensor:
+    def forward(self, mean: Operand, targets: Operand, var: Operand) -> Tensor:
         """The loss of means and variances for targets of the same shape."""
         return gaussian_nll_loss(mean, targets, var, self.full, self.eps, self.reduction)
 
@@ -233,6 +236,6 @@ class PoissonNLLLoss(Module):
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = known(reduction)
 
-    def forward(self, log_rate: Any, targets: Any) -> Tensor:
+    def forward(self, log_rate: Operand, targets: Operand) -> Tensor:
         """The loss of log-rates for counts of the same shape."""
         return poisson_nll_loss(log_rate, targets, self.reduction)

@@ -111,7 +111,7 @@ gelu.domain(x=REALS, analytic=False)
 
 
 @composite
-def gelu_tanh(x: Any) -> Any:
+def gelu_tanh(x: Array) -> Array:
     """The usual approximation of :func:`gelu`: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))."""
     u = clamp(x, -10, 10)  # beyond it tanh is ±1 to the last bit
     return 0.5 * x * (1 + tanh(SQRT_2_OVER_PI * (u + 0.044715 * u * u * u)))

@@ -270,7 +270,7 @@ limit.domain(
 
 
 @composite
-def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     """x kept within [min, max], numbers or arrays; either may be None.  ȳ passes at the bounds."""
     if min is None and max is None:
         raise ValueError("clamp needs min, max or both")
@@ -338,25 +338,25 @@ nan_to_num.domain(x=REALS, analytic=False)
 
 
 @composite
-def reciprocal(x: Any) -> Any:
+def reciprocal(x: Array) -> Array:
     """1 / x, of floats also for integers."""
     return divide(1.0, x)
 
 
 @composite
-def trunc(x: Any) -> Any:
+def trunc(x: Array) -> Array:
     """The integer next to x towards 0.  Its derivative is 0."""
     return where(x < 0, ceil(x), floor(x))
 
 
 @composite
-def fmax(a: Any, b: Any) -> Any:
+def fmax(a: Array, b: Any) -> Array:
     """Larger of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
     return where(isnan(a), b, where(isnan(b), a, maximum(a, b)))
 
 
 @composite
-def fmin(a: Any, b: Any) -> Any:
+def fmin(a: Array, b: Any) -> Array:
     """Smaller of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
     return where(isnan(a), b, where(isnan(b), a, minimum(a, b)))
 

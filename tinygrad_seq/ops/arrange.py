@@ -7,7 +7,7 @@ from typing import Any
 
 from ..autograd import composite
 from ..autograd.operands import as_static
-from ..backend import default_dtype, xp
+from ..backend import Array, default_dtype, xp
 from .arithmetic import quotient, where
 from .axes import Axis, many_axes, one_axis
 from .compare import argsort
@@ -17,7 +17,7 @@ from .shape import broadcast_to, moveaxis, ravel, reshape, swapaxes
 
 
 @composite
-def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+def take(x: Array, indices: Any, axis: int | None = None) -> Array:
     """Slices of x along an axis, chosen by integers (of the flattened x without an axis)."""
     indices = plain(indices)
     indices = xp(indices).asarray(indices)
@@ -27,7 +27,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 
 
 @composite
-def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
+def take_along_axis(x: Array, indices: Any, axis: int | None = -1) -> Array:
     """y[.., i, ..] = x[.., indices[.., i, ..], ..] along an axis (PyTorch's ``gather``).
 
     Without an axis x is flattened. Along the other axes the two broadcast, or ``indices`` may be
@@ -58,7 +58,7 @@ def _lines(x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
 
 
 @composite
-def sort(x: Any, axis: int | None = -1) -> Any:
+def sort(x: Array, axis: int | None = -1) -> Array:
     """The values in ascending order along an axis; ȳ goes back to where each came from."""
     if axis is None:
         x, axis = ravel(x), 0
@@ -66,7 +66,7 @@ def sort(x: Any, axis: int | None = -1) -> Any:
 
 
 @composite
-def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
+def topk(x: Array, k: int, axis: int = -1) -> tuple[Array, Array]:
     """The k largest along an axis, in descending order, and their positions.
 
     Of equal ones the first comes first; NaN counts as largest, as in ``max``.
@@ -84,14 +84,14 @@ def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Any]:
 
 
 @composite
-def flip(x: Any, axis: Axis = None) -> Any:
+def flip(x: Array, axis: Axis = None) -> Array:
     """The elements in reverse order along an axis, several, or all; a view."""
     flipped = many_axes(axis, x.ndim)
     return getitem(x, tuple(slice(None, None, -1 if k in flipped else 1) for k in range(x.ndim)))
 
 
 @composite
-def roll(x: Any, shift: Any, axis: Any = None) -> Any:
+def roll(x: Array, shift: Any, axis: Any = None) -> Array:
     """The elements moved on by ``shift`` along an axis (or several); what falls off comes first."""
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)
@@ -103,7 +103,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Any:
 
 
 @composite
-def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
     """Each element (or slice along an axis) ``repeats`` times in a row."""
     if axis is None:
         x, axis = ravel(x), 0
@@ -112,7 +112,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
 
 
 @composite
-def tile(x: Any, reps: Any) -> Any:
+def tile(x: Array, reps: Any) -> Array:
     """x laid out ``reps`` times along each axis."""
     counts = tuple(reps) if isinstance(reps, (tuple, list)) else (operator.index(reps),)
     ndim = max(x.ndim, len(counts))
@@ -125,7 +125,7 @@ def tile(x: Any, reps: Any) -> Any:
 
 
 @composite
-def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
+def pad(x: Array, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Array:
     """x with a border: a constant, or its own elements (``edge``, ``reflect``, ``wrap``, ...).
 
     Args:
@@ -153,19 +153,19 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
 
 
 @composite
-def tril(x: Any, k: int = 0) -> Any:
+def tril(x: Array, k: int = 0) -> Array:
     """The lower triangle (up to the k-th diagonal), zeros above."""
     return where(xp(plain(x)).tri(*x.shape[-2:], k=k, dtype=bool), x, x.dtype.type(0))
 
 
 @composite
-def triu(x: Any, k: int = 0) -> Any:
+def triu(x: Array, k: int = 0) -> Array:
     """The upper triangle (from the k-th diagonal on), zeros below."""
     return where(xp(plain(x)).tri(*x.shape[-2:], k=k - 1, dtype=bool), x.dtype.type(0), x)
 
 
 @composite
-def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The elements x[i, i + offset] of two axes, as a last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
@@ -175,7 +175,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 @composite
-def diag(x: Any, k: int = 0) -> Any:
+def diag(x: Array, k: int = 0) -> Array:
     """The k-th diagonal of a matrix, or a matrix with a vector on it."""
     if x.ndim == 2:
         return diagonal(x, k)
@@ -187,19 +187,19 @@ def diag(x: Any, k: int = 0) -> Any:
 
 
 @composite
-def fliplr(x: Any) -> Any:
+def fliplr(x: Array) -> Array:
     """The columns in reverse order (axis 1)."""
     return flip(x, 1)
 
 
 @composite
-def flipud(x: Any) -> Any:
+def flipud(x: Array) -> Array:
     """The rows in reverse order (axis 0)."""
     return flip(x, 0)
 
 
 @composite
-def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+def rot90(x: Array, k: int = 1, axes: Any = (0, 1)) -> Array:
     """Turned by k quarters, from the first of two axes to the second."""
     first, second = many_axes(axes, x.ndim)
     turns = operator.index(k) % 4
@@ -212,7 +212,7 @@ def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
 
 
 @composite
-def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None = -1) -> Any:
+def put_along_axis(x: Array, indices: Any, values: Any, axis: int | None = -1) -> Array:
     """x with values at ``indices`` of an axis, as a new tensor: see :func:`take_along_axis`.
 
     NumPy's writes into its argument. Where a position is repeated, the last value stays.
@@ -239,7 +239,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 @composite
-def interp(x: Any, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
+def interp(x: Array, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> Array:
     """Values at x of the line through points, constant outside it.
 
     Args:
@@ -265,8 +265,8 @@ def interp(x: Any, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> An
 
 @composite
 def evenly_spaced(
-    start: Any, stop: Any, num: int = 50, endpoint: bool = True, axis: int = 0
-) -> Any:
+    start: Array, stop: Any, num: int = 50, endpoint: bool = True, axis: int = 0
+) -> Array:
     """``num`` values from start to stop, as ``numpy.linspace``; of arrays, along a new axis."""
     if operator.index(num) < 0:
         raise ValueError(f"linspace takes num >= 0 values; got {num}")

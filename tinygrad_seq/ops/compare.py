@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..autograd import Primitive, elementwise, primitive
+from ..autograd import elementwise, primitive
 from ..backend import Array, xp
+from .axes import Axis
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Binary, Unary
+    from ..tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _of_one(name: str) -> Primitive:
+def _of_one(name: str) -> Unary[[], Tensor, Array]:
     """A primitive without a rule from NumPy's function of that name, of one argument."""
 
     def ask(x: Array, /) -> Array:
         return getattr(xp(x), name)(x)
 
-    return _named(ask, name)
+    return elementwise(_named(ask, name))
 
 
-def _of_two(name: str) -> Primitive:
+def _of_two(name: str) -> Binary[[]]:
     """The same, of two arguments."""
 
     def ask(a: Array, b: Array, /) -> Array:
         return getattr(xp(a, b), name)(a, b)
 
-    return _named(ask, name)
+    return elementwise(_named(ask, name))
 
 
-def _named(ask: Any, name: str) -> Primitive:
+def _named(ask: F, name: str) -> F:
     ask.__name__ = ask.__qualname__ = name
     ask.__doc__ = f"As ``numpy.{name}``; no derivative."
-    return elementwise(ask)
+    return ask
 
 
 equal = _of_two("equal")
@@ -53,25 +61,25 @@ isfinite = _of_one("isfinite")
 
 
 @primitive
-def all(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
+def all(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Whether every element along ``axis`` is true; no derivative."""
     return xp(x).all(x, axis=axis, keepdims=keepdims)
 
 
 @primitive
-def any(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
+def any(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Whether some element along ``axis`` is true; no derivative."""
     return xp(x).any(x, axis=axis, keepdims=keepdims)
 
 
 @primitive
-def argmax(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
+def argmax(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Position of the (first) largest element along ``axis``; no derivative."""
     return xp(x).argmax(x, axis=axis, keepdims=keepdims)
 
 
 @primitive
-def argmin(x: Array, /, axis: Any = None, keepdims: bool = False) -> Array:
+def argmin(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """Position of the (first) smallest element along ``axis``; no derivative."""
     return xp(x).argmin(x, axis=axis, keepdims=keepdims)
 

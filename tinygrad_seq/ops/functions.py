@@ -292,13 +292,13 @@ sinc.domain(x=REALS, analytic=False)
 
 
 @composite
-def deg2rad(x: Any) -> Any:
+def deg2rad(x: Array) -> Array:
     """Degrees as radians.  y = x π / 180."""
     return x * (math.pi / 180)
 
 
 @composite
-def rad2deg(x: Any) -> Any:
+def rad2deg(x: Array) -> Array:
     """Radians as degrees.  y = x 180 / π."""
     return x * (180 / math.pi)
 

@@ -5,12 +5,15 @@ y = x[index]                    x̄ = 0 everywhere, then x̄[index] += ȳ
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import Variable, primitive
 from ..autograd.scope import asked_first
 from ..backend import Array, backend_of, default_dtype, is_array, xp
 from .arithmetic import REALS, where
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Index
 
 
 def plain(index: Any) -> Any:
@@ -37,7 +40,7 @@ def _is_basic(index: Any) -> bool:
 
 
 @primitive
-def getitem(x: Array, /, index: Any) -> Array:
+def getitem(x: Array, /, index: Index) -> Array:
     """x[index] in every NumPy form; a view for slices, a copy for masks and integer arrays."""
     return x[backend_of(x).index(index, x.shape)]
 

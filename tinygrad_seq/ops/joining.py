@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from ..autograd import Variable, composite
 from ..autograd.operands import as_operand
-from ..backend import is_array, result_dtype, xp
+from ..backend import Array, is_array, result_dtype, xp
 from .axes import one_axis
 from .index import plain
 from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape, split
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Listed
 
 
 def operands(name: str, xs: Any) -> list[Any]:
@@ -52,6 +55,11 @@ def atleast_3d(*xs: Any) -> Any:
     return _each("atleast_3d", xs, lambda x: x if x.ndim > 2 else reshape(x, (*_rows(x).shape, 1)))
 
 
+def _listed(function: Callable[[Any], Any]) -> Listed:
+    """The function itself, with the types of a function of a list."""
+    return cast("Listed", function)
+
+
 def _rows(x: Any) -> Any:
     return x if x.ndim > 1 else reshape(x, (1, -1))
 
@@ -61,22 +69,26 @@ def _each(name: str, xs: Sequence[Any], f: Any) -> Any:
     return made[0] if len(made) == 1 else made
 
 
+@_listed
 def vstack(xs: Any) -> Any:
     """Rows below one another: vectors become rows."""
     return concatenate([_rows(x) for x in operands("vstack", xs)], axis=0)
 
 
+@_listed
 def hstack(xs: Any) -> Any:
     """Side by side: along axis 1, or axis 0 for vectors."""
     parts = [x if x.ndim else reshape(x, (1,)) for x in operands("hstack", xs)]
     return concatenate(parts, axis=0 if parts[0].ndim == 1 else 1)
 
 
+@_listed
 def dstack(xs: Any) -> Any:
     """Behind one another, along axis 2: (n,) is taken as (1, n, 1), (m, n) as (m, n, 1)."""
     return concatenate([atleast_3d(x) for x in operands("dstack", xs)], axis=2)
 
 
+@_listed
 def column_stack(xs: Any) -> Any:
     """Side by side, along axis 1: vectors become columns."""
     parts = operands("column_stack", xs)
@@ -84,7 +96,7 @@ def column_stack(xs: Any) -> Any:
 
 
 @composite
-def append(x: Any, values: Any, axis: int | None = None) -> Any:
+def append(x: Array, values: Any, axis: int | None = None) -> Array:
     """``values`` after x along an axis; both flattened without one."""
     x, values = operands("append", [x, values])
     if axis is None:
@@ -153,32 +165,32 @@ def meshgrid(*xs: Any, indexing: str = "xy", sparse: bool = False) -> tuple[Any,
 
 
 @composite
-def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Any, ...]:
+def array_split(x: Array, indices_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
     """As :func:`split`, but of a number of sections the first ones may be longer by one."""
     if hasattr(indices_or_sections, "__len__"):
-        return split(x, indices_or_sections, axis=axis)  # type: ignore[no-any-return]
+        return split(x, indices_or_sections, axis=axis)
     sections = operator.index(indices_or_sections)
     if sections < 1:
         raise ValueError(f"array_split needs one section or more; got {sections}")
     n, longer = divmod(x.shape[one_axis(axis, x.ndim)], sections)
     cuts = [k * n + min(k, longer) for k in range(1, sections)]
-    return split(x, cuts, axis=axis)  # type: ignore[no-any-return]
+    return split(x, cuts, axis=axis)
 
 
 @composite
-def hsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+def hsplit(x: Array, indices_or_sections: Any) -> tuple[Array, ...]:
     """Pieces along axis 1, or axis 0 of a vector."""
     return _split_along("hsplit", x, indices_or_sections, 0 if x.ndim == 1 else 1)
 
 
 @composite
-def vsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+def vsplit(x: Array, indices_or_sections: Any) -> tuple[Array, ...]:
     """Pieces along axis 0 of two axes or more."""
     return _split_along("vsplit", x, indices_or_sections, 0, least=2)
 
 
 @composite
-def dsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+def dsplit(x: Array, indices_or_sections: Any) -> tuple[Array, ...]:
     """Pieces along axis 2."""
     return _split_along("dsplit", x, indices_or_sections, 2)
 
@@ -187,11 +199,11 @@ def _split_along(name: str, x: Any, parts: Any, axis: int, least: int = 1) -> tu
     least = max(least, axis + 1)
     if x.ndim < least:
         raise ValueError(f"{name} needs {least} axes or more; got shape {tuple(x.shape)}")
-    return split(x, parts, axis=axis)  # type: ignore[no-any-return]
+    return split(x, parts, axis=axis)
 
 
 @composite
-def rollaxis(x: Any, axis: int, start: int = 0) -> Any:
+def rollaxis(x: Array, axis: int, start: int = 0) -> Array:
     """An axis moved until it stands before the one that was at ``start``."""
     axis = one_axis(axis, x.ndim)
     start = x.ndim if start == x.ndim else one_axis(start, x.ndim)

@@ -209,19 +209,19 @@ svd.domain(analytic=False)
 
 
 @composite
-def svdvals(x: Any) -> Any:
+def svdvals(x: Array) -> Array:
     """Singular values, the largest first."""
     return svd(x)[1]
 
 
 @composite
-def vector_norm(x: Any, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Any:
+def vector_norm(x: Array, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Array:
     """p-norm over axes, all by default; see :func:`tinygrad_seq.norm`."""
     return reduce.norm(x, ord, axis, keepdims)
 
 
 @composite
-def matrix_norm(x: Any, keepdims: bool = False, ord: float | str = "fro") -> Any:
+def matrix_norm(x: Array, keepdims: bool = False, ord: float | str = "fro") -> Array:
     """Norm of matrices, of the last two axes.
 
     Args:
@@ -253,7 +253,7 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: float | str = "fro") -> Any
 
 
 @composite
-def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
+def norm(x: Array, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Array:
     """Norm of vectors or matrices, as ``numpy.linalg.norm`` chooses.
 
     Args:
@@ -284,19 +284,19 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 
 
 @composite
-def trace(x: Any, offset: int = 0) -> Any:
+def trace(x: Array, offset: int = 0) -> Array:
     """The sum of a diagonal of the last two axes."""
     return reduce.trace(x, offset, -2, -1)
 
 
 @composite
-def diagonal(x: Any, offset: int = 0) -> Any:
+def diagonal(x: Array, offset: int = 0) -> Array:
     """A diagonal of the last two axes."""
     return _diagonal(x, offset, -2, -1)
 
 
 @composite
-def outer(a: Any, b: Any) -> Any:
+def outer(a: Array, b: Any) -> Array:
     """y_ij = aᵢ bⱼ, of two vectors."""
     a, b = operands("outer", [a, b])
     if a.ndim != 1 or b.ndim != 1:
@@ -305,13 +305,13 @@ def outer(a: Any, b: Any) -> Any:
 
 
 @composite
-def cross(a: Any, b: Any, axis: int = -1) -> Any:
+def cross(a: Array, b: Any, axis: int = -1) -> Array:
     """Cross product of vectors of three along an axis."""
     return linear.cross(a, b, axis=axis)
 
 
 @composite
-def matrix_power(x: Any, n: int) -> Any:
+def matrix_power(x: Array, n: int) -> Array:
     """n-th power of square matrices, by squaring; n < 0 are powers of the inverse."""
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"matrix_power takes square matrices; got shape {tuple(x.shape)}")

@@ -6,7 +6,7 @@ import math
 import operator
 import string
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..autograd import Variable, composite, primitive
 from ..backend import Array, backend_of, xp
@@ -15,6 +15,10 @@ from .axes import many_axes
 from .index import plain
 from .reduce import sum
 from .shape import expand_dims, moveaxis, reshape, swapaxes, transpose
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Numbers, Operand
+    from ..tensor import Tensor
 
 
 @primitive
@@ -104,6 +108,14 @@ contract.defvjp(xs=_contract_rule)
 contract.domain(xs=REALS)
 
 
+@overload
+def einsum(subscripts: str, *operands: Tensor, optimize: Any = True) -> Tensor: ...
+@overload
+def einsum(  # type: ignore[overload-overlap]  # arrays alone are operands too
+    subscripts: str, *operands: Numbers, optimize: Any = True
+) -> Array: ...
+@overload
+def einsum(subscripts: str, *operands: Operand, optimize: Any = True) -> Tensor: ...
 def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
     """Einstein summation in NumPy's notation, with ``...`` and without ``->`` as there.
 
@@ -150,7 +162,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
 
 
 @composite
-def dot(a: Any, b: Any) -> Any:
+def dot(a: Array, b: Any) -> Array:
     """NumPy's dot: the last axis of a with the second to last (or only) axis of b."""
     b = _operand(b)
     if not (a.ndim and b.ndim):
@@ -159,20 +171,20 @@ def dot(a: Any, b: Any) -> Any:
 
 
 @composite
-def outer(a: Any, b: Any) -> Any:
+def outer(a: Array, b: Any) -> Array:
     """y_ij = aᵢ bⱼ, of the flattened arguments."""
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
 
 
 @composite
-def inner(a: Any, b: Any) -> Any:
+def inner(a: Array, b: Any) -> Array:
     """Sum over the last axis of both: y = Σₖ a_..k b_..k, over every pair of the rest."""
     b = _operand(b)
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else multiply(a, b)
 
 
 @composite
-def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def tensordot(a: Array, b: Any, axes: Any = 2) -> Array:
     """Sum of products over the given axes of each (or the last n of a and first n of b).
 
     Raises:
@@ -198,25 +210,25 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 
 
 @composite
-def vecdot(a: Any, b: Any, axis: int = -1) -> Any:
+def vecdot(a: Array, b: Any, axis: int = -1) -> Array:
     """Products of the vectors along an axis: y = Σᵢ aᵢ bᵢ."""
     return sum(a * b, axis=operator.index(axis))
 
 
 @composite
-def matvec(a: Any, b: Any) -> Any:
+def matvec(a: Array, b: Any) -> Array:
     """Matrices times vectors, stacks of both: (..., m, n) (..., n) → (..., m)."""
     return matmul(a, expand_dims(_operand(b), -1))[..., 0]
 
 
 @composite
-def vecmat(a: Any, b: Any) -> Any:
+def vecmat(a: Array, b: Any) -> Array:
     """Vectors times matrices, stacks of both: (..., m) (..., m, n) → (..., n)."""
     return matmul(expand_dims(a, -2), _operand(b))[..., 0, :]
 
 
 @composite
-def kron(a: Any, b: Any) -> Any:
+def kron(a: Array, b: Any) -> Array:
     """Kronecker's product: b once for each element of a, times it."""
     b = _operand(b)
     ndim = max(a.ndim, b.ndim)
@@ -228,8 +240,8 @@ def kron(a: Any, b: Any) -> Any:
 
 @composite
 def cross(
-    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
-) -> Any:
+    a: Array, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Array:
     """Cross product of vectors of three: y₁ = a₂ b₃ - a₃ b₂, and so on.
 
     Args:

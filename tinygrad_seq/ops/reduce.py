@@ -205,7 +205,7 @@ def running(op: Any, x: Any, axis: int | None) -> Any:
 
 
 @composite
-def cumprod(x: Any, axis: int | None = None) -> Any:
+def cumprod(x: Array, axis: int | None = None) -> Array:
     """Running product.  y_t = Π_{s ≤ t} x_s, right also at zeros."""
     return running(multiply, _wide(x), axis)
 
@@ -218,7 +218,7 @@ def gathered(x: Any, axis: Axis) -> Any:
 
 
 @composite
-def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def prod(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """Product, by halves: log₂ n elementwise products, whose gradient is right also at zeros."""
     shape, y = x.shape, gathered(_wide(x), axis)
     while y.shape[0] > 1:
@@ -254,7 +254,7 @@ vector_norm.domain(x=AWAY_FROM_0, analytic=False)
 
 
 @composite
-def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Any:
+def norm(x: Array, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Array:
     """Vector p-norm, (Σ |xᵢ|ᵖ)^(1/p), over the given axes (all by default).
 
     Args:
@@ -274,6 +274,6 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> A
 
 
 @composite
-def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def trace(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The sum of a diagonal of two axes."""
     return sum(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd import composite
-from ..backend import xp
+from ..backend import Array, xp
 from .arrange import take, take_along_axis
 from .axes import one_axis
 from .functions import logaddexp
@@ -18,13 +18,13 @@ from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape
 
 
 @composite
-def cummax(x: Any, axis: int | None = None) -> Any:
+def cummax(x: Array, axis: int | None = None) -> Array:
     """Running maximum.  y_t = max_{s ≤ t} x_s; ȳ_t goes to the latest x_s that is y_t."""
     return _running_extreme(x, axis, operator.gt)
 
 
 @composite
-def cummin(x: Any, axis: int | None = None) -> Any:
+def cummin(x: Array, axis: int | None = None) -> Array:
     """Running minimum.  y_t = min_{s ≤ t} x_s; ȳ_t goes to the latest x_s that is y_t."""
     return _running_extreme(x, axis, operator.lt)
 
@@ -48,19 +48,19 @@ def _running_extreme(x: Any, axis: int | None, beats: Callable[[Any, Any], Any])
 
 
 @composite
-def logcumsumexp(x: Any, axis: int | None = None) -> Any:
+def logcumsumexp(x: Array, axis: int | None = None) -> Array:
     """Running log-sum-exp.  y_t = ln Σ_{s ≤ t} e^{x_s}."""
     return running(logaddexp, x, axis)
 
 
 @composite
-def cumulative_sum(x: Any, axis: int | None = None, include_initial: bool = False) -> Any:
+def cumulative_sum(x: Array, axis: int | None = None, include_initial: bool = False) -> Array:
     """Running sum of a vector, or along an axis; ``include_initial`` puts a 0 before it."""
     return _after(cumsum, x, axis, include_initial, 0)
 
 
 @composite
-def cumulative_prod(x: Any, axis: int | None = None, include_initial: bool = False) -> Any:
+def cumulative_prod(x: Array, axis: int | None = None, include_initial: bool = False) -> Array:
     """Running product of a vector, or along an axis; ``include_initial`` puts a 1 before it."""
     return _after(cumprod, x, axis, include_initial, 1)
 
@@ -81,7 +81,7 @@ def _edge(value: Any, x: Any, axis: int) -> Any:
 
 
 @composite
-def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def diff(x: Array, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Array:
     """The n-th differences of neighbours.  y_t = x_{t+1} - x_t.
 
     Args:
@@ -104,7 +104,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 
 @composite
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+def trapezoid(y: Array, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
     """The area below y by trapezoids.  Σ (x_{t+1} - x_t) (y_{t+1} + y_t) / 2.
 
     Args:
@@ -124,7 +124,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 
 
 @composite
-def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
+def sliding_window_view(x: Array, window_shape: Any, axis: Any = None) -> Array:
     """Every window of the given lengths, as last axes; a copy, where NumPy gives a view.
 
     Args:

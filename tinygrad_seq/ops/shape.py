@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import composite, elementwise, primitive
 from ..backend import Array, backend_named, backend_of, xp
@@ -13,9 +13,12 @@ from .arithmetic import REALS
 from .axes import Axis, many_axes, one_axis
 from .index import plain
 
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Shape
+
 
 @primitive
-def reshape(x: Array, /, shape: Any) -> Array:
+def reshape(x: Array, /, shape: Shape) -> Array:
     """The elements in the same order in another shape; one length may be -1."""
     return xp(x).reshape(x, shape)
 
@@ -42,7 +45,7 @@ transpose.domain(x=REALS)
 
 
 @primitive
-def broadcast_to(x: Array, /, shape: Any) -> Array:
+def broadcast_to(x: Array, /, shape: Shape) -> Array:
     """x repeated along new axes and axes of length 1, a view.  x̄ sums over the repeats."""
     return xp(x).broadcast_to(x, shape)
 
@@ -52,7 +55,7 @@ broadcast_to.domain(x=REALS)
 
 
 @primitive
-def astype(x: Array, /, dtype: Any) -> Array:
+def astype(x: Array, /, dtype: DType) -> Array:
     """The values in another dtype.  x̄ comes back in that of x; an integer result has none."""
     if xp(x).dtype(dtype).kind not in "fiub":
         raise TypeError(f"astype takes a float, integer or boolean dtype; got {dtype!r}")
@@ -134,7 +137,7 @@ split.domain(x=REALS)
 
 
 @composite
-def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+def swapaxes(x: Array, axis1: int, axis2: int) -> Array:
     """Two axes exchanged, a view."""
     j, k = one_axis(axis1, x.ndim), one_axis(axis2, x.ndim)
     axes = list(range(x.ndim))
@@ -143,13 +146,13 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 
 @composite
-def matrix_transpose(x: Any) -> Any:
+def matrix_transpose(x: Array) -> Array:
     """The last two axes exchanged, a view."""
     return swapaxes(x, -1, -2)
 
 
 @composite
-def moveaxis(x: Any, source: Any, destination: Any) -> Any:
+def moveaxis(x: Array, source: Shape, destination: Shape) -> Array:
     """Axes moved to other positions, the rest in their order, a view."""
     sources, targets = many_axes(source, x.ndim), many_axes(destination, x.ndim)
     if len(sources) != len(targets):
@@ -161,7 +164,7 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Any:
 
 
 @composite
-def expand_dims(x: Any, axis: Any) -> Any:
+def expand_dims(x: Array, axis: Shape) -> Array:
     """New axes of length 1 at the given positions of the result."""
     ndim = x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1)
     new, old = many_axes(axis, ndim), iter(x.shape)
@@ -169,7 +172,7 @@ def expand_dims(x: Any, axis: Any) -> Any:
 
 
 @composite
-def squeeze(x: Any, axis: Axis = None) -> Any:
+def squeeze(x: Array, axis: Axis = None) -> Array:
     """Without axes of length 1: the given ones, or all.
 
     Raises:
@@ -183,6 +186,6 @@ def squeeze(x: Any, axis: Axis = None) -> Any:
 
 
 @composite
-def ravel(x: Any) -> Any:
+def ravel(x: Array) -> Array:
     """All elements in one axis."""
     return reshape(x, (-1,))

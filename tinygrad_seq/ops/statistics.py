@@ -6,7 +6,7 @@ from typing import Any
 
 from ..autograd import composite
 from ..autograd.operands import as_flag
-from ..backend import xp
+from ..backend import Array, xp
 from .arithmetic import where
 from .arrange import sort
 from .axes import Axis
@@ -18,13 +18,13 @@ from .shape import astype, broadcast_to, moveaxis, reshape
 
 
 @composite
-def nansum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def nansum(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """The sum of what is not NaN."""
     return sum(where(isnan(x), 0.0, x), axis=axis, keepdims=keepdims)
 
 
 @composite
-def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def nanmean(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """The mean of what is not NaN; NaN where all is."""
     missing = isnan(x)
     total = sum(where(missing, 0.0, x), axis=axis, keepdims=keepdims)
@@ -32,7 +32,7 @@ def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @composite
-def average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
+def average(x: Array, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Array:
     """Weighted mean.  y = Σ wᵢ xᵢ / Σ wᵢ.
 
     Args:
@@ -63,7 +63,7 @@ def average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = Fal
 
 
 @composite
-def quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def quantile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Array:
     """The value below which the part q of the elements lies, between two by a straight line.
 
     Args:
@@ -95,12 +95,12 @@ def quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 @composite
-def percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def percentile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Array:
     """:func:`quantile` with q in hundredths."""
     return quantile(x, xp().true_divide(plain(q), 100), axis, keepdims)
 
 
 @composite
-def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def median(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """The middle element in their order, or the mean of the two in the middle."""
     return quantile(x, 0.5, axis, keepdims)

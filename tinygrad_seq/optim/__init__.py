@@ -3,6 +3,8 @@
 Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere runs unchanged.
 """
 
+from typing import TYPE_CHECKING
+
 from ..hints import OPTIM, absent
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .base import Optimizer
@@ -13,10 +15,11 @@ from .rates import ExponentialLR, LambdaLR, MultiStepLR, OneCycleLR, SequentialL
 from .schedules import CosineAnnealingLR, LinearWarmup, ReduceLROnPlateau, Schedule, StepLR
 from .sgd import SGD
 
+if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
 
-def __getattr__(name: str) -> object:
-    """Only reached for a name that does not exist: say what is written here, if it is known."""
-    raise absent(f"module {__name__!r}", name, OPTIM)
+    def __getattr__(name: str) -> object:
+        """Only reached for a name that does not exist: say what is written here, if it is known."""
+        raise absent(f"module {__name__!r}", name, OPTIM)
 
 
 __all__ = [

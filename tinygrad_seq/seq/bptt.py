@@ -167,8 +167,7 @@ def _weighted(part: Tensor, weight: float) -> Tensor:
     if not part.requires_grad:
         return part
     held = part.detach()
-    same: Tensor = held + weight * (part - held)
-    return same
+    return held + weight * (part - held)
 
 
 def _steps(x: Any) -> Iterator[Tensor]:

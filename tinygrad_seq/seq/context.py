@@ -11,7 +11,7 @@ Source: Deep Learning, 10.2.4.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
 from ..nn import Linear, Module, ModuleList
@@ -19,8 +19,11 @@ from ..nn.checks import as_tensor, positive, same_dtype
 from ..recurrence import each
 from ..tensor import Tensor
 
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
-def at_each_step(x: Any, context: Any) -> Tensor:
+
+def at_each_step(x: Operand, context: Operand) -> Tensor:
     """The input with the context beside it.  x_t ↦ [x_t, c]
 
     A layer that reads it adds R c to every gate, R being the new columns of its W.
@@ -46,8 +49,7 @@ def at_each_step(x: Any, context: Any) -> Tensor:
         )
     same_dtype("at_each_step", "context", context, x.dtype, "x")
     beside = ops.broadcast_to(context, (*x.shape[:-1], context.shape[-1]))
-    joined: Tensor = ops.concatenate([x, beside], axis=-1)
-    return joined
+    return ops.concatenate([x, beside], axis=-1)
 
 
 class ContextState(Module):
@@ -82,7 +84,7 @@ class ContextState(Module):
         self._shapes: list[tuple[int, ...]] = []
         self._form = each(learn, None if begin is None else begin())
 
-    def forward(self, context: Any) -> Any:
+    def forward(self, context: Operand) -> Any:
         """The state for a context c ``(N, C)``, in the form that the module takes.
 
         Raises:

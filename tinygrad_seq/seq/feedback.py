@@ -159,10 +159,9 @@ def _shifted(first: Tensor, part: Tensor) -> Tensor:
             f"teacher_forcing expects a first state of shape {part.shape[1:]}, as the true ones; "
             f"got {first.shape}"
         )
-    joined: Tensor = ops.concatenate([ops.expand_dims(first, 0), part[:-1]])
-    return joined
+    return ops.concatenate([ops.expand_dims(first, 0), part[:-1]])
 
 
 def _folded(part: Tensor) -> Tensor:
     """(T, N, ...) as one batch (T · N, ...)."""
-    return part.reshape(-1, *part.shape[2:])  # type: ignore[no-any-return]
+    return part.reshape(-1, *part.shape[2:])

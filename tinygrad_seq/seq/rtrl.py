@@ -74,8 +74,7 @@ def forward_in_time(
 
 def value_of(loss: Tensor) -> Tensor:
     """A loss off the graph, to be summed in float64 and read at the end, for reading may wait."""
-    value: Tensor = Tensor.astype(loss.detach(), "f8")
-    return value
+    return Tensor.astype(loss.detach(), "f8")
 
 
 def check_part(part: Any) -> None:

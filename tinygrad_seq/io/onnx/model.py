@@ -124,7 +124,7 @@ def _taken(value: Any) -> Any:
 
 def _layer(layer: Any, node: Node, values: Mapping[str, Any]) -> Any:
     """What a layer gives, in the form of its node."""
-    given = [values.get(name) for name in node.inputs] + [None] * 8
+    given: list[Any] = [values.get(name) for name in node.inputs] + [None] * 8
     if isinstance(layer, nn.Embedding):
         ids = np.asarray(given[1])
         return layer(np.where(ids < 0, ids + layer.num_embeddings, ids))

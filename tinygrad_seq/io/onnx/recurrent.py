@@ -165,7 +165,7 @@ def _scan(
     batch = x.shape[1:-1]
     valid = valid_steps(graph, lengths, mask, x.shape[:2] if batch else x.shape[:1])
     if valid is not None:
-        x = ops.where(_rows(valid, x), x, 0)
+        x = graph.symbol(ops.where(_rows(valid, x), x, 0))
     state = _first(graph, module.cell, batch) if state is None else each(graph.symbol, state)
     body, y, after = _body(graph, module, x, state, valid)
     if not _alike(state, after):  # a first state that broadcasts has its full shape at once
@@ -230,7 +230,7 @@ def _body(
         if read is not None:
             keep = read
             after = each(lambda a, b: ops.where(_rows(keep, a), a, b), after, before)
-            y = ops.where(_rows(keep, y), y, 0)
+            y = body.symbol(ops.where(_rows(keep, y), y, 0))
         ends = [body.node("Identity", [part], part.shape) for part in (*_leaves(after), y)]
     inputs = [*_leaves(before), given, *([] if read is None else [read])]
     proto = GraphProto("step", body.nodes, {}, list(map(info, inputs)), list(map(info, ends)))

@@ -14,15 +14,26 @@ import inspect
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
 from ...autograd.primitive import Primitive
 from ...autograd.scope import inside
 from ...tensor import Tensor
 from .. import init
-from ..checks import State, features, floating_dtype, positive, same_dtype, state_of, zeros_beside
+from ..checks import features, floating_dtype, positive, same_dtype, state_of, zeros_beside
 from ..linear import affine
 from ..module import Module, Parameter
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from ...autograd.signatures import DType, Operand
+
+    S = TypeVar("S", default=Any)
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S")
 
 Step: TypeAlias = Callable[[Any, Any], Any]
 """(x, state) -> (y, state)."""
@@ -40,7 +51,7 @@ def as_it_is(h: Any) -> Any:
     return h
 
 
-class Cell(Module):
+class Cell(Module, Generic[S]):
     """A cell of the library: weights, one check, and the equations in :meth:`step`.
 
     A cell of your own needs only to say how many gates it has, and its equations:
@@ -86,7 +97,7 @@ class Cell(Module):
         hidden_size: int,
         gates: int,
         biases: int,
-        dtype: Any = None,
+        dtype: DType | None = None,
         output_size: int | None = None,
     ) -> None:
         owner = type(self).__name__
@@ -117,13 +128,15 @@ class Cell(Module):
         """Sizes of the last axis of the parts of the state: of h, then H for each further one."""
         return self.output_size, *(self.hidden_size for _ in self.state_names[1:])
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> S:
         """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
         shapes = ((*batch_shape, n) for n in self.state_sizes)
         parts = tuple(zeros_beside(self.weight_ih, shape) for shape in shapes)
-        return parts if len(parts) > 1 else parts[0]
+        return cast("S", parts if len(parts) > 1 else parts[0])
 
-    def check(self, x: Any, state: Any = None, sequence: bool = False) -> tuple[Tensor, State]:
+    def check(
+        self, x: Operand, state: Operand | None = None, sequence: bool = False
+    ) -> tuple[Tensor, Any]:
         """An input and a state as tensors, if they fit the weights, and those the sizes.
 
         Args:
@@ -161,7 +174,9 @@ class Cell(Module):
         shapes = [(*batch, n) for n in self.state_sizes]
         return x, state_of(owner, state, self.state_names, shapes, self.dtype)
 
-    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
+    def forward(
+        self, x: Operand, state: Operand | None = None, recall: Recall = as_it_is
+    ) -> tuple[Tensor, S]:
         """One step.
 
         Args:
@@ -191,10 +206,7 @@ class Cell(Module):
 
     def _sums(self, x: Tensor, h: Any) -> Tensor:
         """W x + b + U h + c, all gates side by side."""
-        sums: Tensor = affine(x, self.weight_ih, self.bias_ih) + affine(
-            h, self.weight_hh, self.bias_hh
-        )
-        return sums
+        return affine(x, self.weight_ih, self.bias_ih) + affine(h, self.weight_hh, self.bias_hh)
 
     def constant(self) -> tuple[Any, list[Tensor]] | None:
         """(settings, weights), if its step depends on nothing else; else None.

@@ -14,7 +14,7 @@ Other functions than σ and tanh are given as ``activations``. A bound on the su
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ... import ops
 from ...tensor import Tensor
@@ -31,8 +31,11 @@ from ..checks import flag
 from ..linear import affine
 from .cell import Cell, Recall, as_it_is
 
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
-class RNNCell(Cell):
+
+class RNNCell(Cell[Tensor]):
     """Simple recurrent cell.
 
         h' = φ(W x + b + U h + c),    y = h'
@@ -60,7 +63,7 @@ class RNNCell(Cell):
         bias: bool = True,
         nonlinearity: str | Activation = "tanh",
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ) -> None:
         nonlinearity_of(nonlinearity)  # or say so now
         biases = 2 * flag(type(self).__name__, "bias", bias)
@@ -77,7 +80,7 @@ class RNNCell(Cell):
         return super().options() + nonlinearity_options(self.nonlinearity)
 
 
-class GRUCell(Cell):
+class GRUCell(Cell[Tensor]):
     """Gated recurrent unit, in its two forms.
 
     With ``reset_after=False``, as published: the reset gate acts before the matrix.
@@ -120,7 +123,7 @@ class GRUCell(Cell):
         hidden_size: int,
         bias: bool = True,
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
         reset_after: bool = False,
         activations: Sequence[Activation] = SIGMOID_TANH,
     ) -> None:
@@ -169,7 +172,7 @@ class GRUCell(Cell):
         return options + activation_options(self.activations, SIGMOID_TANH)
 
 
-class LSTMCell(Cell):
+class LSTMCell(Cell[tuple[Tensor, Tensor]]):
     """Long short-term memory.
 
         i = σ(W_i x + b_i + U_i h + c_i)        input gate
@@ -208,7 +211,7 @@ class LSTMCell(Cell):
         hidden_size: int,
         bias: bool = True,
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
         proj_size: int = 0,
         activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:

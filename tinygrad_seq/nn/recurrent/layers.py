@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from ... import ops
 from ...tensor import Tensor
 from ..activation import Activation
-from ..checks import State, features, flag, fraction, mask_of, positive, state_of
+from ..checks import features, flag, fraction, mask_of, positive, state_of
 from ..container import ModuleList
 from ..module import Module, Parameter
-from .cell import Cell
+from .cell import Cell, S
 from .cells import GRUCell, LSTMCell, RNNCell
 from .recurrent import Bidirectional, Recurrent
 from .stacked import in_turn
 
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType, Operand
+
 _WEIGHTS = ("weight_ih_", "weight_hh_", "weight_hr_", "bias_ih_", "bias_hh_")
 
 
-class RecurrentLayer(Module):
+class RecurrentLayer(Module, Generic[S]):
     """What RNN, GRU and LSTM share: a stack of unrolled cells.
 
     The parameters live in the cells and appear under PyTorch's flat names: ``weight_ih_l0``,
@@ -138,13 +141,17 @@ class RecurrentLayer(Module):
 
     # -- computing ----------------------------------------------------------------------------
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> S:
         """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
         return self._join([cell.initial_state(batch_shape) for cell in self._recurrent_cells()])
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
-    ) -> tuple[Tensor, State]:
+        self,
+        x: Operand,
+        state: Operand | None = None,
+        lengths: Operand | None = None,
+        mask: Operand | None = None,
+    ) -> tuple[Tensor, S]:
         """Read a batch of sequences, or one.
 
         Args:
@@ -201,12 +208,11 @@ class RecurrentLayer(Module):
             return list(ops.unstack(given))
         return list(zip(*(ops.unstack(part) for part in given), strict=True))
 
-    def _join(self, states: list[Any]) -> State:
+    def _join(self, states: list[Any]) -> S:
         """The final states of the cells as one."""
         if isinstance(states[0], tuple):
-            return tuple(ops.stack(parts) for parts in zip(*states, strict=True))
-        joined: Tensor = ops.stack(states)
-        return joined
+            return cast("S", tuple(ops.stack(parts) for parts in zip(*states, strict=True)))
+        return cast("S", ops.stack(states))
 
     def extra_repr(self) -> str:
         """Sizes, and what differs from the default."""
@@ -219,7 +225,7 @@ class RecurrentLayer(Module):
         return ", ".join(parts)
 
 
-class RNN(RecurrentLayer):
+class RNN(RecurrentLayer[Tensor]):
     """Simple recurrent net.  h_t = φ(W x_t + b + U h_{t-1} + c)
 
     Args:
@@ -256,7 +262,7 @@ class RNN(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ) -> None:
         super().__init__(
             lambda size: RNNCell(size, hidden_size, bias, nonlinearity, dtype=dtype),
@@ -269,7 +275,7 @@ class RNN(RecurrentLayer):
         )
 
 
-class GRU(RecurrentLayer):
+class GRU(RecurrentLayer[Tensor]):
     """Gated recurrent units, as published or, with ``reset_after=True``, as in PyTorch.
 
     The two forms are different functions, and weights of one cannot be loaded into the other:
@@ -306,7 +312,7 @@ class GRU(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
         reset_after: bool = False,
     ) -> None:
         super().__init__(
@@ -320,7 +326,7 @@ class GRU(RecurrentLayer):
         )
 
 
-class LSTM(RecurrentLayer):
+class LSTM(RecurrentLayer[tuple[Tensor, Tensor]]):
     """Long short-term memory; state is the tuple (h, c).
 
         i, f, o = σ(W x + b + U h + c),    g = tanh(W_g x + b_g + U_g h + c_g)
@@ -368,7 +374,7 @@ class LSTM(RecurrentLayer):
         bidirectional: bool = False,
         proj_size: int = 0,
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ) -> None:
         super().__init__(
             lambda size: LSTMCell(size, hidden_size, bias, dtype=dtype, proj_size=proj_size),

@@ -5,7 +5,7 @@ Symbols, shapes and parameters are those of :mod:`.cell`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ... import ops
 from ...tensor import Tensor
@@ -13,8 +13,11 @@ from ..activation import Activation, nonlinearity_of, nonlinearity_options
 from ..norm import LayerNorm
 from .cell import Cell, Recall, as_it_is
 
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
-class LayerNormRNNCell(Cell):
+
+class LayerNormRNNCell(Cell[Tensor]):
     """Simple recurrent cell whose sums are normalised.
 
         h' = φ(LN(W x + U h)),    y = h'
@@ -42,7 +45,7 @@ class LayerNormRNNCell(Cell):
         hidden_size: int,
         nonlinearity: str | Activation = "tanh",
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ) -> None:
         nonlinearity_of(nonlinearity)  # or say so now
         super().__init__(input_size, hidden_size, 1, 0, dtype)
@@ -59,7 +62,7 @@ class LayerNormRNNCell(Cell):
         return nonlinearity_options(self.nonlinearity)
 
 
-class LayerNormGRUCell(Cell):
+class LayerNormGRUCell(Cell[Tensor]):
     """Gated recurrent unit whose sums are normalised; its reset gate acts after the matrix.
 
         r, z = σ(LN(W_rz x) + LN(U_rz h))
@@ -83,7 +86,7 @@ class LayerNormGRUCell(Cell):
 
     gate_names: ClassVar[tuple[str, ...]] = ("r", "z", "n")
 
-    def __init__(self, input_size: int, hidden_size: int, *, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, 3, 0, dtype)
         self.norm_ih_rz = LayerNorm(2 * hidden_size, dtype=self.dtype)
         self.norm_hh_rz = LayerNorm(2 * hidden_size, dtype=self.dtype)
@@ -102,7 +105,7 @@ class LayerNormGRUCell(Cell):
         return h, h
 
 
-class LayerNormLSTMCell(Cell):
+class LayerNormLSTMCell(Cell[tuple[Tensor, Tensor]]):
     """LSTM whose sums and whose cell are normalised.
 
         i, f, g, o = blocks of LN(W x) + LN(U h)
@@ -127,7 +130,7 @@ class LayerNormLSTMCell(Cell):
     state_names: ClassVar[tuple[str, ...]] = ("h", "c")
     gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
 
-    def __init__(self, input_size: int, hidden_size: int, *, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, 4, 0, dtype)
         self.norm_ih = LayerNorm(4 * hidden_size, dtype=self.dtype)
         self.norm_hh = LayerNorm(4 * hidden_size, dtype=self.dtype)

@@ -6,16 +6,19 @@ Symbols, shapes and parameters are those of :mod:`.cell`; each has one bias.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ... import ops
 from ...tensor import Tensor
-from ..checks import State
 from ..linear import affine
+from ..module import Parameter
 from .cell import Cell, Recall, as_it_is
 
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
-class MGUCell(Cell):
+
+class MGUCell(Cell[Tensor]):
     """The minimal gated unit: one gate, for what is forgotten and for what is read.
 
         f = σ(W_f x + b_f + U_f h)
@@ -36,7 +39,7 @@ class MGUCell(Cell):
 
     gate_names: ClassVar[tuple[str, ...]] = ("f", "n")
 
-    def __init__(self, input_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, 2, 1, dtype)
 
     def step(self, x: Tensor, h: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
@@ -49,7 +52,7 @@ class MGUCell(Cell):
         return h, h
 
 
-class SRUCell(Cell):
+class SRUCell(Cell[Tensor]):
     """The simple recurrent unit: no product with the state, and a way past it for the input.
 
         f = σ(W_f x + b_f + v_f ⊙ c),    r = σ(W_r x + b_r + v_r ⊙ c)
@@ -69,9 +72,10 @@ class SRUCell(Cell):
     eq. 1-4.
     """
 
+    bias_ih: Parameter
     state_names: ClassVar[tuple[str, ...]] = ("c",)
 
-    def __init__(self, input_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, 3 + (input_size != hidden_size), 1, dtype)
         self.weight_hh = self._draw("weight_hh", (2 * hidden_size,), self.dtype)
         self.bias_ih = self._draw("bias_ih", (2 * hidden_size,), self.dtype)
@@ -89,7 +93,7 @@ class SRUCell(Cell):
         return r * c + (1 - r) * past, c
 
 
-class SLSTMCell(Cell):
+class SLSTMCell(Cell[tuple[Tensor, ...]]):
     """An LSTM whose input gate is an exponential, and whose cell is divided by its weights' sum.
 
         ĩ, f̃, z̃, õ = W x + b + U h
@@ -114,10 +118,10 @@ class SLSTMCell(Cell):
     state_names: ClassVar[tuple[str, ...]] = ("h", "c", "n", "m")
     gate_names: ClassVar[tuple[str, ...]] = ("i", "f", "z", "o")
 
-    def __init__(self, input_size: int, hidden_size: int, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         super().__init__(input_size, hidden_size, 4, 1, dtype)
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> tuple[Tensor, ...]:
         """Zeros, and m of -∞."""
         h, c, n, m = super().initial_state(batch_shape)
         return h, c, n, m - math.inf

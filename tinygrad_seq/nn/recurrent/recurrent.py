@@ -7,7 +7,7 @@ with ``lengths``; steps to leave out, wherever they are, come as a ``mask``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import ops
 from ...recurrence import as_rows, each, scan
@@ -16,6 +16,9 @@ from ..checks import Mask, as_sequence, as_tensor, beside, flag, valid_steps
 from ..module import Module
 from .cell import begun, initial_state_of, inside_cell, require_cell
 from .wrappers import cell_within
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import Operand
 
 
 class Recurrent(Module):
@@ -52,7 +55,11 @@ class Recurrent(Module):
         return initial_state_of(self.cell, batch_shape)
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+        self,
+        x: Operand,
+        state: Operand | None = None,
+        lengths: Operand | None = None,
+        mask: Operand | None = None,
     ) -> tuple[Tensor, Any]:
         """Read a sequence.
 
@@ -171,7 +178,11 @@ class Bidirectional(Module):
         return self.forwards.initial_state(batch_shape), self.backwards.initial_state(batch_shape)
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+        self,
+        x: Operand,
+        state: Operand | None = None,
+        lengths: Operand | None = None,
+        mask: Operand | None = None,
     ) -> tuple[Tensor, tuple[Any, Any]]:
         """Read a sequence; arguments as for :class:`Recurrent`.
 

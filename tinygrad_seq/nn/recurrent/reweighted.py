@@ -95,8 +95,8 @@ class WeightNorm(Reweighted):
     def weight(self) -> Tensor:
         """g ⊙ v / ‖v‖."""
         v = weight_of(self.cell, self.name)
-        w: Tensor = v * (getattr(self, f"{self.name}_g") / _lengths(v))
-        return w
+        g: Tensor = getattr(self, f"{self.name}_g")
+        return v * (g / _lengths(v))
 
     def extra_repr(self) -> str:
         """The weight."""
@@ -148,16 +148,14 @@ class WeightDrop(Reweighted):
 
 def _lengths(v: Tensor) -> Tensor:
     """‖v‖ of each row, ``(rows, 1, ...)``."""
-    lengths: Tensor = ops.sqrt(ops.sum(v * v, axis=tuple(range(1, v.ndim)), keepdims=True))
-    return lengths
+    return ops.sqrt(ops.sum(v * v, axis=tuple(range(1, v.ndim)), keepdims=True))
 
 
 def weight_of(cell: Any, name: str) -> Tensor:
     """The weight that a cell computes with."""
     if isinstance(cell, Reweighted) and cell.name == name:
         return cell.weight()
-    found: Tensor = weight_of(cell.cell, name) if isinstance(cell, Wrapper) else getattr(cell, name)
-    return found
+    return weight_of(cell.cell, name) if isinstance(cell, Wrapper) else getattr(cell, name)
 
 
 def with_weight(cell: Any, name: str, weight: Tensor) -> Any:

@@ -6,7 +6,7 @@ Shapes: T steps, N sequences, I inputs, H hidden units.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...recurrence import pair
 from ...tensor import Tensor
@@ -17,6 +17,9 @@ from ..module import Module
 from .cell import Cell
 from .recurrent import states_for
 from .wrappers import Wrapper
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import Operand
 
 
 class Stacked(ModuleList):
@@ -55,7 +58,11 @@ class Stacked(ModuleList):
         return tuple(layer.initial_state(batch_shape) for layer in layers)
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None
+        self,
+        x: Operand,
+        state: Operand | None = None,
+        lengths: Operand | None = None,
+        mask: Operand | None = None,
     ) -> tuple[Tensor, tuple[Any, ...]]:
         """Read a sequence; arguments as for :class:`Recurrent`.
 

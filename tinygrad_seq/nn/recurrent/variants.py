@@ -6,7 +6,7 @@ Symbols, shapes and parameters are those of :mod:`.cell`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from ..module import Parameter
 from .cell import Cell, Recall, as_it_is
 from .cells import RNNCell
 
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
-class PeepholeLSTMCell(Cell):
+
+class PeepholeLSTMCell(Cell[tuple[Tensor, Tensor]]):
     """LSTM whose gates see the cell.
 
         i = σ(W_i x + b_i + U_i h + c_i + p_i ⊙ c)
@@ -53,7 +56,7 @@ class PeepholeLSTMCell(Cell):
         hidden_size: int,
         bias: bool = True,
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
         activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:
         biases = 2 * flag(type(self).__name__, "bias", bias)
@@ -76,7 +79,7 @@ class PeepholeLSTMCell(Cell):
         return super().options() + activation_options(self.activations, SIGMOID_TANH_TANH)
 
 
-class CoupledLSTMCell(Cell):
+class CoupledLSTMCell(Cell[tuple[Tensor, Tensor]]):
     """LSTM that forgets just as much as it takes in.
 
         f = σ(W_f x + b_f + U_f h + c_f)
@@ -113,7 +116,7 @@ class CoupledLSTMCell(Cell):
         hidden_size: int,
         bias: bool = True,
         *,
-        dtype: Any = None,
+        dtype: DType | None = None,
         peepholes: bool = False,
         activations: Sequence[Activation] = SIGMOID_TANH_TANH,
     ) -> None:
@@ -176,7 +179,7 @@ class LeakyCell(RNNCell):
         *,
         alpha: Any = 0.9,
         learned: bool = False,
-        dtype: Any = None,
+        dtype: DType | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, nonlinearity, dtype=dtype)
         values = np.asarray(alpha, np.float64)
@@ -202,8 +205,7 @@ class LeakyCell(RNNCell):
         """α ``(H,)`` or ``()``."""
         if self.weight_alpha is None:
             return Tensor._wrap(beside(self._fixed.astype(self.dtype), self.weight_ih))
-        alpha: Tensor = ops.sigmoid(self.weight_alpha)
-        return alpha
+        return ops.sigmoid(self.weight_alpha)
 
     def step(self, x: Tensor, h: Any, recall: Recall = as_it_is) -> tuple[Any, Any]:
         """h ``(N, H)`` -> (h', h')."""

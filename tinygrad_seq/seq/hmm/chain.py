@@ -121,8 +121,7 @@ class Chain:
         """
         u, levels = self._before()
         at = (self._last, np.arange(self.batch))
-        joint: Tensor = ops.logsumexp((u + self.log_likelihood)[at], axis=-1) + levels[at]
-        return joint
+        return ops.logsumexp((u + self.log_likelihood)[at], axis=-1) + levels[at]
 
     def posterior(self) -> Tensor:
         """P(h_t | x) ``(T, N, k)``, proportional to π_t(h) P(x_t | h) ρ_t(h).
@@ -144,8 +143,7 @@ class Chain:
         pairs = _normalised(joint, (-2, -1))
         if self._valid is not None:
             pairs = ops.where(beside(self._valid[1:, :, None, None], pairs), pairs, 0)
-        result: Tensor = pairs
-        return result
+        return pairs
 
     def leave_one_out(self) -> Tensor:
         """log P(h_j | x_{-j}) ``(T, N, k)`` for every j: as if observation j were missing.
@@ -212,18 +210,16 @@ class Chain:
         said = ops.take_along_axis(self.log_likelihood, h[..., None], axis=-1)[..., 0]
         moved = self.log_transition[h[:-1], h[1:]]
         moved = ops.where(beside(valid[1:], moved), moved, 0)
-        total: Tensor = self.log_initial[h[0]] + ops.sum(said, axis=0) + ops.sum(moved, axis=0)
-        return total
+        return self.log_initial[h[0]] + ops.sum(said, axis=0) + ops.sum(moved, axis=0)
 
-    def without_padding(self, x: Any) -> Tensor:
+    def without_padding(self, x: Tensor) -> Tensor:
         """Zeros in padding."""
         if self._valid is None:
-            return x  # type: ignore[no-any-return]
-        result: Tensor = ops.where(beside(self._valid[..., None], x), x, 0)
-        return result
+            return x
+        return ops.where(beside(self._valid[..., None], x), x, 0)
 
 
-def _normalised(logs: Any, axis: Any) -> Any:
+def _normalised(logs: Tensor, axis: int | tuple[int, ...]) -> Tensor:
     """exp(x) / Σ exp(x), and 0 where every x is -∞."""
     total = ops.logsumexp(logs, axis=axis, keepdims=True)
     return ops.exp(logs - ops.where(total == -math.inf, 0, total))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ...tensor import Tensor
 from .chain import Chain
 from .em import baum_welch, update
 from .model import seen_steps
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType, Operand
 
 
 class GaussianHMM(Module):
@@ -54,7 +57,7 @@ class GaussianHMM(Module):
     Source: Rabiner, "A tutorial on hidden Markov models", 1989, §IV.A.
     """
 
-    def __init__(self, states: int, features: int, dtype: Any = None) -> None:
+    def __init__(self, states: int, features: int, dtype: DType | None = None) -> None:
         k, f = (
             positive("GaussianHMM", "states", states),
             positive("GaussianHMM", "features", features),
@@ -67,7 +70,9 @@ class GaussianHMM(Module):
         self.log_var = Parameter(np.zeros((k, f), dtype))
 
     @classmethod
-    def from_parameters(cls, initial: Any, transition: Any, mean: Any, var: Any) -> GaussianHMM:
+    def from_parameters(
+        cls, initial: Any, transition: Any, mean: Operand, var: Operand
+    ) -> GaussianHMM:
         """A model with given probabilities, of which some may be 0, means and variances.
 
         Args:
@@ -96,7 +101,7 @@ class GaussianHMM(Module):
         return model
 
     @classmethod
-    def near(cls, states: int, x: Any, lengths: Any = None) -> GaussianHMM:
+    def near(cls, states: int, x: Operand, lengths: Operand | None = None) -> GaussianHMM:
         """A model to begin with: its means are steps of the data, drawn with the library's
         generator, each far from those before it; its variances are those of the data.
 
@@ -126,15 +131,14 @@ class GaussianHMM(Module):
         model.log_var.detach().copy_(np.broadcast_to(np.log(var), model.log_var.shape))
         return model
 
-    def log_likelihood(self, x: Any) -> Tensor:
+    def log_likelihood(self, x: Operand) -> Tensor:
         """log p(x_t | h_t) ``(T, N, k)`` of numbers ``(T, N, F)``."""
         x = features("GaussianHMM", x, "features", self.mean.shape[1], self.mean.dtype)
         error = ops.expand_dims(x, -2) - self.mean
         terms = error * error * ops.exp(-self.log_var) + self.log_var + math.log(2 * math.pi)
-        said: Tensor = ops.sum(terms, axis=-1) / -2
-        return said
+        return ops.sum(terms, axis=-1) / -2
 
-    def chain(self, x: Any, lengths: Any = None, observed: Any = None) -> Chain:
+    def chain(self, x: Operand, lengths: Operand | None = None, observed: Any = None) -> Chain:
         """The chain behind some sequences, to ask for posteriors, paths and all else.
 
         Args:
@@ -163,7 +167,7 @@ class GaussianHMM(Module):
         seen = seen_steps("GaussianHMM", x.shape[:2], lengths, observed)
         return ops.where(beside(seen[..., None], x), x, 0), seen
 
-    def forward(self, x: Any, lengths: Any = None, observed: Any = None) -> Tensor:
+    def forward(self, x: Operand, lengths: Operand | None = None, observed: Any = None) -> Tensor:
         """log p(x) ``(N,)``; arguments as for :meth:`chain`."""
         return self.chain(x, lengths, observed).log_prob()
 
@@ -186,8 +190,8 @@ class GaussianHMM(Module):
 
     def baum_welch(
         self,
-        x: Any,
-        lengths: Any = None,
+        x: Operand,
+        lengths: Operand | None = None,
         observed: Any = None,
         iterations: int = 100,
         tolerance: float = 1e-4,

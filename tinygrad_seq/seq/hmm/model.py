@@ -6,7 +6,7 @@ Shapes: T steps, N sequences, k hidden values, V symbols.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from ...nn.checks import beside, booleans, floating_dtype, indices, integers, po
 from ...tensor import Tensor
 from .chain import Chain
 from .em import baum_welch, update
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType, Operand
 
 
 class HMM(Module):
@@ -53,7 +56,7 @@ class HMM(Module):
     Source: Rabiner, "A tutorial on hidden Markov models", 1989.
     """
 
-    def __init__(self, states: int, symbols: int, dtype: Any = None) -> None:
+    def __init__(self, states: int, symbols: int, dtype: DType | None = None) -> None:
         k, v = positive("HMM", "states", states), positive("HMM", "symbols", symbols)
         dtype = floating_dtype("HMM", dtype)
         # Unequal from the start: hidden values that are alike would stay alike.
@@ -96,7 +99,7 @@ class HMM(Module):
         )
         return initial, transition, emission
 
-    def chain(self, x: Any, lengths: Any = None, observed: Any = None) -> Chain:
+    def chain(self, x: Operand, lengths: Operand | None = None, observed: Any = None) -> Chain:
         """The chain behind some sequences, to ask for posteriors, paths and all else.
 
         Args:
@@ -111,11 +114,11 @@ class HMM(Module):
         """
         return _chain(self.tables(), x, lengths, observed)
 
-    def forward(self, x: Any, lengths: Any = None, observed: Any = None) -> Tensor:
+    def forward(self, x: Operand, lengths: Operand | None = None, observed: Any = None) -> Tensor:
         """log P(x) ``(N,)``; arguments as for :meth:`chain`."""
         return self.chain(x, lengths, observed).log_prob()
 
-    def missing(self, x: Any, lengths: Any = None, observed: Any = None) -> Tensor:
+    def missing(self, x: Operand, lengths: Operand | None = None, observed: Any = None) -> Tensor:
         """log P(x_j | x_{-j}) ``(T, N, V)``: each symbol as if it, too, were missing.
 
         P(x_j | x_{-j}) = Σ_h P(x_j | h) P(h_j = h | x_{-j});  arguments as for :meth:`chain`.
@@ -144,8 +147,8 @@ class HMM(Module):
 
     def baum_welch(
         self,
-        x: Any,
-        lengths: Any = None,
+        x: Operand,
+        lengths: Operand | None = None,
         observed: Any = None,
         iterations: int = 100,
         tolerance: float = 1e-4,
