@@ -36,7 +36,6 @@ from .creation import (
     ones_like,
     rand,
     randn,
-    tensor,
     zeros,
     zeros_like,
 )
@@ -48,6 +47,9 @@ from .recompute import checkpoint
 from .tensor import Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .version import __version__ as __version__
+
+# isort: split
+from .creation import tensor  # after the module tensor, whose name it takes
 
 if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
 

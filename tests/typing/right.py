@@ -6,12 +6,18 @@ from typing import Any, assert_type
 import numpy as np
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn, optim
+from tinygrad_seq import data, nn, optim
 from tinygrad_seq.ops import linalg
 
 x = ts.randn(3, 4)
 w = ts.zeros((4, 2), dtype="float64", requires_grad=True)
 array = np.ones((3, 4))
+
+# Making tensors.
+assert_type(ts.tensor([1.0, 2.0], requires_grad=True), ts.Tensor)
+assert_type(ts.Tensor(array, dtype=np.float32), ts.Tensor)
+assert_type(ts.arange(3), ts.Tensor)
+assert_type(ts.zeros_like(x), ts.Tensor)
 
 # Operations: a tensor anywhere gives a tensor.
 assert_type(ts.tanh(x), ts.Tensor)
@@ -116,6 +122,12 @@ assert_type(nn.mse_loss(x, array), ts.Tensor)
 optimizer = optim.Adam(tagger.parameters(), lr=1e-3)
 optimizer.zero_grad()
 assert_type(optimizer.step(), None)
+
+# Data, sequences, files.
+train, held_out = data.split(np.arange(10), validation=0.2)
+assert_type(train, np.ndarray[tuple[int], np.dtype[np.int_]])
+assert_type(data.split("abcdef"), tuple[str, str])
+ts.save("model.npz", tagger.state_dict())
 
 # Functions of functions.
 

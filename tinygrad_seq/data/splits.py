@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ..nn.checks import seed_of
 
-S = TypeVar("S", bound=Sequence[Any])
+S = TypeVar("S", bound="Sliceable")
 T = TypeVar("T")
+
+
+class Sliceable(Protocol):
+    """A text, a list or an array."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Any: ...
 
 
 def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
@@ -32,7 +40,7 @@ def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
             f"split expects a share that leaves both parts something; got validation={validation} "
             f"of {len(sequence)} items"
         )
-    return sequence[:at], sequence[at:]  # type: ignore[return-value]  # a slice is of the same type
+    return sequence[:at], sequence[at:]
 
 
 def random_split(
