@@ -43,7 +43,8 @@ from .hints import FUNCTIONS, absent
 from .io import Checkpoint, CheckpointError, load, save
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
 from .ops import linalg
-from .recompute import checkpoint
+from .recompute import checkpoint as checkpoint  # deprecated
+from .recompute import recompute
 from .tensor import Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .version import __version__ as __version__
@@ -67,7 +68,6 @@ __all__ = [
     "anomaly_mode",
     "arange",
     "autograd",
-    "checkpoint",
     "data",
     "default_dtype",
     "distributions",
@@ -101,6 +101,7 @@ __all__ = [
     "primitive",
     "rand",
     "randn",
+    "recompute",
     "save",
     "seq",
     "set_default_dtype",
@@ -116,3 +117,5 @@ __all__ = [
     "zeros_like",
 ]
 __all__ += ops.__all__
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -78,7 +78,7 @@ FUNCTIONS: dict[str, str] = SHARED | {
     "randperm": "generator().permutation(n)",
     "set_grad_enabled": "no_grad() or enable_grad()",
     "t": "x.T",
-    "utils": "optim.clip_grad_norm_, data.Batches, checkpoint",
+    "utils": "optim.clip_grad_norm_, data.Batches, recompute",
 }
 
 METHODS: dict[str, str] = SHARED | {

@@ -1,4 +1,4 @@
-"""Checkpointing: keep the inputs of a segment, not its inside, and compute it again in backward.
+"""Recomputing: keep the inputs of a segment, not its inside, and compute it again in backward.
 
 Memory for time: a sequence of T steps cut into √T segments needs O(√T) memory and one more
 forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost").
@@ -6,6 +6,7 @@ forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost")
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -20,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def recompute(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """f(*args), recorded as one node that keeps the arguments alone and runs f again in backward.
 
     The gradients are those of f itself, also for what f closes over (the weights of a module).
@@ -49,6 +50,16 @@ def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return cast("R", _mapped(lambda y: made.get(id(y), y), result))
 
 
+def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """:func:`recompute` by its former name, which differed from ``ts.Checkpoint`` by a capital."""
+    warnings.warn(
+        "ts.checkpoint is called ts.recompute now; a file of a training run is a ts.Checkpoint",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return recompute(f, *args, **kwargs)
+
+
 def _mapped(f: Callable[[Any], Any], result: Any) -> Any:
     """The same tuple, list or dict, with f of everything in it that is none."""
     if isinstance(result, dict):
@@ -70,7 +81,7 @@ def _recorded(result: Any) -> list[Tensor]:
 class _Segment:
     """A stretch of computation as the operation of one node; the node saves how to run it again."""
 
-    name = "checkpoint"
+    name = "recompute"
 
     def __init__(self) -> None:
         self._random = get_rng_state()
@@ -103,7 +114,7 @@ class _Segment:
         for value in (*args, *kwargs.values(), *node.edges):
             if isinstance(value, Variable) and written_since(value._data, node.time):
                 raise RuntimeError(
-                    f"what a checkpoint was computed from, of shape {value.shape}, was written in "
+                    f"what recompute() computed from, of shape {value.shape}, was written in "
                     "place since: call backward before the write"
                 )
         random = get_rng_state()
@@ -115,7 +126,7 @@ class _Segment:
         outputs = _recorded(result)
         if [y.shape for y in outputs] != list(node.shape):
             raise RuntimeError(
-                f"a checkpoint gave outputs of shapes {list(node.shape)}, and run again "
+                f"recompute() got outputs of shapes {list(node.shape)}, and on the way back "
                 f"{[y.shape for y in outputs]}: its function must give the same each time"
             )
         targets = [e for e in node.edges if e is not None and (wanted is None or wanted(e))]

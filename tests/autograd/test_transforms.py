@@ -145,7 +145,7 @@ def test_derivatives_of_transforms():
     np.testing.assert_allclose(along.numpy(), 6 * X * V, rtol=1e-12)
 
 
-def test_checkpoint_gives_the_same_gradients_also_for_what_it_closes_over():
+def test_recompute_gives_the_same_gradients_also_for_what_it_closes_over():
     w = ts.tensor(W, requires_grad=True)
     x = ts.tensor(X, requires_grad=True)
     h = ts.sin(x)
@@ -158,7 +158,7 @@ def test_checkpoint_gives_the_same_gradients_also_for_what_it_closes_over():
         return (a * a).sum() + b + (h * w[1]).sum()
 
     expected = ts.autograd.grad(loss(lambda f, *a: f(*a)), [w, x], retain_graph=True)
-    got = ts.autograd.grad(loss(ts.checkpoint), [w, x])
+    got = ts.autograd.grad(loss(ts.recompute), [w, x])
     for one, other in zip(expected, got, strict=True):
         np.testing.assert_allclose(other.numpy(), one.numpy(), rtol=1e-12)
 
@@ -175,13 +175,13 @@ Pair = namedtuple("Pair", "a b")
         lambda a, b: (a, {"rest": [b, 3, None]}),
     ],
 )
-def test_checkpoint_of_collections(pack):
+def test_recompute_of_collections(pack):
     x = ts.tensor([1.0, 2.0], requires_grad=True)
-    result = ts.checkpoint(lambda x: pack(x * x, ts.sin(x)), x)
+    result = ts.recompute(lambda x: pack(x * x, ts.sin(x)), x)
     assert type(result) is type(pack(1, 2))
     flat = list(result.values()) if isinstance(result, dict) else list(result)
     a, b = flat[0], flat[1]["rest"][0] if isinstance(flat[1], dict) else flat[1]
-    assert a.node.op.name == b.node.op.name == "checkpoint"
+    assert a.node.op.name == b.node.op.name == "recompute"
     (a.sum() + b.sum()).backward()
     np.testing.assert_allclose(host(x.grad), [2 + np.cos(1), 4 + np.cos(2)], rtol=1e-6)
 
@@ -200,7 +200,7 @@ def test_a_complex_upstream_gradient_is_refused(upstream):
     assert x.grad is None
 
 
-def test_checkpoint_keeps_only_its_arguments():
+def test_recompute_keeps_only_its_arguments():
     x = ts.tensor(np.ones(1000), requires_grad=True)
     seen = []
 
@@ -211,14 +211,14 @@ def test_checkpoint_keeps_only_its_arguments():
 
     import weakref
 
-    y = ts.checkpoint(block, x)
+    y = ts.recompute(block, x)
     alive = weakref.ref(seen.pop().data)
     assert alive() is None
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.full(1000, np.exp(1) * np.cos(np.exp(1))))
 
 
-def test_checkpoint_replays_random_numbers():
+def test_recompute_replays_random_numbers():
     ts.manual_seed(3)
     x = ts.tensor(np.ones(8), requires_grad=True)
     drawn = []
@@ -228,7 +228,7 @@ def test_checkpoint_replays_random_numbers():
         drawn.append(mask)
         return x * mask
 
-    y = ts.checkpoint(noisy, x)
+    y = ts.recompute(noisy, x)
     after = ts.generator().random()
     y.sum().backward()
     np.testing.assert_array_equal(drawn[0], drawn[1])
@@ -238,55 +238,55 @@ def test_checkpoint_replays_random_numbers():
     assert after == ts.generator().random()
 
 
-def test_checkpoint_of_second_order():
+def test_recompute_of_second_order():
     def cube(x):
         return x * x * x
 
     x = ts.tensor(2.0, dtype="f8", requires_grad=True)
-    y = ts.checkpoint(cube, x)
+    y = ts.recompute(cube, x)
     (g,) = ts.autograd.grad(y, x, create_graph=True)
     (h,) = ts.autograd.grad(g, x)
     assert (g.item(), h.item()) == (12.0, 12.0)
 
 
-def test_checkpoint_notices_a_write_to_its_argument():
+def test_recompute_notices_a_write_to_its_argument():
     x = ts.tensor([1.0, 2.0], requires_grad=True)
-    y = ts.checkpoint(lambda x: (x * x).sum(), x)
+    y = ts.recompute(lambda x: (x * x).sum(), x)
     with ts.no_grad():
         x.copy_([5.0, 5.0])
     with pytest.raises(RuntimeError, match="written in place"):
         y.backward()
 
 
-def test_checkpoint_of_an_output_that_is_an_argument():
+def test_recompute_of_an_output_that_is_an_argument():
     x, w = (ts.tensor(v, requires_grad=True) for v in (2.0, 3.0))
-    a, b = ts.checkpoint(lambda x, w: (x, w * 2), x, w)
+    a, b = ts.recompute(lambda x, w: (x, w * 2), x, w)
     (a + b).backward()
     assert (x.grad.item(), w.grad.item()) == (1.0, 2.0)
 
 
-def test_checkpoint_runs_hooks_once():
+def test_recompute_runs_hooks_once():
     x = ts.tensor(3.0, requires_grad=True)
     x.register_hook(lambda g: g * 2)
-    ts.checkpoint(lambda x: x * x, x).backward()
+    ts.recompute(lambda x: x * x, x).backward()
     assert x.grad.item() == 12.0
 
 
-def test_checkpoint_notices_a_write_to_what_it_closes_over():
+def test_recompute_notices_a_write_to_what_it_closes_over():
     x, w = (ts.tensor(v, requires_grad=True) for v in (2.0, 3.0))
-    y = ts.checkpoint(lambda x: x * w * w, x)
+    y = ts.recompute(lambda x: x * w * w, x)
     with ts.no_grad():
         w.copy_(10.0)
     with pytest.raises(RuntimeError, match="written in place"):
         y.backward()
 
 
-def test_checkpoint_passes_other_values_through_and_frees_its_arguments():
+def test_recompute_passes_other_values_through_and_frees_its_arguments():
     import weakref
 
     x = ts.tensor(np.ones(3), requires_grad=True)
     h = x * 2
-    y, nothing, seven = ts.checkpoint(lambda h: (h * h, None, 7), h)
+    y, nothing, seven = ts.recompute(lambda h: (h * h, None, 7), h)
     assert (nothing, seven) == (None, 7)
     alive = weakref.ref(h)
     del h
@@ -296,18 +296,18 @@ def test_checkpoint_passes_other_values_through_and_frees_its_arguments():
     np.testing.assert_array_equal(x.grad.numpy(), [8.0, 8.0, 8.0])
 
 
-def test_checkpoint_of_a_function_that_changes_its_mind():
+def test_recompute_of_a_function_that_changes_its_mind():
     shapes = iter([(3,), (2,)])
     x = ts.tensor(1.0, requires_grad=True)
-    y = ts.checkpoint(lambda x: x * np.ones(next(shapes)), x)
+    y = ts.recompute(lambda x: x * np.ones(next(shapes)), x)
     with pytest.raises(RuntimeError, match="same each time"):
         y.sum().backward()
 
 
-def test_checkpoint_without_grad_is_a_plain_call():
+def test_recompute_without_grad_is_a_plain_call():
     with ts.no_grad():
-        assert not ts.checkpoint(lambda x: x * 2, ts.tensor(1.0, requires_grad=True)).requires_grad
-    assert not ts.checkpoint(lambda x: x * 2, ts.tensor(1.0)).requires_grad
+        assert not ts.recompute(lambda x: x * 2, ts.tensor(1.0, requires_grad=True)).requires_grad
+    assert not ts.recompute(lambda x: x * 2, ts.tensor(1.0)).requires_grad
 
 
 def test_gradients_come_in_the_form_of_the_argument():
@@ -356,3 +356,12 @@ def test_hvp_hands_further_arguments_on():
         lambda x, k, power=2: (x**power).sum() * k, np.array([1.0, 2.0]), [1.0, 1.0], 5.0
     )
     assert found.tolist() == [10, 10]
+
+
+def test_the_former_name_of_recompute_warns():
+    x = ts.tensor(3.0, requires_grad=True)
+    with pytest.warns(DeprecationWarning, match=r"ts\.recompute") as seen:
+        y = ts.checkpoint(lambda x: x * x, x)
+    assert seen[0].filename == __file__
+    y.backward()
+    assert x.grad.item() == 6.0

@@ -290,7 +290,7 @@ def test_dropout_follows_the_generator_and_its_state():
 
 def test_checkpointed_segments_draw_the_same_masks():
     x = ts.ones(30, requires_grad=True)
-    y = ts.checkpoint(nn.Dropout(0.5), x)
+    y = ts.recompute(nn.Dropout(0.5), x)
     y.sum().backward()
     np.testing.assert_array_equal(host(x.grad), host(y))
 

@@ -148,7 +148,7 @@ def test_transforms_go_where_their_argument_is():
             ts.hessian(lambda x: ts.sin(x * x).sum())(x),
             ts.hvp(lambda x: ts.sin(x * x).sum(), x, np.array([1.0, 2.0])),
             ts.jvp(ts.sin, (x,), (np.array([1.0, 2.0]),))[1],
-            ts.checkpoint(ts.sin, x),
+            ts.recompute(ts.sin, x),
         )
     assert [t.backend for t in results] == ["cupy"] * 6
 

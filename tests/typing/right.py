@@ -152,7 +152,7 @@ assert_type(ts.hessian(f)(x), ts.Tensor)
 assert_type(ts.hvp(f, x, x), ts.Tensor)
 assert_type(ts.jvp(f, x, x), tuple[ts.Tensor, ts.Tensor])
 assert_type(ts.vjp(f, x)[0], ts.Tensor)
-assert_type(ts.checkpoint(f, x, scale=2.0), ts.Tensor)
+assert_type(ts.recompute(f, x, scale=2.0), ts.Tensor)
 
 # Modes.
 with ts.no_grad(), ts.anomaly_mode():

@@ -47,6 +47,6 @@ def f(x: ts.Tensor, scale: float = 1.0) -> ts.Tensor:
 ts.grad(f)(x, scal=2.0)  # error
 ts.grad(f)(x).foo()  # error
 ts.value_and_grad(f)(x)[2]  # error
-ts.checkpoint(f, x, scal=2.0)  # error
+ts.recompute(f, x, scal=2.0)  # error
 ts.no_grad(f)(x, scal=2.0)  # error
 ts.no_grad()(f)(x, scal=2.0)  # error

@@ -254,15 +254,15 @@ def test_a_long_chain_needs_no_recursion():
     assert len(described(chain(3000))["operations"]) == 3000
 
 
-def test_a_checkpoint_is_one_operation():
+def test_what_is_recomputed_is_one_operation():
     x = ts.tensor([1.0, -2.0], requires_grad=True, name="x")
     with viz.trace():
-        loss = ts.checkpoint(lambda a: ts.tanh(a) * a, x).sum()
+        loss = ts.recompute(lambda a: ts.tanh(a) * a, x).sum()
     data = described(loss, check=True)
-    assert [operation["name"] for operation in data["operations"]] == ["checkpoint", "sum"]
+    assert [operation["name"] for operation in data["operations"]] == ["recompute", "sum"]
     expected = np.tanh(host(x)) + host(x) * (1 - np.tanh(host(x)) ** 2)
     np.testing.assert_allclose(array(data, data["leaves"][0]["gradients"][0]), expected, rtol=1e-6)
-    assert data["checks"] == {}  # a checkpoint is not computed again
+    assert data["checks"] == {}  # what is recomputed is checked as one
 
 
 def test_rules_are_read_from_docstrings_or_the_table():

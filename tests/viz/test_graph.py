@@ -140,13 +140,13 @@ def test_a_freed_graph_is_described_without_what_it_kept():
     assert "freed" in viz.listing(loss)
 
 
-def test_a_checkpoint_is_one_operation():
+def test_what_is_recomputed_is_one_operation():
     w = ts.tensor([2.0], requires_grad=True, name="w")
-    y = ts.checkpoint(lambda x: ts.tanh(x * w), ts.tensor([1.0]))
+    y = ts.recompute(lambda x: ts.tanh(x * w), ts.tensor([1.0]))
     g = viz.graph(y.sum())
-    assert [o.name for o in g.operations] == ["checkpoint", "sum"]
+    assert [o.name for o in g.operations] == ["recompute", "sum"]
     assert [leaf.name for leaf in g.leaves] == ["w"]
-    assert "checkpoint" in viz.listing(g)
+    assert "recompute" in viz.listing(g)
 
 
 def test_a_leaf_alone_is_a_graph():

@@ -354,7 +354,7 @@ class Primitive:
     ) -> Iterator[tuple[Source, Any]]:
         """Apply the rules: yield (source, gradient) for each wanted argument of ``node``."""
         plan, saved, edges = node.plan, node.saved, node.edges
-        assert plan is not None  # only checkpoints have none
+        assert plan is not None  # only recompute's has none
         assert saved is not None  # the engine has checked
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)

@@ -54,3 +54,5 @@ __all__ = [
     "split",
     "text_chunks",
 ]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

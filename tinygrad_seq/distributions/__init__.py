@@ -14,3 +14,5 @@ from .discrete import Bernoulli, Categorical
 from .normal import Normal
 
 __all__ = ["Bernoulli", "Categorical", "Distribution", "Normal", "kl_divergence"]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -34,3 +34,5 @@ __all__ = [
     "to_onnx",
     "to_torch",
 ]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -153,3 +153,5 @@ __all__ = [
     "quantile_loss",
     "unrolled",
 ]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -411,3 +411,5 @@ __all__ = [
     "vstack",
     "where",
 ]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

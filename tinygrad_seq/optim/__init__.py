@@ -46,3 +46,5 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
 ]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -12,3 +12,5 @@ from .launch import team
 from .team import Team
 
 __all__ = ["Team", "TeamError", "team"]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -53,3 +53,5 @@ __all__ = [
     "top_p",
     "written",
 ]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -30,3 +30,5 @@ __all__ = [
     "to_mermaid",
     "trace",
 ]
+
+__dir__ = __all__.copy  # what dir() and an editor list: the API alone

@@ -262,7 +262,7 @@ class _Reader:
         """The arguments of a node, with their names and where they came from."""
         names: tuple[str, ...] = getattr(node.op, "arguments", ())
         variadic = getattr(node.op, "variadic", False)
-        plan = node.plan or Plan((), (), (), pure=True)  # a checkpoint has none
+        plan = node.plan or Plan((), (), (), pure=True)  # recompute's has none
         kept = dict(zip(plan.names, node.saved or (), strict=False))
         given = _told(node, "calls", ((), (), {}))[1]
         value: Any

@@ -72,7 +72,7 @@ class _Watch(Trace):
         self._fit = Sums(Tensor._wrap, live=False)
 
     def pullback(self, node: Node, g: Any, *rest: Any) -> Iterable[tuple[Any, Any]]:
-        """Hand on what the rules give, and note it, but not inside of a checkpoint."""
+        """Hand on what the rules give, and note it, but not inside of what is recomputed."""
         k = self._ids.get(id(node))
         if k is None:
             return node.op.pullback(node, g, *rest)
