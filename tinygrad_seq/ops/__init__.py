@@ -16,18 +16,14 @@ from .activations import (
     softplus,
 )
 from .arithmetic import (
-    abs,
     absolute,
     add,
     ceil,
     clamp,
-    clip,
     divide,
-    fabs,
     floor,
     fmax,
     fmin,
-    limit,
     log,
     maximum,
     minimum,
@@ -35,8 +31,6 @@ from .arithmetic import (
     nan_to_num,
     negative,
     power,
-    product,
-    quotient,
     reciprocal,
     remainder,
     round,
@@ -105,7 +99,6 @@ from .functions import (
     cos,
     cosh,
     deg2rad,
-    degrees,
     exp,
     exp2,
     expm1,
@@ -116,7 +109,6 @@ from .functions import (
     logaddexp,
     logaddexp2,
     rad2deg,
-    radians,
     sin,
     sinc,
     sinh,
@@ -124,13 +116,11 @@ from .functions import (
     tanh,
 )
 from .index import (
-    add_at,
     getitem,
     index_add,
     index_set,
     one_hot,
     scatter_add,
-    set_at,
 )
 from .joining import (
     append,
@@ -151,7 +141,6 @@ from .joining import (
     vstack,
 )
 from .linear import (
-    contract,
     cross,
     dot,
     einsum,
@@ -176,7 +165,6 @@ from .reduce import (
     sum,
     trace,
     var,
-    vector_norm,
 )
 from .running import (
     cummax,
@@ -221,11 +209,15 @@ from .statistics import (
     quantile,
 )
 
+# Second names, which users expect.
+abs = fabs = absolute
+clip = clamp
+degrees, radians = rad2deg, deg2rad
+
 __all__ = [
     "abs",
     "absolute",
     "add",
-    "add_at",
     "all",
     "any",
     "append",
@@ -257,7 +249,6 @@ __all__ = [
     "clip",
     "column_stack",
     "concatenate",
-    "contract",
     "cos",
     "cosh",
     "cross",
@@ -312,7 +303,6 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
-    "limit",
     "linear_scan",
     "log",
     "log1p",
@@ -351,10 +341,8 @@ __all__ = [
     "percentile",
     "power",
     "prod",
-    "product",
     "put_along_axis",
     "quantile",
-    "quotient",
     "rad2deg",
     "radians",
     "ravel",
@@ -369,7 +357,6 @@ __all__ = [
     "round",
     "scatter_add",
     "select",
-    "set_at",
     "sigmoid",
     "sign",
     "silu",
@@ -406,7 +393,6 @@ __all__ = [
     "var",
     "vecdot",
     "vecmat",
-    "vector_norm",
     "vsplit",
     "vstack",
     "where",

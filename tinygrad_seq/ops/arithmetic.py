@@ -216,7 +216,6 @@ def absolute(x: Array, /) -> Array:
 
 absolute.defvjp(x=lambda g, x: where(x == 0, 0.0, g * sign(x)))
 absolute.domain(x=AWAY_FROM_0, analytic=False)
-abs = absolute
 
 
 @elementwise
@@ -275,9 +274,6 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     if min is None and max is None:
         raise ValueError("clamp needs min, max or both")
     return limit(x, min, max)
-
-
-clip = clamp
 
 
 @elementwise
@@ -359,6 +355,3 @@ def fmax(a: Array, b: Any) -> Array:
 def fmin(a: Array, b: Any) -> Array:
     """Smaller of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
     return where(isnan(a), b, where(isnan(b), a, minimum(a, b)))
-
-
-fabs = absolute

@@ -301,6 +301,3 @@ def deg2rad(x: Array) -> Array:
 def rad2deg(x: Array) -> Array:
     """Radians as degrees.  y = x 180 / π."""
     return x * (180 / math.pi)
-
-
-radians, degrees = deg2rad, rad2deg

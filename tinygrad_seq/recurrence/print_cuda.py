@@ -30,7 +30,7 @@ TEMPLATES: dict[Any, str] = {
     ops.subtract: "{0} - {1}",
     ops.multiply: "{0} * {1}",
     ops.divide: "{0} / {1}",
-    ops.quotient: "{0} == 0 ? (T)0 : {0} / {1}",
+    ops.arithmetic.quotient: "{0} == 0 ? (T)0 : {0} / {1}",
     ops.arithmetic.product: "{0} == 0 || ({1} == 0 && {0} == {0}) ? (T)0 : {0} * {1}",
     ops.negative: "-{0}",
     ops.where: "{0} ? {1} : {2}",

@@ -191,7 +191,9 @@ def _(graph: Graph, x: Any) -> Any:
 
 @onnx_handler(ops.log1p)
 def _(graph: Graph, x: Any) -> Any:
-    near = ops.limit(x, -0.5, 0.5)  # ln(1 + x) = 2 artanh(x / (2 + x)), right also near 0
+    near = ops.arithmetic.limit(
+        x, -0.5, 0.5
+    )  # ln(1 + x) = 2 artanh(x / (2 + x)), right also near 0
     return ops.where(near == x, 2.0 * ops.arctanh(near / (2.0 + near)), ops.log(x + 1.0))
 
 
@@ -261,7 +263,7 @@ def _(graph: Graph, a: Any, b: Any) -> Any:
     return elementwise(graph, "Div", a - elementwise(graph, "Mod", a, b), b)
 
 
-@onnx_handler(ops.limit)
+@onnx_handler(ops.arithmetic.limit)
 def _(graph: Graph, x: Any, low: Any, high: Any) -> Any:
     x = x if low is None else ops.maximum(x, low)
     return x if high is None else ops.minimum(x, high)

@@ -276,7 +276,7 @@ _SAME_ARGUMENTS = {
 OPERATORS: dict[str, Callable[..., Any]] = {
     **{theirs: _plain(ours) for theirs, ours in _SAME_ARGUMENTS.items()},
     "Cast": _cast,
-    "Clip": lambda node, x, low=None, high=None: ops.limit(x, low, high),
+    "Clip": lambda node, x, low=None, high=None: ops.arithmetic.limit(x, low, high),
     "Concat": lambda node, *xs: ops.concatenate(list(xs), axis=node.attributes["axis"]),
     "Constant": lambda node: _taken(constant(node)),
     "ConstantOfShape": _filled,

@@ -95,7 +95,7 @@ def _(graph: Graph, x: Any, axis: Any, ddof: float, keepdims: bool) -> Any:
     return ops.sqrt(ops.var(x, axis, ddof, keepdims))
 
 
-@onnx_handler(ops.vector_norm)
+@onnx_handler(ops.reduce.vector_norm)
 def _(graph: Graph, x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
     (x,) = operands(graph, x, floating=True)
     if ord in (1, 2):
@@ -140,7 +140,7 @@ def _(graph: Graph, a: Any, b: Any) -> Symbol:
     return graph.node("MatMul", [a, b], leading + rows + columns)
 
 
-@onnx_handler(ops.contract)
+@onnx_handler(ops.linear.contract)
 def _(graph: Graph, *xs: Any, inputs: tuple[str, ...], output: str) -> Symbol:
     xs = tuple(operands(graph, *xs, floating=True))
     lengths: dict[str, Length] = {}
