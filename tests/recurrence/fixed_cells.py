@@ -15,7 +15,30 @@ def _case(
     return Case(RandomCell(f"def cell(x, state):\n{body}\n", shapes, states, 2), 0, **how)
 
 
+ATTENTION = (
+    "a = ts.exp(ts.tanh((s0 @ Q)[:, None] + K) @ v)", "a = a / ts.sum(a, -1, keepdims=True)",
+    "s0 = ts.tanh(x @ W + ts.sum(a[:, :, None] * K, 1))", "return s0, (s0,)",
+)  # fmt: skip
+
 FIXED = {
+    "attention over keys of each sequence": _case(
+        (3,), {"Q": (3, 3), "K": (3, 5, 3), "v": (3,), "W": (2, 3)}, *ATTENTION, masked=True
+    ),
+    "attention over keys that all sequences share": _case(
+        (3,), {"Q": (3, 3), "K": (5, 3), "v": (3,), "W": (2, 3)}, *ATTENTION
+    ),
+    "attention over keys of one sequence": _case(
+        (3,), {"Q": (3, 3), "K": (1, 5, 3), "v": (3,), "W": (2, 3)}, *ATTENTION, rows=1
+    ),
+    "a product that is read beside its sum": _case(
+        (3,), {"K": (3, 4, 3)},
+        "a = s0[:, None] * K", "return s0, (ts.tanh(ts.sum(a, 1) + ts.sum(ts.sin(a), 1)),)",
+    ),
+    "a sum of products that keeps its axis": _case(
+        (3,), {"K": (3, 4, 3), "L": (4, 1)},
+        "a = ts.sum(s0[:, None] * ts.sin(K * L), (1, 2), keepdims=True)[:, 0]",
+        "return s0, (ts.tanh(s0 * a) + x[:, :1],)",
+    ),
     "a gradient of the input that is partly a sum": _case(
         (2,), {"W": (1, 2)}, "x = x[:, :1]", "return ts.tanh(x), (ts.tanh(x @ W),)", rows=1
     ),

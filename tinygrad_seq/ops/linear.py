@@ -30,10 +30,10 @@ def matmul(a: Array, b: Array, /) -> Array:
     """
     np, product = xp(a, b), backend_of(a, b).matmul
     try:
-        if np.ndim(a) > 2 and np.ndim(b) == 2:  # one product for all leading axes
+        if np.ndim(a) > 2 and np.ndim(b) in (1, 2):  # one product for all leading axes
             *leading, n = a.shape
             flat = product(a.reshape(math.prod(leading), n), b)
-            return flat.reshape(*leading, b.shape[-1])
+            return flat.reshape(*leading, *b.shape[1:])
         return product(a, b)
     except ValueError:
         raise ValueError(
@@ -58,7 +58,7 @@ def _matmul_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
     if a.ndim == 1:  # y_p = Σₙ a_n b_np, or a number
         return a * g if len(b_shape) == 1 else expand_dims(a, -1) * expand_dims(g, -2)
     if len(b_shape) == 1:  # y_m = Σₙ a_mn b_n
-        return matmul(_swap(a), expand_dims(g, -1))[..., 0]
+        return _matmul_b(expand_dims(g, -1), a, (*b_shape, 1))[..., 0]
     if len(b_shape) == 2 and a.ndim > 2:  # b met every leading axis: one product sums over them
         rows = math.prod(a.shape[:-1])
         a, g = reshape(a, (rows, a.shape[-1])), reshape(g, (rows, g.shape[-1]))

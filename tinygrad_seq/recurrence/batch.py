@@ -224,7 +224,7 @@ class Planning:
             params["axis"] += params["axis"] >= 0
             return lambda env: forward(*map(env.all, ins), **params)
         if i.op in (ops.sum, ops.mean) and shapes[0]:
-            params["axis"] = tuple([axis + 1 for axis in _axes(params["axis"], ranks[0])])
+            params["axis"] = tuple([axis + 1 for axis in axes_of(params["axis"], ranks[0])])
             return lambda env: forward(env.arrays[a], **params)
         if i.op is ops.getitem and _basic(params["index"]):
             index = _after_time(params["index"])
@@ -277,7 +277,8 @@ def _ids(i: Instr) -> Value | None:
     return parts[0] if len(parts) == 1 and type(parts[0]) is Value else None
 
 
-def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+    """The axes that a reduction goes over."""
     given = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     return tuple([a % ndim for a in given])
 

@@ -13,7 +13,7 @@ from ..backend import backend_of, jit
 from ..tensor import Tensor
 from .plan import Plan
 from .planning import planned
-from .record import Reads, Recording, Underivable, differentiated
+from .record import Reads, Recording, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan
 from .trees import flat, like
@@ -37,13 +37,11 @@ class Derived:
         reasons: Why a kind of loop is not used.
 
     Raises:
-        Underivable: there is no derivative without values, or a loop would not be faster.
+        Underivable: there is no derivative without values.
     """
 
     def __init__(self, recording: Recording) -> None:
         self.plan: Plan = planned(differentiated(recording))
-        if self.plan.large():
-            raise Underivable("its step computes on arrays much larger than its state")
         self.trusted: dict[tuple[str, bool], Any] = {}
         self.reasons: dict[str, str] = {}
         self._kernel = backend_of(recording.leaves[0]._data).kernel

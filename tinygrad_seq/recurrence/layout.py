@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .. import ops
-from .plan import Op, Plan, Plane
+from .numpy_calls import TEMPLATES
+from .plan import Op, Plan, Plane, Stage, is_row
 from .program import Value
 
 
@@ -88,7 +89,7 @@ class Layout:
         self.forward = way == "forward"
         self.keep = {*plan.saved} if self.forward and keep else set[Plane]()
         self.kept = keep
-        self.stages = plan.loop(way)
+        self.stages = [Stage([*map(self._written, s.maps)], s.dots) for s in plan.loop(way)]
         self.home: dict[Plane, Home] = {}
         self.more: list[tuple[Plane, Home]] = []  # further places of planes
         self.loop = Loop()
@@ -106,6 +107,20 @@ class Layout:
         self._halve(maps)
         self._lay_dots()
         self._lay_inputs()
+
+    def _written(self, o: Op) -> Op:
+        """A call that works element by element writes its result where it is wanted: a map."""
+        types, planes, values = self.p.types, self.plan.planes, (*o.instr.reads(), *o.instr.outs)
+        if (
+            o.kind != "call"
+            or o.op not in TEMPLATES
+            or o.instr.params
+            or any(len(planes[v]) > 1 or types[v].dtype.kind not in "fb" for v in values)
+            or is_row(types[o.instr.outs[0]].shape, self.plan.lead)
+        ):
+            return o
+        ins = [planes[v][0] if type(v) is Value else v for v in o.instr.ins]
+        return o._replace(kind="map", ins=tuple(ins))
 
     # -- homes that are given -------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import ops
 from .plan import Op, Plan, Plane
-from .program import FULL, SAME, Instr, Value
+from .program import CONTRACT, FULL, SAME, Instr, Value
 
 SIGNS: dict[Any, tuple[str, int]] = {
     ops.add: ("{} + {}", 1),
@@ -78,7 +78,10 @@ class _Listing:
         names = [self.values[v][0] for v in p.free]
         goals = {v: _bar(name) for v, name in zip(p.gfree, names, strict=True) if v is not None}
         goals |= {v: _bar(self.values[x][0]) for v, x in zip(p.gxs, p.xs, strict=True) if v}
-        lines += self._part("after the loop, summed over the steps", self.plan.after, goals)
+        title, where = "after the loop, summed over the steps", self.plan.where
+        made = [v for v in goals if where[v] == "backward"]
+        copies = [Instr(SAME, (v,), (), (v,)) for v in made]
+        lines += self._part(title, [*copies, *self.plan.after], goals)
         return "\n".join(lines)
 
     def _read_in_loop(self) -> dict[Value, str]:
@@ -124,10 +127,9 @@ class _Listing:
             return (f"{v:g}" if isinstance(v, float) else repr(v), ATOM)
         if v not in self.values:
             parts = self.plan.planes.get(v)
-            names = [] if parts is None else [self._plane(q)[0] for q in parts]
-            self.values[v] = (
-                (names[0], ATOM) if len(names) == 1 else (f"[{', '.join(names)}]", ATOM)
-            )
+            texts = [] if parts is None else [self._plane(q) for q in parts]
+            joined = ", ".join([name for name, _ in texts])
+            self.values[v] = texts[0] if len(texts) == 1 else (f"[{joined}]", ATOM)
         return self.values[v]
 
     # -- in the loops ---------------------------------------------------------------------------
@@ -142,7 +144,7 @@ class _Listing:
         for o in loop:
             for q in o.ins:
                 uses[q] = uses.get(q, 0) + 1
-        kept = {*plan.saved} if way == "forward" else set[Plane]()
+        kept = {*plan.saved} if way == "forward" else {plan.planes[v][0] for v in plan.sums}
         for v, row in plan.rows.items():
             if row.way == way:
                 kept |= {q for q in plan.planes[v] if isinstance(q, Plane)}
@@ -174,6 +176,9 @@ class _Listing:
         if o.kind == "fold":
             terms = " + ".join([_in(self._plane(q), 2) for q in o.ins])
             return (f"{o.op.name}({terms})", ATOM)
+        if o.op is CONTRACT:
+            product = _written(ops.multiply, [self._value(v) for v in o.instr.ins])
+            return (f"sum({product[0]})", ATOM)
         if o.kind == "call":
             return _written(o.op, [self._value(v) for v in o.instr.ins])
         return _written(o.op, [self._plane(q) for q in o.ins])

@@ -30,4 +30,4 @@ TEMPLATES |= {
     for name in NAMES
     if isinstance(numpy_ufunc := getattr(numpy, name), numpy.ufunc)
 }
-CALLS = [*NAMES, "maximum", "minimum", "copyto", "tanh", "absolute", "dot", "matmul"]
+CALLS = [*NAMES, "maximum", "minimum", "copyto", "tanh", "absolute", "dot", "matmul", "where"]

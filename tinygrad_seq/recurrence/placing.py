@@ -7,11 +7,14 @@ steps together.
 
 from __future__ import annotations
 
+from string import ascii_letters
 from typing import Any
 
 from .. import ops
-from .passes import ancestors, reads
-from .program import SAME, Builder, Instr, Program, Value, substituted
+from .batch import axes_of
+from .passes import ancestors, reads, uses
+from .plan import is_large
+from .program import CONTRACT, SAME, Builder, Instr, Program, Shape, Value, substituted
 
 
 def placed(p: Program) -> tuple[Program, dict[str, list[Instr]]]:
@@ -39,7 +42,56 @@ def placed(p: Program) -> tuple[Program, dict[str, list[Instr]]]:
             places["after"].remove(i)  # its parts are laid side by side as they are made
             places["backward"].append(i)
             made_in.update(i.outs)
-    return _with_gradients(p, places)
+    _large_in_loop(p, places)
+    return _with_gradients(_contracted(p, places), places)
+
+
+def lead_of(p: Program) -> Shape:
+    """The leading axes of rows."""
+    return next((p.shape(v)[:-1] for v in p.states if p.shape(v)), ())
+
+
+def _large_in_loop(p: Program, places: dict[str, list[Instr]]) -> None:
+    """What is larger than a row is made in the loop from what is there: fewer such are kept."""
+    lead = lead_of(p)
+    late = {o for name in ("before", "after") for i in places[name] for o in i.outs} | {*p.xs}
+    back = {o for i in places["backward"] for o in i.outs}
+    for i in [*places["after"]]:
+        shape = p.shape(i.outs[0])
+        large = is_large(shape, lead) and i.op.elementwise and late.isdisjoint({*i.reads()} - back)
+        if large and not back.isdisjoint(i.reads()):
+            places["after"].remove(i)
+            places["backward"].append(i)
+            back.update(i.outs)
+
+
+def _contracted(p: Program, places: dict[str, list[Instr]]) -> Program:
+    """In the loops, sums of large products that nothing else reads."""
+    lead, b = lead_of(p), Builder(p)
+    code = [i for part in places.values() for i in part]
+    count = uses(p._replace(code=tuple(code)))
+    for name in ("forward", "backward"):
+        products = {i.outs[0]: i for i in places[name] if i.op is ops.multiply}
+        for i in [i for i in places[name] if i.op is ops.sum]:
+            product = products.get(i.ins[0])
+            if product is None or count[i.ins[0]] > 1 or not is_large(p.shape(i.ins[0]), lead):
+                continue
+            (v,), (out,), n = i.ins, i.outs, len(p.shape(i.ins[0]))
+            same = {p.types[a].dtype for a in product.ins if type(a) is Value}
+            if len(product.reads()) < 2 or same != {p.types[v].dtype} or n > len(ascii_letters):
+                continue
+            axes = {a % n for a in axes_of(i.param("axis"), n)}
+            kept = [k for k in range(n) if k not in axes]
+            words = [ascii_letters[n - len(p.shape(a)) : n] for a in product.ins]
+            word = f"{','.join(words)}->{''.join([ascii_letters[k] for k in kept])}"
+            total = b.fresh(tuple([p.shape(v)[k] for k in kept]), p.types[out].dtype)
+            at = places[name].index(i)
+            places[name][at : at + 1] = [
+                Instr(CONTRACT, product.ins, (("word", word),), (total,)),
+                Instr(ops.reshape, (total,), (("shape", p.shape(out)),), (out,)),
+            ]
+            places[name].remove(product)
+    return p._replace(types=b.types)
 
 
 def _with_gradients(

@@ -8,7 +8,6 @@ whole values). A loop is a list of stages, each some maps and then some dots tha
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, TypeAlias
 
 from .program import Instr, Program, Shape, Value
@@ -64,10 +63,6 @@ class Stage(NamedTuple):
     dots: list[Op]
 
 
-LARGE = 4
-"""A step on arrays so many times larger than its rows takes its time there, loop or no loop."""
-
-
 class Input(NamedTuple):
     """Where a plane that no loop makes comes from: columns of a value."""
 
@@ -106,6 +101,7 @@ class Plan(NamedTuple):
         saved: Planes of the forward that the backward reads.
         rows: Values of the loops that lie in one piece ``(N, W)``: left sides of products, operands
             of calls, what is read after the loop.
+        sums: Values of the backward that are summed over the steps as they are made.
         where: The place of every value.
     """
 
@@ -121,6 +117,7 @@ class Plan(NamedTuple):
     inputs: dict[Plane, Input]
     saved: list[Plane]
     rows: dict[Value, Row]
+    sums: list[Value]
     where: dict[Value, str]
 
     def loop(self, way: str) -> list[Stage]:
@@ -149,15 +146,10 @@ class Plan(NamedTuple):
             and all(o.kind != "call" for way in ("forward", "backward") for o in self.ops(way))
         )
 
-    def large(self) -> bool:
-        """Whether a step calls primitives on arrays much larger than its rows and its state."""
-        types, loops = self.program.types, [*self.ops("forward"), *self.ops("backward")]
-        small = [math.prod(q.shape) for o in loops if o.kind != "call" for q in o.outs]
-        small += [math.prod(types[v].shape) for v in self.program.states]
-        called = [
-            math.prod(types[v].shape) for o in loops if o.kind == "call" for v in o.instr.outs
-        ]
-        return max(called, default=0) > LARGE * max(small)
+
+def is_large(shape: Shape, lead: Shape) -> bool:
+    """Whether a value has more than one row for each sequence."""
+    return bool(lead) and len(shape) > len(lead) + 1 and shape[: len(lead)] == lead
 
 
 def is_row(shape: Shape, lead: Shape) -> bool:

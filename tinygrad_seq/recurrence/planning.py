@@ -7,15 +7,18 @@ from typing import Any
 from .. import ops
 from .cutting import Cutter
 from .passes import simplified
-from .placing import placed
-from .plan import Op, Plan, Plane, Row, Stage
-from .program import Instr, Program, Value
+from .placing import lead_of, placed
+from .plan import Op, Plan, Plane, Row, Stage, is_large
+from .program import SAME, Instr, Program, Value
 
 COSTLY = {
     ops.tanh, ops.sigmoid, ops.exp, ops.log, ops.sqrt, ops.power, ops.softplus, ops.sin, ops.cos,
     ops.expm1, ops.log1p, ops.erf, ops.gelu, ops.silu, ops.elu,
 }  # fmt: skip
 """Maps that are kept for the backward rather than computed again."""
+
+LINEAR = {ops.sum, ops.reshape, ops.transpose, ops.getitem, ops.negative, SAME}
+"""f(Σ a) = Σ f(a)."""
 
 VIEWS = {ops.reshape, ops.transpose, ops.broadcast_to}
 """Calls that compute nothing: they are done again rather than kept."""
@@ -24,7 +27,7 @@ VIEWS = {ops.reshape, ops.transpose, ops.broadcast_to}
 def planned(p: Program) -> Plan:
     """The plan of a step and its derivative."""
     p = simplified(p)
-    lead = next((p.shape(v)[:-1] for v in p.states if p.shape(v)), ())
+    lead = lead_of(p)
     p, places = placed(p)
     where = {o: place for place, code in places.items() for i in code for o in i.outs}
     where |= dict.fromkeys(p.free, "once") | dict.fromkeys(p.xs, "before")
@@ -33,12 +36,14 @@ def planned(p: Program) -> Plan:
     cutter = Cutter(p, lead, places, where)
     forward, backward = cutter.lowered(places["forward"]), cutter.lowered(places["backward"])
     cutter.outputs()
-    rows = _rows(p, places["after"], where, cutter, [*forward, *backward])
+    sums = _sums(p, places["after"], where, cutter)
+    rows = _rows(p, places["after"], where, cutter, [*forward, *backward], {*sums})
     again, saved = _remembered(p, where, cutter, forward, backward, rows)
     return Plan(
         p, lead, places["once"], places["before"], places["after"], _staged(forward),
         _staged([*again, *backward]), cutter.planes,
-        {v: cutter.segments(v) for v in cutter.planes}, cutter.inputs, saved, rows, where,
+        {v: cutter.segments(v) for v in cutter.planes}, cutter.inputs, saved, rows, sums,
+        where,
     )  # fmt: skip
 
 
@@ -71,15 +76,39 @@ def _staged(loop: list[Op]) -> list[Stage]:
     return stages
 
 
+def _sums(p: Program, after: list[Instr], where: dict[Value, str], cutter: Cutter) -> list[Value]:
+    """Large values of the backward of which only the sum over the steps is asked for."""
+    readers: dict[Value, list[Instr]] = {}
+    for i in after:
+        for v in i.reads():
+            readers.setdefault(v, []).append(i)
+
+    def summed(v: Value) -> bool:
+        asked = readers.get(v, [])
+        linear = all(i.op in LINEAR and len(i.reads()) == 1 and summed(i.outs[0]) for i in asked)
+        return linear and v not in p.gxs and bool(asked or v in p.gfree)
+
+    late = {v for i in after for v in i.reads()} | {v for v in p.gfree if v is not None}
+    large = [
+        v for v in sorted(late) if where[v] == "backward" and is_large(p.shape(v), cutter.lead)
+    ]
+    return [v for v in large if isinstance(cutter.of(v)[0], Plane) and summed(v)]
+
+
 def _rows(
-    p: Program, after: list[Instr], where: dict[Value, str], cutter: Cutter, loop: list[Op]
+    p: Program,
+    after: list[Instr],
+    where: dict[Value, str],
+    cutter: Cutter,
+    loop: list[Op],
+    sums: set[Value],
 ) -> dict[Value, Row]:
     """Values that lie in one piece, and those of them that are kept for all steps."""
     given = {*p.after, p.y} if where[p.y] == "forward" else {*p.after}
     late = {v for i in after for v in i.reads()}
     late |= {v for v in (*p.gxs, *p.gfree) if v is not None}
     inside = ("forward", "backward")
-    kept = {v for v in late if where[v] in inside and v not in given}
+    kept = {v for v in late if where[v] in inside and v not in given} - sums
     whole = set(kept)
     for o in loop:
         if o.kind in ("dot", "call"):

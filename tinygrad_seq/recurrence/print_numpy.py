@@ -85,6 +85,7 @@ class NumpyPrinter(Layout):
                 self._copies({*o.outs})
         self._inputs_of_rows()
         if not self.forward:
+            self._sums()
             self._hand_on()
         self._padding()
         self._share()
@@ -244,6 +245,14 @@ class NumpyPrinter(Layout):
                     self._add(f"copyto({self.ref(q)}, {piece})", False)
                 else:
                     self.called[q] = piece
+
+    def _sums(self) -> None:
+        """Large values are added up step by step; padding adds nothing."""
+        for v in self.plan.sums:
+            q, total = self.ref(self.plan.planes[v][0]), f"a{int(v)}"
+            self._argument(total, Block(total, []))
+            read = f"{q} if hold is None else where(fit(hold, {q}), 0, {q})"
+            self._add(f"add({total}, {read}, {total})", False)
 
     def _hand_on(self) -> None:
         """The gradients of the state before the step, where those of the state after were."""

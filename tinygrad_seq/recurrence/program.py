@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
+from ..backend import xp
+
 Shape: TypeAlias = tuple[int, ...]
 
 
@@ -34,6 +36,9 @@ SAME = Operation("same", lambda x: x, elementwise=True)
 
 FULL = Operation("full", lambda *, value, like: like(value))
 """An array of equal numbers; printers put the number in its place."""
+
+CONTRACT = Operation("contract", lambda a, b, *, word: xp(a, b).einsum(word, a, b))
+"""A sum of products, which makes no array of the products; axes have letters."""
 
 
 class Instr(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 from .. import ops
 from .layout import Layout
 from .numpy_calls import TEMPLATES
-from .plan import Op, Plane
+from .plan import Op, Plane, is_row
 
 
 def runs_of(layout: Layout, maps: list[Op]) -> list[list[Op]]:
@@ -26,6 +26,7 @@ def runs_of(layout: Layout, maps: list[Op]) -> list[list[Op]]:
         numbers = tuple([None if isinstance(v, Plane) else v for v in o.ins])
         kind = "squash" if o.op in (ops.tanh, ops.sigmoid) else o.op
         alone = o.kind != "map" or not (kind == "squash" or o.op in TEMPLATES)
+        alone = alone or not is_row(o.outs[0].shape, layout.plan.lead)
         key = (depth[o.outs[0]], kind, numbers, o.outs[0].shape, o.outs[0].dtype)
         buckets.setdefault((*key, o.outs[0] if alone else None), []).append(o)
     runs: list[list[Op]] = []

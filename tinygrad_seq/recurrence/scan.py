@@ -13,7 +13,7 @@ import numpy
 
 from ..autograd.writes import owner_of
 from ..backend import keep_freed_memory, xp
-from .batch import ALL, ONCE, Env
+from .batch import ALL, ONCE, SUM, Env
 from .layout import Block, Loop
 from .numpy_calls import CALLS
 from .plan import Plan, Plane
@@ -208,10 +208,14 @@ class Scan:
         loop = self._loop("backward", True)
         arrays = self._arrays(run, loop, "backward", True)
         arrays |= {f"g{k}": g for k, g in enumerate(gs)} | {"gy": gy}
+        totals = {v: run.np.zeros(*self.p.types[v]) for v in self.plan.sums}
+        arrays |= {f"a{int(v)}": total for v, total in totals.items()}
         hoists = [b for name, b in loop.blocks.items() if name[0] in "xi" and b.timed]
         hoisted = self._hoisted(run, loop, hoists, 0, run.T)
         self._call(run, loop, arrays, hoisted, 0, run.T, False)
         run.saved |= {name: a for name, a in arrays.items() if name[0] == "r"}
+        for v, total in totals.items():
+            run.env.put(v, total, SUM)
 
     def _rows_known(self, run: Pass) -> None:
         """What the loops laid in rows for all steps, as values."""
