@@ -1,4 +1,4 @@
-"""The house: a floor imports only floors below it, nothing imports in a circle, and only NumPy."""
+"""A package imports only lower layers, there are no cycles, and only NumPy is needed."""
 
 import ast
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "tinygrad_seq"
-FLOORS = {
+LAYERS = {
     "atomic": 0,
     "version": 0,
     "backend": 0,
@@ -76,8 +76,8 @@ def imports_of(path):
     return {o or ("__init__",) for o in ours}, others
 
 
-def test_every_file_stands_on_a_floor():
-    assert {name_of(p)[0] for p in modules()} <= set(FLOORS)
+def test_every_file_is_in_a_layer():
+    assert {name_of(p)[0] for p in modules()} <= set(LAYERS)
 
 
 def test_no_import_goes_up_or_across():
@@ -86,9 +86,9 @@ def test_no_import_goes_up_or_across():
         here = name_of(path)[0]
         for target in imports_of(path)[0]:
             there = target[0]
-            across = FLOORS[there] == FLOORS[here] and there != here
-            within_tensor_floor = FLOORS[there] == FLOORS[here] == FLOORS["tensor"]
-            if FLOORS[there] > FLOORS[here] or (across and not within_tensor_floor):
+            across = LAYERS[there] == LAYERS[here] and there != here
+            within_tensor_layer = LAYERS[there] == LAYERS[here] == LAYERS["tensor"]
+            if LAYERS[there] > LAYERS[here] or (across and not within_tensor_layer):
                 wrong.append(f"{'/'.join(name_of(path))} imports {'/'.join(target)}")
     assert not wrong
 
