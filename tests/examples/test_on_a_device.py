@@ -12,6 +12,7 @@ pytest.importorskip("tqdm")
 pytest.importorskip("matplotlib")
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 SHORT = {"01_unfolding", "05_char_lm", "14_reparameterisation"}
+SMALLER = {"05_char_lm": ["--hidden=48", "--epochs=3", "--lr=0.012", "--length=20"]}
 ALL = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 LONG = pytest.mark.skipif(not ALL, reason="long: with HYPOTHESIS_PROFILE=thorough it runs")
 SCRIPTS = [
@@ -35,5 +36,5 @@ def test_it_learns_what_it_shows(backend, script, monkeypatch, tmp_path, capsys)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert ts.zeros(1).backend == "cupy"
-    module.main(["--quick", "--out", str(tmp_path)])
+    module.main(["--quick", "--out", str(tmp_path), *SMALLER.get(script.stem, [])])
     assert "picture: " in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import re
 import tracemalloc
@@ -346,6 +347,7 @@ def array(name, *shape):
     return message((1, list(shape)), (2, 1), (8, name), (9, values))
 
 
+@functools.cache
 def hostile():
     """Small files that would take much memory, or lead elsewhere, if they were believed."""
     tensor = [(2, 1), (8, "w")]

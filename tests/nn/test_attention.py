@@ -113,14 +113,14 @@ def test_the_order_of_the_source_does_not_matter(kind, seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients(kind):
+def test_gradients(kind, backend):
     @gradient_property(
         module=modules(KINDS[kind]),
         queries=arrays((2, N, Q)),
         keys=arrays((3, N, K)),
         values=arrays((3, N, 2)),
         lengths=lengths(N, 3),
-        settings=settings(max_examples=8),
+        settings=settings(max_examples=8 if backend == "numpy" else 2),
     )
     def attend(module, queries, keys, values, lengths):
         return module(queries, keys, values, lengths=lengths)

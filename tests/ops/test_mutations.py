@@ -13,7 +13,7 @@ from .cases import cases_of
 from .kinks import KINKS
 from .table import DIFFERENTIABLE
 
-DRAWN, CASES_EACH = 200, 50
+DRAWN, CASES_EACH = 70, 50
 REPORTS: dict[str, MutationReport] = {}
 
 
