@@ -8,6 +8,7 @@ import numpy as np
 import tinygrad_seq as ts
 from tinygrad_seq import data, nn, optim
 from tinygrad_seq.ops import linalg
+from tinygrad_seq.testing import arrays, gradient_property
 
 x = ts.randn(3, 4)
 w = ts.zeros((4, 2), dtype="float64", requires_grad=True)
@@ -37,6 +38,7 @@ assert_type(ts.moveaxis(x, 0, -1), ts.Tensor)
 assert_type(ts.einsum("ij,jk->ik", x, w), ts.Tensor)
 assert_type(ts.vstack([array, array]), np.ndarray[Any, Any] | Any)
 assert_type(ts.vstack([x, x]), ts.Tensor)
+assert_type(ts.index_set(x, (0, 1), 2.0), ts.Tensor | Any)
 assert_type(linalg.inv(x), ts.Tensor)
 assert_type(linalg.slogdet(x), tuple[ts.Tensor, ts.Tensor])
 assert_type(linalg.svd(x), tuple[ts.Tensor, ts.Tensor, ts.Tensor])
@@ -121,6 +123,7 @@ assert_type(nn.CrossEntropyLoss()(x, array), ts.Tensor)
 assert_type(nn.mse_loss(x, array), ts.Tensor)
 optimizer = optim.Adam(tagger.parameters(), lr=1e-3)
 optimizer.zero_grad()
+assert_type(optim.clip_grad_norm_(tagger.parameters(), 1.0), float | ts.Tensor)
 assert_type(optimizer.step(), None)
 
 # Data, sequences, files.
@@ -184,6 +187,14 @@ def cube(x: np.ndarray[Any, Any], /, scale: float = 1.0) -> np.ndarray[Any, Any]
 cube.defvjp(x=lambda g, x, scale: g * 3 * scale * x * x)
 assert_type(cube(x, scale=2.0), ts.Tensor)
 assert_type(cube(2.0), np.ndarray[Any, Any] | Any)
+
+
+@gradient_property(x=arrays((3, 4)))
+def test_cube(x: ts.Tensor) -> ts.Tensor:
+    return cube(x, scale=2.0)
+
+
+assert_type(test_cube(), None)
 activation: Callable[[ts.Tensor], ts.Tensor] = cube
 rnn = nn.RNN(4, 8, nonlinearity=ts.tanh)
 

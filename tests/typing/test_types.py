@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from editor import Editor
 
 import tinygrad_seq as ts
+from tinygrad_seq import nn
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -72,18 +74,52 @@ def test_the_operators_that_checkers_see_are_those_of_a_tensor():
     assert seen == {name for name in every if hasattr(ts.Tensor, name) and name != "__pos__"}
 
 
-NAMES = {
-    "ts.tanh": "Hyperbolic tangent.",
-    "ts.Tensor.sum": "Sum.",
-    "ts.ones(3).sum": "Sum.",
-    "nn.LSTM": "Long short-term memory; state is the tuple (h, c).",
-    "ts.grad": "The gradient of a function with one number as its result.",
+PROGRAM = """import tinygrad_seq as ts
+from tinygrad_seq import nn
+x = ts.ones(3)
+ts.tanh(x)
+x.sum()
+lstm = nn.LSTM(2, 3)
+h, s = lstm(x)
+h.
+"""
+SHOWN = {
+    3: ("tanh", "(x: Tensor, /) -> Tensor", "Hyperbolic tangent."),
+    4: ("sum", "(axis: Axis = None, keepdims: bool = False) -> Tensor", "Sum."),
+    5: (
+        "LSTM",
+        "(input_size: int, hidden_size: int, num_layers: int = 1,",
+        "Long short-term memory",
+    ),
+    6: ("lstm", "(x: Operand, state: Operand | None = None, lengths:", ""),
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_editor_shows_a_signature_and_the_first_line(name):
+def test_an_editor_shows_signatures_and_first_lines_and_completes():
+    pytest.importorskip("pyright")
+    try:
+        editor = Editor(ROOT, PROGRAM)
+    except RuntimeError as error:
+        pytest.skip(f"pyright does not run here: {error}")
+    lines = PROGRAM.splitlines()
+    try:
+        for line, (name, signature, first) in SHOWN.items():
+            start = lines[line].index(name)
+            assert first in json.dumps(editor.at("hover", line, start)["contents"])
+            told = editor.at("signatureHelp", line, start + len(name) + 1)["signatures"]
+            assert any(signature in each["label"] for each in told)
+        offered = editor.at("completion", 7, len(lines[7]))
+        assert {"sum", "backward", "shape"} <= {item["label"] for item in offered["items"]}
+    finally:
+        editor.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("ts.tanh", SHOWN[3][2]), ("ts.Tensor.sum", SHOWN[4][2]), ("nn.LSTM", SHOWN[5][2])],
+)
+def test_a_notebook_shows_a_signature_and_the_first_line(name, first):
     jedi = pytest.importorskip("jedi")
-    script = jedi.Script(f"import tinygrad_seq as ts\nfrom tinygrad_seq import nn\n{name}(")
-    assert any(NAMES[name] in n.docstring() for n in script.infer(3, len(name)))
-    assert script.get_signatures(3, len(name) + 1)
+    (told,) = jedi.Interpreter(f"{name}(", [{"ts": ts, "nn": nn}]).get_signatures()
+    assert told.to_string().startswith(f"{name.rpartition('.')[2]}(")
+    assert first in told.docstring(raw=True).partition("\n")[0]

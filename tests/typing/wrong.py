@@ -1,7 +1,7 @@
 """What checkers must refuse: each line with ``# error`` has one, and no other line has."""
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn, optim
+from tinygrad_seq import nn, optim, testing
 
 x = ts.ones((3, 4))
 lstm = nn.LSTM(4, 8)
@@ -20,6 +20,9 @@ ts.add(x, "1")  # error
 ts.concatenate(x, dim=1)  # error
 ts.stack([x, "a"])  # error
 ts.tan_h(x)  # error
+ts.index_set(x, 0, 1.0).foo()  # error
+ts.quotient(x, 2)  # error
+testing.gradcheckk(ts.tanh, x)  # error
 x + "a"  # error
 "a" - x  # error
 x @ None  # error

@@ -35,6 +35,9 @@ Numbers: TypeAlias = numpy.ndarray[Any, Any] | numpy.generic | float | list[Any]
 Operand: TypeAlias = Tensor | Numbers
 """An argument of an operation."""
 
+Mixed: TypeAlias = Tensor | Any
+"""A tensor where an argument is one, else an array."""
+
 Shape: TypeAlias = int | Sequence[int]
 """The lengths of all axes."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import composite
 from ..autograd.operands import as_static
@@ -14,6 +14,9 @@ from .compare import argsort
 from .index import getitem, index_set, plain, scatter_add
 from .joining import operands
 from .shape import broadcast_to, moveaxis, ravel, reshape, swapaxes
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Mixed, Operand
 
 
 @composite
@@ -222,7 +225,7 @@ def put_along_axis(x: Array, indices: Any, values: Any, axis: int | None = -1) -
     return index_set(x, _lines(x, indices, axis), values)
 
 
-def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+def select(condlist: Any, choicelist: Any, default: Operand = 0) -> Mixed:
     """Of each element the choice whose condition is the first to hold, else the default."""
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(

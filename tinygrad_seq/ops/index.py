@@ -13,7 +13,7 @@ from ..backend import Array, backend_of, default_dtype, is_array, xp
 from .arithmetic import REALS, where
 
 if TYPE_CHECKING:
-    from ..autograd.signatures import Index
+    from ..autograd.signatures import Index, Mixed, Operand
 
 
 def plain(index: Any) -> Any:
@@ -114,7 +114,7 @@ add_at.defvjp(x=lambda g: g, v=lambda g, index: getitem(g, index))
 add_at.domain(x=REALS, v=REALS)
 
 
-def index_set(x: Any, index: Any, v: Any) -> Any:
+def index_set(x: Operand, index: Index, v: Operand) -> Mixed:
     """x with v at index, as a new tensor: the functional form of ``x[index] = v``.
 
     Raises:
@@ -124,7 +124,7 @@ def index_set(x: Any, index: Any, v: Any) -> Any:
     return set_at(x, v, index)
 
 
-def index_add(x: Any, index: Any, v: Any) -> Any:
+def index_add(x: Operand, index: Index, v: Operand) -> Mixed:
     """x with v added at index, as a new tensor; repeated positions add up.
 
     Raises:

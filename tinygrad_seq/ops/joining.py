@@ -14,7 +14,7 @@ from .index import plain
 from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape, split
 
 if TYPE_CHECKING:
-    from ..autograd.signatures import Listed
+    from ..autograd.signatures import Listed, Mixed, Operand
 
 
 def operands(name: str, xs: Any) -> list[Any]:
@@ -40,17 +40,17 @@ def _array(value: Any, beside: list[Any]) -> Any:
     return xp(*beside).asarray(value, result_dtype(*beside) if isinstance(value, float) else None)
 
 
-def atleast_1d(*xs: Any) -> Any:
+def atleast_1d(*xs: Operand) -> Mixed:
     """With one axis or more: a number as a vector. Several arguments give a tuple."""
     return _each("atleast_1d", xs, lambda x: x if x.ndim else reshape(x, (1,)))
 
 
-def atleast_2d(*xs: Any) -> Any:
+def atleast_2d(*xs: Operand) -> Mixed:
     """With two axes or more: a vector as a row. Several arguments give a tuple."""
     return _each("atleast_2d", xs, _rows)
 
 
-def atleast_3d(*xs: Any) -> Any:
+def atleast_3d(*xs: Operand) -> Mixed:
     """With three axes or more: (n,) as (1, n, 1), (m, n) as (m, n, 1). Several give a tuple."""
     return _each("atleast_3d", xs, lambda x: x if x.ndim > 2 else reshape(x, (*_rows(x).shape, 1)))
 
@@ -104,7 +104,7 @@ def append(x: Array, values: Any, axis: int | None = None) -> Array:
     return concatenate([x, values], axis=axis)
 
 
-def block(arrays: Any) -> Any:
+def block(arrays: Any) -> Mixed:
     """A matrix (or more axes) of blocks, given as nested lists: ``block([[a, b], [c, d]])``."""
     depth, inner = 0, arrays
     while isinstance(inner, list):
@@ -134,14 +134,14 @@ def _leaves(part: Any, depth: int) -> Any:
         yield from _leaves(inner, depth - 1)
 
 
-def broadcast_arrays(*xs: Any) -> tuple[Any, ...]:
+def broadcast_arrays(*xs: Operand) -> tuple[Mixed, ...]:
     """Each repeated to the shape that they have together."""
     parts = operands("broadcast_arrays", xs)
     shape = xp().broadcast_shapes(*(x.shape for x in parts))
     return tuple([broadcast_to(x, shape) for x in parts])
 
 
-def meshgrid(*xs: Any, indexing: str = "xy", sparse: bool = False) -> tuple[Any, ...]:
+def meshgrid(*xs: Operand, indexing: str = "xy", sparse: bool = False) -> tuple[Mixed, ...]:
     """The coordinates of a grid, one array for each vector.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import composite, primitive
 from ..autograd.operands import as_flag
@@ -24,6 +24,9 @@ from .joining import operands
 from .linear import matmul, tensordot, vecdot
 from .reduce import max, min, sum
 from .shape import expand_dims, matrix_transpose, moveaxis
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Mixed
 
 __all__ = [
     "cholesky",
@@ -322,7 +325,7 @@ def matrix_power(x: Array, n: int) -> Array:
     return y
 
 
-def multi_dot(xs: Any) -> Any:
+def multi_dot(xs: Any) -> Mixed:
     """Product of several matrices, from left to right; the first and last may be vectors."""
     y, *rest = operands("multi_dot", xs)
     for x in rest:

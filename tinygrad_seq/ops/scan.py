@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import primitive
 from ..autograd.operands import as_operand
@@ -10,6 +10,9 @@ from ..backend import Array, backend_of, result_dtype, there, xp
 from .arithmetic import REALS, where
 from .index import plain
 from .shape import broadcast_to, concatenate, expand_dims, stack
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Mixed, Operand
 
 
 @primitive
@@ -59,8 +62,13 @@ def _product(x: Any, y: Any, pairs: bool) -> Any:
 
 
 def linear_scan(
-    a: Any, b: Any, h0: Any = None, reverse: bool = False, mask: Any = None, pairs: bool = False
-) -> Any:
+    a: Any,
+    b: Any,
+    h0: Operand | None = None,
+    reverse: bool = False,
+    mask: Operand | None = None,
+    pairs: bool = False,
+) -> Mixed:
     """h_t = a_t ⊙ h_{t-1} + b_t for t = 1 … T, as one operation.
 
     The derivative is the same recurrence the other way, so gradients of any order cost what the

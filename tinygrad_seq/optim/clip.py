@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from ..autograd import mark_written
 from ..backend import Array, backend_of, is_array, xp
@@ -16,7 +15,7 @@ _EPS = 1e-6  # PyTorch's: keeps the quotient finite at norm 0
 
 def clip_grad_norm_(
     params: Tensor | Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False
-) -> Any:
+) -> float | Tensor:
     """Scale all gradients together, in place, so that their joint norm is at most ``max_norm``.
 
         g ← g · min(1, max_norm / (‖g‖ + 1e-6)),   ‖g‖ the norm of all gradients as one vector

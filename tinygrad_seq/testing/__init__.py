@@ -92,9 +92,11 @@ _DRAWN = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """What needs Hypothesis is imported when it is asked for."""
-    for module, names in _DRAWN.items():
-        if name in names:
-            return getattr(importlib.import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """What needs Hypothesis is imported when it is asked for."""
+        for module, names in _DRAWN.items():
+            if name in names:
+                return getattr(importlib.import_module(f".{module}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

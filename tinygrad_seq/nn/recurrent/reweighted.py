@@ -55,7 +55,7 @@ class Reweighted(Wrapper):
         """The step for one sequence, with weights that are computed now."""
         return begun(self.settled(), xs, state, recall)
 
-    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
+    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Tensor, Any]:
         """One step, with weights that are computed now."""
         return recalling(self.settled(), recall)(x, state)  # type: ignore[no-any-return]
 
@@ -131,7 +131,7 @@ class WeightDrop(Reweighted):
         zeros = of_sequence(lambda: chosen(u, self.p))  # also where it is read in windows
         return silenced(u, zeros, self.p)
 
-    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
+    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Tensor, Any]:
         """One step, in evaluation.
 
         Raises:

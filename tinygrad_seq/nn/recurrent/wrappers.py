@@ -106,7 +106,7 @@ class VariationalDropout(Wrapper):
         silence(state)  # draws
         return begun(self.cell, xs, state, lambda h: silence(recall(h)))
 
-    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
+    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Tensor, Any]:
         """One step of the cell within, in evaluation.
 
         Raises:
@@ -163,7 +163,7 @@ class Zoneout(Wrapper):
 
         return step, (xs, tuple(masks))
 
-    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Any, Any]:
+    def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Tensor, Any]:
         """One step, whose masks are drawn now."""
         before = self.initial_state(as_tensor(x).shape[:-1]) if state is None else state
         result = recalling(self.cell, recall)(x, before)
