@@ -3,6 +3,7 @@
     python examples/05_char_lm.py                     # an LSTM on Python's own documentation
     python examples/05_char_lm.py --cell GRU --text my.txt
     python examples/05_char_lm.py --resume            # go on where Ctrl-C, or the end, stopped it
+    python examples/05_char_lm.py --write runs/char_lm.npz --start "The "   # no training, no text
 
 d2l 9.5 to 9.7; Deep Learning 10.2. The text is read as N parallel streams of T characters at a
 time. The state of the net is carried from window to window and detached there: truncated
@@ -130,10 +131,32 @@ class Run:
         return self.interrupted or time.time() > self.deadline
 
 
-def beginning(start: str | None, tokenizer: data.CharTokenizer, valid: np.ndarray) -> np.ndarray:
-    """What samples begin with, as ids: as asked, or "The ", or as the validation text does."""
+def write(model, start, tokenizer, options):
+    """Print a sample for each temperature."""
+    for temperature in options.temperatures:
+        written = tokenizer.decode(sample(model, start, options.length, temperature))
+        print(f"\n--- temperature {temperature} ---\n{written}")
+
+
+def write_from(path, options):
+    """Write with the best weights of an earlier run; its file says what the model is made of."""
+    notes = ts.Checkpoint().restore(path, only=[])
+    if "made" not in notes:
+        raise ValueError(f"{path} is no checkpoint of this example's: train without --write first")
+    tokenizer = data.CharTokenizer(data.Vocabulary(**notes["made"]["vocabulary"]))
+    model = CharModel(vocabulary=len(tokenizer), **notes["made"]["model"])
+    model.load_state_dict(notes["weights"])
+    write(model, beginning(options.start, tokenizer), tokenizer, options)
+    return data.bits_per_character(notes["best"])
+
+
+def beginning(start: str | None, tokenizer: data.CharTokenizer) -> np.ndarray:
+    """What samples begin with, as ids: as asked, or "The ", or the vocabulary's first character."""
     if start is None:
-        return tokenizer.encode("The ") if set("The ") <= set(tokenizer.vocabulary) else valid[:20]
+        known = set("The ") <= set(tokenizer.vocabulary)
+        return tokenizer.encode("The ") if known else np.array([0])
+    if not start:
+        raise ValueError("--start expects one character or more; got none")
     unknown = set(start) - set(tokenizer.vocabulary)
     if unknown:
         raise ValueError(f"--start has characters that the text does not: {sorted(unknown)}")
@@ -144,6 +167,8 @@ def main(argv: list[str] | None = None) -> float:
     """Train, compare, sample; returns the bits per character of the validation text."""
     options = parse(argv)
     ts.manual_seed(options.seed)
+    if options.write:
+        return write_from(options.write, options)
     text = course.text(options.text)
     if options.quick:
         text = text[:60_000]
@@ -151,12 +176,14 @@ def main(argv: list[str] | None = None) -> float:
         raise ValueError(f"a longer text is needed: {len(text)} characters, {options.steps} steps")
     tokenizer = data.CharTokenizer.from_text(text)
     train, valid = data.split(tokenizer.encode(text), validation=0.1)
-    start = beginning(options.start, tokenizer, valid)
+    start = beginning(options.start, tokenizer)
     batches = data.Streams(train, options.steps, options.batch)
     streams = max(1, min(16, len(valid) // 129))
     held_out = data.Streams(valid, min(128, len(valid) - 1), streams)
 
-    model = CharModel(options.cell, len(tokenizer), options.hidden, options.layers, options.dropout)
+    sizes = {"hidden": options.hidden, "layers": options.layers, "dropout": options.dropout}
+    sizes["cell"] = options.cell
+    model = CharModel(vocabulary=len(tokenizer), **sizes)
     optimizer = optim.Adam(model.parameters(), lr=options.lr)
     schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.01)
     checkpoint = ts.Checkpoint(model=model, optimizer=optimizer, schedule=schedule, data=batches)
@@ -172,6 +199,7 @@ def main(argv: list[str] | None = None) -> float:
     path = options.out / "char_lm.npz"
     kept = {"history": [], "best": np.inf, "bad": 0, "weights": model.state_dict()}
     kept |= {"state": None, "sums": [0.0, 0]}  # of the epoch under way
+    kept["made"] = {"model": sizes, "vocabulary": tokenizer.state_dict()}  # for --write
     if options.resume:
         if not path.exists():
             raise ValueError(f"there is no {path} to resume: train without --resume first")
@@ -213,9 +241,7 @@ def main(argv: list[str] | None = None) -> float:
     course.table(["model", "bits per character, validation text", "perplexity"], *rows)
     draw(kept["history"], baselines, options.cell, options.out / "05_char_lm.png")
     print(f"checkpoint: {path}")
-    for temperature in options.temperatures:
-        written = tokenizer.decode(sample(model, start, options.length, temperature))
-        print(f"\n--- temperature {temperature} ---\n{written}")
+    write(model, start, tokenizer, options)
     if options.quick:
         course.expect(best < baselines["bigram"], f"{best:.3f} bits per character")
     return best
@@ -246,6 +272,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--temperatures", type=number, nargs="*", default=[0.5, 0.8])
     add("--length", type=count, default=400, help="characters per sample")
     add("--start", help="what samples begin with")
+    add("--write", type=Path, metavar="CHECKPOINT", help="only write, with the model of a file")
     add("--resume", action="store_true", help="go on from the checkpoint")
     options = parser.parse_args(argv)
     if options.quick:

@@ -119,6 +119,24 @@ def test_a_text_of_a_few_lines_is_learned_and_saved(char_lm, tmp_path):
     assert len(ts.load(tmp_path / "char_lm.npz")["notes"]["history"]) == 2
 
 
+def test_it_writes_from_a_checkpoint_alone(char_lm, text, tmp_path):
+    char_lm.main(["--text", text, "--out", str(tmp_path), "--epochs", "1", *SMALL])
+    write = ["--write", str(tmp_path / "char_lm.npz"), "--temperatures", "0.5"]
+    done = run(*write, "--start", "g", "--length", "30")
+    assert done.returncode == 0, done.stderr
+    heading, written = done.stdout.strip().split("\n", 1)
+    assert heading == "--- temperature 0.5 ---"
+    assert written.startswith("g")
+    assert len(written) == 31
+    assert run(*write, "--start", "g", "--length", "30").stdout == done.stdout
+    for start, sentence in (("é", "--start has characters"), ("", "one character or more")):
+        done = run(*write, "--start", start)
+        assert (done.returncode, sentence in done.stderr) == (1, True)
+    ts.save(tmp_path / "other.npz", {"parts": {}, "notes": {}})
+    done = run("--write", str(tmp_path / "other.npz"))
+    assert (done.returncode, "no checkpoint of this example's" in done.stderr) == (1, True)
+
+
 def test_a_missing_text_or_checkpoint_gets_a_sentence(text, tmp_path):
     done = run("--text", str(tmp_path / "absent.txt"))
     assert (done.returncode, "absent.txt" in done.stderr) == (1, True)

@@ -129,13 +129,38 @@ def test_a_damaged_generator_changes_nothing(path: Path) -> None:
 def test_a_file_of_other_parts_is_told(path: Path) -> None:
     run = Run(seed=1)
     Checkpoint(model=run.model).save(path)
-    with pytest.raises(CheckpointError, match=r"holds the parts \['model', 'rng'\]; this"):
+    with pytest.raises(CheckpointError, match=r"holds the parts \['model', 'rng'\]; expected"):
         run.checkpoint.restore(path)
     save(path, {"w": np.zeros(3)})
     with pytest.raises(CheckpointError, match=r"not written by Checkpoint\.save"):
         run.checkpoint.restore(path)
     with pytest.raises(FileNotFoundError):
         run.checkpoint.restore(path.with_stem("nowhere"))
+
+
+def test_some_parts_alone_are_restored(path: Path) -> None:
+    run = Run(1)
+    list(run.train(1))
+    run.checkpoint.save(path, best=1.5)
+    other, random = Run(2), ts.get_rng_state()
+    before = host(other.model.table).copy()
+    for names in (["model"], "model"):
+        assert Checkpoint(model=other.model).restore(path, only=names) == {"best": 1.5}
+        np.testing.assert_array_equal(host(other.model.table), host(run.model.table))
+        with ts.no_grad():
+            other.model.table.copy_(before)
+    assert other.checkpoint.restore(path, only=[]) == {"best": 1.5}
+    np.testing.assert_array_equal(host(other.model.table), before)
+    assert ts.get_rng_state() == random
+    with pytest.raises(ValueError, match=r"names the part 'modle'; this checkpoint has \['model'"):
+        other.checkpoint.restore(path, only=["model", "modle"])
+    with pytest.raises(CheckpointError, match=r"expected.*only="):
+        Checkpoint(model=other.model).restore(path)
+    with pytest.raises(CheckpointError, match=r"expected.*'net'"):
+        Checkpoint(net=other.model).restore(path, only=["net"])
+    wide = Run(2, size=8)
+    with pytest.raises(CheckpointError, match="does not fit the part 'model'"):
+        wide.checkpoint.restore(path, only=["model"])
 
 
 def test_parts_without_a_state_are_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from ..backend import get_rng_state, set_rng_state
@@ -29,6 +29,10 @@ class Checkpoint:
         checkpoint = Checkpoint(model=model, optimizer=optimizer, schedule=schedule, data=windows)
         checkpoint.save("run.npz", best=1.83)
         notes = checkpoint.restore("run.npz")        # {"best": 1.83}
+
+    To use a trained model, its weights suffice:
+
+        Checkpoint(model=model).restore("run.npz", only=["model"])
 
     Args:
         **parts: Objects with ``state_dict()`` and ``load_state_dict(state)``.
@@ -59,10 +63,17 @@ class Checkpoint:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         save(path, {"parts": parts, "notes": notes})
 
-    def restore(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+    def restore(
+        self, path: str | os.PathLike[str], only: Iterable[str] | None = None
+    ) -> dict[str, Any]:
         """Bring every part into the state saved in ``path``, or on an error leave all as they are.
 
         An interrupt (Ctrl-C) is such an error.
+
+        Args:
+            path: A file that :meth:`save` wrote.
+            only: The names of the parts to restore; the file may hold others. By default all,
+                and the generator, whose name is ``rng``. ``[]`` reads the notes alone.
 
         Returns:
             The notes.
@@ -71,28 +82,33 @@ class Checkpoint:
             CheckpointError: The file cannot be loaded, is of other parts, or a part refuses its
                 state.
             FileNotFoundError: There is no such file.
+            ValueError: ``only`` names a part that this checkpoint does not have.
         """
-        return self.take(load(path), path)
+        return self.take(load(path), path, only)
 
-    def take(self, content: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
+    def take(
+        self, content: Any, path: str | os.PathLike[str], only: Iterable[str] | None = None
+    ) -> dict[str, Any]:
         """Do as :meth:`restore` does with what :func:`tinygrad_seq.load` read from ``path``."""
         if not (isinstance(content, Mapping) and content.keys() == {"parts", "notes"}):
             raise CheckpointError(f"{path} was not written by Checkpoint.save; read it with load()")
-        saved = content["parts"]
-        if not isinstance(saved, Mapping) or saved.keys() != self.parts.keys():
+        saved, parts = content["parts"], self._chosen(only)
+        if not isinstance(saved, Mapping) or not (
+            saved.keys() == parts.keys() or (only is not None and saved.keys() >= parts.keys())
+        ):
             raise CheckpointError(
-                f"{path} holds the parts {str(list(saved))[:LONGEST]}; this checkpoint has "
-                f"{list(self.parts)}"
+                f"{path} holds the parts {str(list(saved))[:LONGEST]}; expected {list(parts)}. "
+                "restore(path, only=[...]) restores some parts of a file"
             )
         # All of them first: parts may share something, as a schedule sets its optimizer's rates.
-        before = {name: part.state_dict() for name, part in self.parts.items()}
+        before = {name: part.state_dict() for name, part in parts.items()}
         name = ""
         try:
-            for name, part in self.parts.items():
+            for name, part in parts.items():
                 part.load_state_dict(saved[name])
         except BaseException as error:
             for done, state in before.items():
-                self.parts[done].load_state_dict(state)
+                parts[done].load_state_dict(state)
             if not isinstance(error, Exception):
                 raise  # an interrupt
             raise CheckpointError(
@@ -100,6 +116,18 @@ class Checkpoint:
             ) from error
         notes: dict[str, Any] = content["notes"]
         return notes
+
+    def _chosen(self, only: Iterable[str] | None) -> dict[str, Stateful]:
+        """The parts that ``only`` names."""
+        if only is None:
+            return self.parts
+        names = [only] if isinstance(only, str) else list(only)
+        unknown = [name for name in names if name not in self.parts]
+        if unknown:
+            raise ValueError(
+                f"only= names the part {unknown[0]!r}; this checkpoint has {list(self.parts)}"
+            )
+        return {name: self.parts[name] for name in names}
 
 
 class _Generator:
