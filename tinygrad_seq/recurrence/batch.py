@@ -121,7 +121,7 @@ class Planning:
     def _sums(self, code: list[Instr], goals: set[Value]) -> set[Value]:
         """The values of which only the sum over the steps is asked for."""
         readers: dict[Value, list[Instr]] = {}
-        every = {v for v, had in self.had.items() if had is ALL}
+        every = {v for v, had in self.had.items() if had is not ONCE}
         for i in code:
             for v in i.reads():
                 readers.setdefault(v, []).append(i)
@@ -170,6 +170,13 @@ class Planning:
         if i.op is ops.multiply and two and shapes[0][1] == shapes[1][0] == 1:
             a, b = i.ins  # a column by a row
             return lambda env: _rows_product(env, env.arrays[a].reshape(env.T, 1, -1), b)
+        if i.op is ops.multiply and all(every):
+            shape = self.p.shape(i.outs[0])
+            ones = [(*(1,) * (len(shape) - len(s)), *s) for s in shapes]
+            rows = [k + 1 for k, (m, n) in enumerate(zip(*ones, strict=True)) if m > n]
+            columns = [k + 1 for k, (m, n) in enumerate(zip(*ones, strict=True)) if m < n]
+            if rows and columns:
+                return lambda env: _outer_products(env, i.ins, ones, rows, columns)
         if i.op is ops.sum and i.param("axis") in (0, (0,), [0]) and len(shapes[0]) > 1:
             (a,), keep = i.ins, i.param("keepdims")
             return lambda env: _rows_sum(env.arrays[a], keep)
@@ -260,6 +267,20 @@ def _rows_product(env: Env, a: Any, b: Value) -> Any:
     other = env.arrays[b]
     a, other = a.reshape(-1, a.shape[2]).T, other.reshape(-1, other.shape[2])
     return env.product(a, other, out=env.np.empty((a.shape[0], other.shape[1]), a.dtype))
+
+
+def _outer_products(
+    env: Env, ins: Sequence[Value], shapes: Sequence[Any], rows: list[int], columns: list[int]
+) -> Any:
+    """Σ a b over the steps, of a that has no ``columns`` and b that has no ``rows``."""
+    a, b = map(env.aligned, ins, shapes)
+    both = [k for k in range(1, a.ndim) if k not in rows and k not in columns]
+    sizes = [[array.shape[k] for k in axes] for array, axes in ((a, both), (a, rows), (b, columns))]
+    left = a.transpose(*both, *rows, 0, *columns).reshape(*sizes[0], -1, len(a))
+    right = b.transpose(*both, 0, *columns, *rows).reshape(*sizes[0], len(b), -1)
+    y = env.np.matmul(left, right).reshape([n for size in sizes for n in size])
+    order = [*both, *rows, *columns]
+    return y.transpose([order.index(k) for k in range(1, a.ndim)])
 
 
 def _rows_sum(a: Any, keepdims: bool) -> Any:

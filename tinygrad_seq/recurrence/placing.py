@@ -10,15 +10,18 @@ from __future__ import annotations
 from string import ascii_letters
 from typing import Any
 
+import numpy
+
 from .. import ops
 from .batch import axes_of
-from .passes import ancestors, reads, uses
+from .passes import ancestors, reads, uses, without_unused
 from .plan import is_large
 from .program import CONTRACT, SAME, Builder, Instr, Program, Shape, Value, substituted
 
 
 def placed(p: Program) -> tuple[Program, dict[str, list[Instr]]]:
     """The instructions by place, of the program with what had to be added to it."""
+    p = _unstretched(p)
     found = reads(p)
     forward, backward = ancestors(p, (p.y, *p.after)), ancestors(p, p.gstates)
     places: dict[str, list[Instr]] = {
@@ -51,6 +54,22 @@ def lead_of(p: Program) -> Shape:
     return next((p.shape(v)[:-1] for v in p.states if p.shape(v)), ())
 
 
+def _unstretched(p: Program) -> Program:
+    """Where an operation stretches its operands itself, they are not stretched before."""
+    lead, made, code = lead_of(p), p.made(), []
+    for i in p.code:
+        if i.op.elementwise and not i.params and is_large(p.shape(i.outs[0]), lead):
+            for k, v in enumerate(i.ins):
+                by = made.get(v) if type(v) is Value else None
+                if by is not None and by.op is ops.broadcast_to:
+                    ins = (*i.ins[:k], by.ins[0], *i.ins[k + 1 :])
+                    shapes = [p.shape(a) for a in ins if type(a) is Value]
+                    if numpy.broadcast_shapes(*shapes) == p.shape(i.outs[0]):
+                        i = i._replace(ins=ins)
+        code.append(i)
+    return without_unused(p._replace(code=tuple(code)))
+
+
 def _large_in_loop(p: Program, places: dict[str, list[Instr]]) -> None:
     """What is larger than a row is made in the loop from what is there: fewer such are kept."""
     lead = lead_of(p)
@@ -59,7 +78,7 @@ def _large_in_loop(p: Program, places: dict[str, list[Instr]]) -> None:
     for i in [*places["after"]]:
         shape = p.shape(i.outs[0])
         large = is_large(shape, lead) and i.op.elementwise and late.isdisjoint({*i.reads()} - back)
-        if large and not back.isdisjoint(i.reads()):
+        if large and any(v in back and p.shape(v) == shape for v in i.reads()):
             places["after"].remove(i)
             places["backward"].append(i)
             back.update(i.outs)

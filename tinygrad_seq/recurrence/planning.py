@@ -17,8 +17,10 @@ COSTLY = {
 }  # fmt: skip
 """Maps that are kept for the backward rather than computed again."""
 
-LINEAR = {ops.sum, ops.reshape, ops.transpose, ops.getitem, ops.negative, SAME}
-"""f(Σ a) = Σ f(a)."""
+LINEAR = {
+    ops.sum, ops.reshape, ops.transpose, ops.getitem, ops.negative, ops.add, ops.subtract, SAME,
+}  # fmt: skip
+"""f(Σ a) = Σ f(a), of values of a step."""
 
 VIEWS = {ops.reshape, ops.transpose, ops.broadcast_to}
 """Calls that compute nothing: they are done again rather than kept."""
@@ -85,7 +87,12 @@ def _sums(p: Program, after: list[Instr], where: dict[Value, str], cutter: Cutte
 
     def summed(v: Value) -> bool:
         asked = readers.get(v, [])
-        linear = all(i.op in LINEAR and len(i.reads()) == 1 and summed(i.outs[0]) for i in asked)
+        linear = all(
+            i.op in LINEAR
+            and all(type(a) is Value and where[a] != "once" for a in i.ins)
+            and summed(i.outs[0])
+            for i in asked
+        )
         return linear and v not in p.gxs and bool(asked or v in p.gfree)
 
     late = {v for i in after for v in i.reads()} | {v for v in p.gfree if v is not None}
