@@ -54,9 +54,7 @@ def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """One value everywhere, float32 by default; a tensor as the value stays on the graph."""
     if isinstance(value, Tensor):
-        spread: Tensor = ops.broadcast_to(
-            value, _shape((shape,) if isinstance(shape, int) else shape)
-        )
+        spread = ops.broadcast_to(value, _shape((shape,) if isinstance(shape, int) else shape))
         return spread if dtype is None else spread.astype(dtype)
     return _made(current().np.full(shape, value, dtype or default_dtype()), requires_grad)
 

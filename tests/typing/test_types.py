@@ -60,6 +60,24 @@ def test_checkers_see_the_types_and_refuse_what_is_wrong(checker):
     assert not marked - set(found), f"not refused: {sorted(marked - set(found))}"
 
 
+KINDS = {"Joining": 0, "Unary": 1, "Binary": 2, "Ternary": 3}
+
+
+def test_checkers_know_how_many_arrays_each_operation_takes(tmp_path):
+    """A static parameter that is ``Any``, or may be an array, would be taken for an array."""
+    pytest.importorskip("mypy")
+    table = {
+        name: op for name in ts.ops.__all__ if isinstance(op := getattr(ts, name), ts.Primitive)
+    }
+    asked = [f"reveal_type(ts.{name})" for name in table]
+    (tmp_path / "asked.py").write_text("\n".join(["import tinygrad_seq as ts", *asked]))
+    said = run(["-m", "mypy", "--strict", "--no-error-summary", str(tmp_path / "asked.py")])
+    kinds = re.findall(r'Revealed type is "(?:[\w.]*\.)?(\w+)', said)
+    arrays = [0 if op.variadic else len(op.arguments) for op in table.values()]
+    seen = dict(zip(table, map(KINDS.get, kinds), strict=True))
+    assert seen == {**dict(zip(table, arrays, strict=True)), "scatter_add": None}
+
+
 def test_the_marker_of_typed_packages_is_in_the_package():
     assert (PACKAGE / "py.typed").exists()
 
