@@ -25,7 +25,7 @@ import numpy as np
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim
 from tinygrad_seq.autograd import Variable
-from tinygrad_seq.autograd.engine import reachable
+from tinygrad_seq.autograd.reach import reachable
 
 HIDDEN = 8
 

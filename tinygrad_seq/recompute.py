@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 from .autograd import Node, Variable, enable_grad, is_grad_enabled
-from .autograd.engine import pull, reachable
+from .autograd.engine import pull
 from .autograd.graph import Source, source_of
+from .autograd.reach import reachable
 from .autograd.writes import clock, written_since
 from .backend import get_rng_state, set_rng_state
 from .tensor import Tensor
@@ -109,8 +110,8 @@ class _Segment:
         self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterable[tuple[Source, Any]]:
         """Run the segment again, this time to the gradients of its sources."""
-        assert node.saved is not None  # the engine has checked
-        _, args, kwargs = node.saved
+        saved = node.kept()
+        _, args, kwargs = saved
         for value in (*args, *kwargs.values(), *node.edges):
             if isinstance(value, Variable) and written_since(value._data, node.time):
                 raise RuntimeError(
@@ -120,7 +121,7 @@ class _Segment:
         random = get_rng_state()
         set_rng_state(self._random)
         try:
-            result = self.run(node.saved)
+            result = self.run(saved)
         finally:
             set_rng_state(random)
         outputs = _recorded(result)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 from . import ops
 from .autograd import Node, enable_grad, is_grad_enabled
 from .autograd import grad as _pull_back
-from .autograd.engine import reachable
 from .autograd.graph import source_of
+from .autograd.reach import reachable
 from .backend import is_array, xp
 from .creation import zeros_like
 from .tensor import Tensor

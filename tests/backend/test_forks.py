@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
-from tinygrad_seq.autograd import engine, scope, writes
+from tinygrad_seq.autograd import deposit, scope, writes
 from tinygrad_seq.backend import blas, generator, threads
 from tinygrad_seq.recurrence import trust
 
@@ -67,7 +67,7 @@ def train():
 
 def test_a_child_is_not_held_up_by_a_lock_of_another_thread():
     let_go = held_by_another(
-        engine._depositing,
+        deposit._depositing,
         scope._naming,
         writes._writing,
         trust._lock,

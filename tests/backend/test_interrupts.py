@@ -13,7 +13,7 @@ from stress.interrupts import interrupted, moments
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim
-from tinygrad_seq.autograd import engine
+from tinygrad_seq.autograd import deposit
 from tinygrad_seq.backend import blas, threads
 from tinygrad_seq.data import AddingProblem, RandomWindows
 from tinygrad_seq.io import Checkpoint
@@ -241,7 +241,7 @@ def test_the_handler_of_a_signal_may_call_backward_while_backward_deposits(monke
         signal.signal(signal.SIGUSR1, before)
     assert handled
     assert x.grad.item() == 15.0
-    assert not engine._depositing._is_owned()
+    assert not deposit._depositing._is_owned()
 
 
 AFTERWARDS = """

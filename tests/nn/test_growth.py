@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
-from tinygrad_seq.autograd.engine import reachable
+from tinygrad_seq.autograd.reach import reachable
 
 
 def peak_of(f):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, seq
-from tinygrad_seq.autograd.engine import reachable
+from tinygrad_seq.autograd.reach import reachable
 from tinygrad_seq.testing import gradcheck
 
 pytestmark = pytest.mark.usefixtures("backend")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.autograd import Variable
-from tinygrad_seq.autograd.engine import reachable
+from tinygrad_seq.autograd.reach import reachable
 
 pytestmark = pytest.mark.usefixtures("backend")
 

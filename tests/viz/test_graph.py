@@ -11,7 +11,7 @@ from nets import chain, recurrence, tagger_loss
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
-from tinygrad_seq.autograd.engine import reachable
+from tinygrad_seq.autograd.reach import reachable
 
 pytestmark = pytest.mark.usefixtures("backend")
 

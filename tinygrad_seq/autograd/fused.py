@@ -79,8 +79,7 @@ class Fused:
         self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterator[tuple[Source, Any]]:
         """Yield (source, gradient) for each wanted argument of ``node``."""
-        assert node.saved is not None  # the engine has checked
-        *_, values, specification = node.saved
+        *_, values, specification = node.kept()
         edges = [e if e is not None and (wanted is None or wanted(e)) else None for e in node.edges]
         if live:
             with enable_grad():

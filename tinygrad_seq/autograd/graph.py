@@ -142,6 +142,20 @@ class Node:
         if self.scope is not None:
             self.scope.trace.recorded(self)
 
+    def kept(self) -> Sequence[Any]:
+        """What is saved.
+
+        Raises:
+            RuntimeError: an earlier backward has freed it.
+        """
+        if self.saved is None:
+            raise RuntimeError(
+                f"the graph behind {self.op.name} was freed by an earlier backward. If a state was "
+                "carried over from there, cut it off: state.detach(), of each part. To go through "
+                "the same graph again, pass retain_graph=True to the earlier backward"
+            )
+        return self.saved
+
     def outputs(self) -> list[Node]:
         """For an operation with several outputs: a node for each of them."""
         edges, dtypes = (self,), self.dtype

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 watching: ContextVar[bool] = ContextVar("watching", default=False)
@@ -152,6 +153,16 @@ class anomaly_mode(Mode):
     """
 
     variable, value = watching, True
+
+
+def as_recording(on: bool, function: Callable[..., R], *args: Any) -> R:
+    """``function(*args)`` with recording on or off; an interrupt at any moment puts it back."""
+    before = recording.get()
+    try:
+        recording.set(on)
+        return function(*args)
+    finally:
+        recording.set(before)
 
 
 def is_grad_enabled() -> bool:

@@ -18,30 +18,28 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
+from .anomaly import check_result
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording, tracing, watching
 from .operands import (
     FLOAT64,
     PLAIN,
     REAL,
-    all_finite,
     as_operand,
     as_static,
     settle,
     together,
 )
 from .scope import asked_first, told
-from .stacked import Stacked, few_rows
+from .stacked_rows import StackedRows, few_rows
 
 if TYPE_CHECKING:
     from .signatures import Compose, Register
@@ -53,7 +51,6 @@ REMEMBERED = 4096
 """Of how many arguments, in all, a primitive keeps plans; lists can have any length."""
 
 _LIBRARY = f"{__name__.partition('.')[0]}."
-_PACKAGE = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True)
@@ -223,7 +220,7 @@ class Primitive:
                 saved.append(read(values, params, out))
             node = Node(self, tuple(edges), tuple(saved), plan, interned(out.shape), out.dtype)
         if watching.get():
-            self._watch(out, values, node)
+            check_result(self.name, out, values, node)
         return variable._wrap(out, node)
 
     def _wrap_several(
@@ -245,7 +242,7 @@ class Primitive:
             dtype = tuple([o.dtype for o in out])
             node = Node(self, tuple(edges), saved, plan, shape, dtype)
         if watching.get():
-            self._watch(out, values, node)
+            check_result(self.name, out, values, node)
         if node is None:
             return tuple([variable._wrap(o) for o in out])
         nodes = [n if n.dtype.kind == "f" else None for n in node.outputs()]
@@ -353,9 +350,8 @@ class Primitive:
         self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterator[tuple[Source, Any]]:
         """Apply the rules: yield (source, gradient) for each wanted argument of ``node``."""
-        plan, saved, edges = node.plan, node.saved, node.edges
+        plan, saved, edges = node.plan, node.kept(), node.edges
         assert plan is not None  # only recompute's has none
-        assert saved is not None  # the engine has checked
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
         # Who looks on (anomaly mode, a trace, a graph of the backward) sees each contribution.
@@ -374,7 +370,7 @@ class Primitive:
                 continue
             rows = use.rows
             if rows is not None and not watched and few_rows(g, saved[rows], edge):
-                yield edge, Stacked(node, use, g)
+                yield edge, StackedRows(node, use, g)
                 continue
             gradient = use.apply(g, saved) if joint is None else joint[i]
             if gradient is not None:
@@ -406,19 +402,7 @@ class Primitive:
             return tensor(value, node.edges[self.arguments.index(name)])
 
         assert node.plan is not None
-        assert node.saved is not None
-        return [revive(n, value) for n, value in zip(node.plan.names, node.saved, strict=True)]
-
-    def _watch(self, out: Any, values: list[Any], node: Node | None) -> None:
-        """In anomaly mode: note the line, and raise at a NaN or Inf that was not in the inputs."""
-        line = _calling_line()
-        if node is not None:
-            node.origin = line
-        if not all_finite(out) and all_finite(values):
-            shapes = ", ".join(str(_shape(v)) for v in values)
-            raise FloatingPointError(
-                f"{self.name} of shapes {shapes} gave NaN or Inf from finite inputs, at {line}"
-            )
+        return [revive(n, value) for n, value in zip(node.plan.names, node.kept(), strict=True)]
 
 
 def _registers(function: Callable[[Callable[..., Any]], Primitive]) -> Register:
@@ -489,13 +473,3 @@ def _at(rule: Rule, at: int, i: int) -> Rule:
 def _shape(value: Any) -> tuple[int, ...]:
     """The shape of an array of any library; a number has none."""
     return getattr(value, "shape", ())
-
-
-def _calling_line() -> str:
-    """The user's line that called into the library."""
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    if frame is None:
-        return "an unknown line"
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"

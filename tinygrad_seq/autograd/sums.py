@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy
 
 from ..backend import backend_of, is_array, xp
+from .deposit import deposit
 from .graph import Node, Source, Variable
-from .stacked import Stacked
+from .stacked_rows import StackedRows
 
 
 class Sums:
@@ -29,7 +30,8 @@ class Sums:
         self.live = live
         self._owned: set[Source] = set()
         self._retained: list[tuple[Any, Any]] = []
-        self._waiting: dict[Source, Stacked] = {}
+        self._waiting: dict[Source, StackedRows] = {}
+        self._passed: set[Source] = set()  # of those that are kept
 
     def add(self, source: Source, value: Any, node: Node | None = None, g: Any = None) -> None:
         """Add a contribution: what a rule of ``node`` made from ``g``, or a seed, without one."""
@@ -39,6 +41,9 @@ class Sums:
             or value.shape != source.shape
             or value.dtype is not source.dtype
         ):
+            if type(value) is StackedRows:
+                self._stack(source, value)
+                return
             value = fit(value, source, node, self)
         total = self.values.get(source)
         if total is None:
@@ -53,59 +58,66 @@ class Sums:
             self.values[source] = total if self.live else xp(value).asarray(total)
             self._owned.add(source)
 
-    def stack(self, source: Source, rows: Stacked) -> None:
-        """Add a contribution that can wait for others of its kind."""
+    def _stack(self, source: Source, rows: StackedRows) -> None:
+        """Let a contribution wait for others of its kind."""
         before = self._waiting.get(source)
         if before is None or not before.takes(rows):
             self._waiting[source] = rows
             if before is not None:
                 self._form(source, before)
 
-    def complete(self) -> None:
-        """Form what still waits."""
-        while self._waiting:
-            self._form(*self._waiting.popitem())
-
-    def _form(self, source: Source, rows: Stacked) -> None:
+    def _form(self, source: Source, rows: StackedRows) -> None:
         self.add(source, rows.formed(), rows.node)
 
-    def add_part(self, node: Node, value: Any) -> None:
-        """The gradient of one output of several: collect it for the whole operation."""
-        (whole,) = node.edges
-        assert isinstance(whole, Node)
-        assert node.slot is not None
-        parts = self.values.setdefault(whole, [None] * len(whole.shape))
-        part = parts[node.slot]
-        parts[node.slot] = value if part is None else part + value
-
     def take(self, node: Node, keep: bool) -> Any:
-        """The complete gradient of ``node``, after its hooks; forgotten here unless ``keep``."""
+        """The complete gradient of ``node``, after its hooks; forgotten here unless ``keep``.
+
+        Of one output of several, None: it goes on to the whole operation, which is passed later.
+        """
         if node in self._waiting:
             self._form(node, self._waiting.pop(node))
         g = self.values.pop(node, None)
+        if g is None:
+            return None
         if type(g) is list:
-            g = self._whole(g, node)
-        elif (node.hooks or node.retained) and g is not None:
+            return self._whole(g, node)
+        if node.hooks or node.retained:
             g = self._hooked(g, node)
-        if keep and g is not None:
+        if keep:
             self.values[node] = g
-        return g
+            self._passed.add(node)
+        if node.slot is None:
+            return g
+        (whole,) = node.edges
+        assert isinstance(whole, Node)
+        parts = self.values.setdefault(whole, [None] * len(whole.shape))
+        part = parts[node.slot]
+        parts[node.slot] = g if part is None else part + g
+        return None
 
-    def final(self, source: Source, hooks: bool) -> Any:
-        """The gradient of a leaf or target, as a tensor that shares memory with nothing."""
+    def finish(self, targets: Iterable[Source] | None, hooks: bool) -> dict[Source, Any]:
+        """The gradients of ``targets``, or of all leaves, as tensors that share no memory.
+
+        Args:
+            targets: Where gradients are wanted, reached or not.
+            hooks: Whether to run the hooks of those that no walk has passed.
+        """
+        while self._waiting:
+            self._form(*self._waiting.popitem())
+        found = list(self.values) if targets is None else [t for t in targets if t in self.values]
+        given = {source: self._final(source, hooks) for source in found}
+        if self._retained:  # last: nothing can fail any more
+            deposit(*zip(*self._retained, strict=True))
+        return given
+
+    def _final(self, source: Source, hooks: bool) -> Any:
         g = self.values[source]
-        if hooks and isinstance(source, Variable) and source.hooks:
+        if hooks and source not in self._passed:
             g = self._hooked(g, source)
         if self.live:
             return g * 1  # a tensor of its own, still on the graph
         # In C order, as the values: an optimizer reads both together.
         return self.wrap(g if source in self._owned and g.flags.c_contiguous else g.copy())
-
-    def deposit_retained(self) -> None:
-        """Add to ``.grad`` of the results that keep theirs, once nothing can fail any more."""
-        for holder, gradient in self._retained:
-            old: Any = holder._grad
-            holder._grad = gradient if old is None else old + gradient
 
     def _whole(self, parts: list[Any], node: Node) -> tuple[Any, ...]:
         """The gradients of all outputs of an operation, zeros for those that went unused."""
@@ -118,6 +130,9 @@ class Sums:
 
     def _hooked(self, g: Any, source: Source) -> Any:
         """The gradient after the hooks, each of which may replace it; kept where that was asked."""
+        retained = source.retained if isinstance(source, Node) else None
+        if not source.hooks and retained is None:
+            return g
         if self.live and g._requires_grad:
             tensor = g  # which nobody can write into
         else:  # a hook may write into what it gets, which may be somebody else's too
@@ -134,8 +149,8 @@ class Sums:
                     f"{tensor.shape}; got {given!r:.60}"
                 )
             tensor = given if given.dtype == tensor.dtype else given.astype(tensor.dtype)  # type: ignore[attr-defined]  # the engine knows no methods
-        holder: Any = isinstance(source, Node) and source.retained and source.retained()
-        if isinstance(holder, Variable):
+        holder: Any = None if retained is None else retained()
+        if holder is not None:
             self._retained.append((holder, tensor * 1))
         return tensor if self.live else tensor._data
 

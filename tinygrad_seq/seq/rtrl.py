@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..autograd import Variable, backward, grad
-from ..autograd.engine import reachable
 from ..autograd.graph import source_of
+from ..autograd.reach import reachable
 from ..backend import xp
 from ..nn.checks import as_tensor
 from ..nn.recurrent.wrappers import cell_within

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ..autograd import Node, Variable
-from ..autograd.engine import reachable
 from ..autograd.graph import Plan, source_of
+from ..autograd.reach import reachable
 from ..autograd.writes import owner_of
 from ..backend import is_array
 from ..nn import Parameter

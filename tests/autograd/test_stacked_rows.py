@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import ops
-from tinygrad_seq.autograd import stacked
+from tinygrad_seq.autograd import stacked_rows
 from tinygrad_seq.testing import gradcheck
 
 
@@ -64,13 +64,13 @@ def test_rows_do_not_pile_up(rng, products):
         h = ts.tanh(h @ u)
     h.sum().backward()
     assert sum(products) == 4000
-    assert max(products) < stacked.ENOUGH + 100
+    assert max(products) < stacked_rows.ENOUGH + 100
 
 
 def test_long_products_do_not_wait(rng, products):
-    u, x = leaf(rng, 2, 2), leaf(rng, stacked.ENOUGH, 2)
+    u, x = leaf(rng, 2, 2), leaf(rng, stacked_rows.ENOUGH, 2)
     ((x @ u) @ u).sum().backward()
-    assert products == [stacked.ENOUGH] * 2
+    assert products == [stacked_rows.ENOUGH] * 2
 
 
 def test_hooks_retained_gradients_and_targets_see_the_whole_sum(rng):

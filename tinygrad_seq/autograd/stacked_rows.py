@@ -1,9 +1,13 @@
 """Gradients that sum over rows, formed once for all the calls that share an argument.
 
 A weight U that every step of a sequence multiplies gets Ū = Σₜ hₜᵀ ȳₜ: a thin product and a sum of
-the whole weight at each step. Stacked, it is one product, [h₁; …; h_T]ᵀ [ȳ₁; …; ȳ_T], several times
-faster and the same but for rounding. The rows wait in :class:`Stacked` until the gradient is asked
-for, or until there are enough of them for a product to be at its full speed.
+the whole weight at each step. Stacked, it is one product, [h₁; …; h_T]ᵀ [ȳ₁; …; ȳ_T], the same but
+for rounding. The rows wait in :class:`StackedRows` until the gradient is asked for, or until there
+are enough of them for a product to be at its full speed.
+
+An LSTM written as ``x[t] @ w + h @ u`` in a loop of one's own takes without it, forward and
+backward of 100 steps of 32 rows, 1.05, 1.07 and 1.21 times as long for 64, 128 and 256 units
+(``benchmarks/stacked_rows.py``, on one thread of a busy machine).
 """
 
 from __future__ import annotations
@@ -16,22 +20,21 @@ from .graph import Node, Source, Use
 ENOUGH = 1024  # rows: a longer product is no faster, and they are kept alive until it is formed
 
 
-class Stacked:
+class StackedRows:
     """The gradient of one argument of a node, as rows of g and of what the rule multiplies."""
 
     __slots__ = ("count", "g", "node", "rows", "saved", "use")
 
     def __init__(self, node: Node, use: Use, g: Any) -> None:
-        assert node.saved is not None  # the engine has checked
         assert use.rows is not None
         self.node = node
         self.use = use
-        self.saved = node.saved
+        self.saved = node.kept()
         self.g = [_matrix(g)]
-        self.rows = [_matrix(node.saved[use.rows])]
+        self.rows = [_matrix(self.saved[use.rows])]
         self.count = len(self.g[0])
 
-    def takes(self, other: Stacked) -> bool:
+    def takes(self, other: StackedRows) -> bool:
         """Take the rows of another gradient of the same argument, unless there are enough.
 
         What else the rule takes must be the same: a parameter, a shape, the same array.
