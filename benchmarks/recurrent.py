@@ -127,7 +127,7 @@ def draw(report, path):
     figure, axes = plt.subplots(
         1,
         len(kinds),
-        figsize=(3.4 * len(kinds), 3.4),
+        figsize=(2 + 3.2 * len(kinds), 3.6),
         sharey=True,
         layout="constrained",
         squeeze=False,
@@ -151,7 +151,10 @@ def draw(report, path):
                         )
         axis.axvline(1, color="black", linewidth=1)
         axis.set(title=kind, xlabel=f"time ÷ torch.nn, threads: {fewest}", xlim=(0, LIMIT))
-        axis.set_yticks(range(len(rows)), [str(tuple(r["row"])) for r in rows])
+        labels = [
+            ", ".join(f"{n}={v}" for n, v in zip("TNIH", r["row"], strict=True)) for r in rows
+        ]
+        axis.set_yticks(range(len(rows)), labels)
     axes[0][0].invert_yaxis()
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)

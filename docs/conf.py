@@ -62,7 +62,23 @@ def check_offline(app: Sphinx, error: Exception | None) -> None:
             raise ExtensionError(f"{page} loads {loaded[0]}")
 
 
+def offer_notebook(app: Sphinx, page: str, source: list[str]) -> None:
+    """Add to a chapter a link to itself as a notebook, which the build has run."""
+    if page.startswith("guide/"):
+        name = f"{page.removeprefix('guide/')}.ipynb"
+        link = f"Download this chapter as a notebook: {{nb-download}}`{name}`."
+        source[0] = re.sub(r"(?m)^(# .*)$", rf"\1\n\n{link}", source[0], count=1)
+
+
+def say_where(app: Sphinx, error: Exception | None) -> None:
+    """End with the address of the first page."""
+    if error is None and app.builder.format == "html":
+        print(f"The site is at {(Path(app.outdir) / 'index.html').as_uri()}")
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", offer_notebook)
     app.connect("build-finished", move_explorers)
     app.connect("build-finished", check_offline)
+    app.connect("build-finished", say_where)

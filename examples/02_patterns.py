@@ -185,34 +185,44 @@ COLORS = {
     "B, scheduled": "tab:green",
     "C": "tab:purple",
 }
+LABELS = {
+    "A": "A: hidden → hidden",
+    "B, forced": "B: output → hidden, teacher forcing",
+    "B, scheduled": "B: output → hidden, scheduled sampling",
+    "C": "C: hidden → hidden, trained on the last output",
+}
 
 
 def draw_bits(axes, right: dict[str, tuple[float, float]]) -> None:
     """The share of right bits, for each task and pattern."""
     for k, (pattern, shares) in enumerate(right.items()):
         bars = axes.bar(
-            np.arange(2) + 0.2 * (k - 1.5), shares, 0.18, color=COLORS[pattern], label=pattern
+            np.arange(2) + 0.2 * (k - 1.5),
+            shares,
+            0.18,
+            color=COLORS[pattern],
+            label=LABELS[pattern],
         )
         axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
     axes.axhline(0.5, **course.BASELINE, label="chance")
-    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.35))
+    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.6))
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set(
-        ylabel=f"right bits at step {STEPS[echo]}, running free",
-        title="Can the answer be remembered?",
+        ylabel=f"right bits at step {STEPS[echo]}",
+        title="Tasks of memory: share of right bits",
     )
-    axes.legend(ncols=3, loc="upper center")
+    axes.legend(loc="upper center")
 
 
 def draw_errors(axes, errors: dict[str, np.ndarray], best: np.ndarray) -> None:
     """The error of the position along time."""
     steps = np.arange(1, len(best) + 1)
     for pattern, error in errors.items():
-        axes.plot(steps, error, color=COLORS[pattern], label=pattern)
-    axes.plot(steps, best, **course.BASELINE, label="Kalman filter (best)")
+        axes.plot(steps, error, color=COLORS[pattern], label=LABELS[pattern])
+    axes.plot(steps, best, **course.BASELINE, label="Kalman filter (optimal)")
     axes.set(xlabel="step t", ylabel="error of the position (RMS)", ylim=(0, None))
     axes.set_xticks(steps[3::4])
-    axes.set_title("Track, running free: errors after forcing pile up")
+    axes.set_title("Track: with teacher forcing errors accumulate")
     axes.legend()
 
 

@@ -147,14 +147,16 @@ def draw(word: str, history: np.ndarray, said: dict[str, np.ndarray], path: Path
         losses.set(xscale="log", xlabel="step of gradient descent", ylabel="loss, nats")
         losses.set(title=f"The loss of each letter of “{word}”")
         losses.legend(title="read → next", loc="upper right", bbox_to_anchor=(1, 0.85))
-        for plot, (spelled, probabilities) in zip(maps, said.items(), strict=True):
-            tokens = sorted(set(spelled))
+        for plot, (word, probabilities) in zip(maps, said.items(), strict=True):
+            tokens = sorted(set(word))
             plot.imshow(probabilities.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            for k, letter in enumerate(spelled[1:]):
+            for k, letter in enumerate(word[1:]):
                 plot.text(k, tokens.index(letter), letter, ha="center", va="center", color="white")
-            plot.set_xticks(range(len(spelled) - 1), list(spelled[:-1]))
+            plot.set_xticks(range(len(word) - 1), list(word[:-1]))
             plot.set_yticks(range(len(tokens)), tokens)
-            plot.set(xlabel="letter read", ylabel="next letter", title="P(next | read so far)")
+            plot.set(
+                xlabel="letter read", ylabel="next letter", title=f"“{word}”: P(next | read so far)"
+            )
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:

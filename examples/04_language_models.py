@@ -79,15 +79,16 @@ def bits(p: np.ndarray) -> float:
 
 
 def draw(seen, possible, reached, weights: int, net: float, both: float, path: Path) -> None:
-    """Left the tables, possible and seen; right what each number of entries or weights buys."""
+    """Left the sizes of the tables; right the bits per character that each size reaches."""
     with course.picture(path, columns=2, figsize=(11, 4.2)) as (left, right):
-        left.semilogy(ORDERS, possible, "s--", color="darkgray", label="possible: $V^n$")
-        left.semilogy(ORDERS, seen, "o-", color="dimgray", label="seen in the text")
-        left.axhline(weights, color=course.COLORS["GRU"], label="weights of the GRU, any length")
-        left.set(xticks=ORDERS, xlabel="order n", ylabel="entries of the table")
-        left.set_title("A table grows with its reach")
-        left.legend()
         entries = np.cumsum(seen)
+        every = np.cumsum(possible)
+        left.semilogy(ORDERS, every, "s--", color="darkgray", label="possible: $V + … + V^n$")
+        left.semilogy(ORDERS, entries, "o-", color="dimgray", label="seen in the text")
+        left.axhline(weights, color=course.COLORS["GRU"], label="weights of the GRU")
+        left.set(xticks=ORDERS, xlabel="order n", ylabel="entries of the tables of order 1 to n")
+        left.set_title("Size of the tables")
+        left.legend()
         right.semilogx(entries, reached, "o-", color="dimgray", label="n-grams, Kneser–Ney")
         for n, x, y in zip(ORDERS, entries, reached, strict=True):
             right.annotate(
@@ -98,9 +99,9 @@ def draw(seen, possible, reached, weights: int, net: float, both: float, path: P
         right.plot(size, both, "*", color="tab:purple", markersize=14, label="half of each")
         right.set(
             xlim=(20, 1e6),
-            xlabel="entries seen, or weights",
+            xlabel="entries seen of order 1 to n, or weights",
             ylabel="bits per character, held-out text",
-            title="What they buy",
+            title="Size and quality",
         )
         right.margins(y=0.15)
         right.legend()

@@ -181,12 +181,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 def draw_losses(axes, losses: dict[str, list[float]]) -> None:
     """Means over 20 updates, along training."""
     for name, curve in losses.items():
-        if name == "RTRL":
-            every = slice(None, None, max(1, len(curve) // 8))
-            axes.plot(range(len(curve))[every], curve[every], "k.", label=name, zorder=3)
-        else:
-            means = np.convolve(curve, np.ones(20) / 20, "valid")
-            axes.plot(np.arange(len(means)) + 20, means, color=COLORS[name], label=name)
+        if name == "RTRL":  # equal to full, and followed for a few updates only
+            continue
+        means = np.convolve(curve, np.ones(20) / 20, "valid")
+        label = "full, RTRL" if name == "full" else name
+        axes.plot(np.arange(len(means)) + 20, means, color=COLORS[name], label=label)
     axes.axhline(np.log(2), **course.BASELINE)
     axes.text(1, np.log(2), "chance", transform=axes.get_yaxis_transform(), ha="right", va="bottom")
     axes.set(xlabel="updates", ylabel="loss, nats", ylim=(0, 1), title="Learning to recall")
@@ -203,7 +202,7 @@ def draw_quality(axes, quality: dict[str, Any]) -> None:
     )
     axes.bar(at + 0.2, noise, 0.38, color="0.7", label="noise (standard deviation)")
     axes.set_xticks(at, [name.replace(", ", ",\n") for name in names], fontsize=8)
-    axes.set(ylabel="in parts of ‖∇L‖", title="Error of the estimated gradient")
+    axes.set(ylabel="relative to ‖∇L‖", title="Error of the estimated gradient")
     axes.legend(fontsize=8)
 
 
@@ -211,7 +210,9 @@ def draw_memory(axes, lengths: tuple[int, ...], memory: dict[str, list[float]]) 
     """Peaks of memory along the length of the sequence."""
     for name, peaks in memory.items():
         axes.loglog(lengths, peaks, "o-", color=COLORS[name], label=name)
-    axes.set(xlabel="steps T", ylabel="peak of memory, KB", title="Memory for one sequence")
+    axes.set(xlabel="steps T", ylabel="peak memory, KB", title="Memory for one sequence")
+    axes.set_xticks(lengths, map(str, lengths))
+    axes.minorticks_off()
     axes.legend(fontsize=8)
 
 

@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         accuracy[name] = per_symbol((chances[name] > 0.5) == tags, symbols)
         rows.append([name, count(model), *accuracy[name]])
     rows += [[name, "-", *values] for name, values in ceilings.items()]
-    course.table(["LSTM", "weights", *(f'at "{s}"' for s in SYMBOLS), "at all"], *rows)
+    course.table(["LSTM", "weights", *(f'at "{s}"' for s in SYMBOLS), "all symbols"], *rows)
 
     reached, ceiling = {name: a[-1] for name, a in accuracy.items()}, from_left[tags >= 0].mean()
     for name, value in reached.items():
@@ -167,32 +167,40 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     return reached
 
 
+READS = {"ahead": "left to right", "back": "right to left", "both": "both directions"}
+
+
 def draw_accuracies(axes, accuracy, ceilings) -> None:
     """One group of bars for each symbol, dashed what can be known from one side."""
-    colors = {"ahead": "tab:blue", "back": "tab:green", "both": "tab:orange"}
+    import matplotlib
+
+    maps = {"ahead": "Blues", "back": "Greens", "both": "Oranges"}  # darker with each layer
     width, groups = 0.8 / len(accuracy), np.arange(4)
     for k, (name, values) in enumerate(accuracy.items()):
-        places, opacity = groups - 0.4 + (k + 0.5) * width, 1.3 - 0.3 * int(name.split()[1])
-        color = colors[name.split(",")[0]]
-        axes.bar(places, values, 0.9 * width, label=name, color=color, alpha=opacity)
+        direction, layers = name.split(", ")
+        color = matplotlib.colormaps[maps[direction]](0.3 + 0.2 * int(layers.split()[0]))
+        places, label = groups - 0.4 + (k + 0.5) * width, f"{READS[direction]}, {layers}"
+        axes.bar(places, values, 0.9 * width, label=label, color=color)
     for (name, values), style in zip(ceilings.items(), ("k--", "k:"), strict=True):
         ends = np.add.outer([-0.45, 0.45], groups)
         line, *_ = axes.plot(ends, np.stack([values, values]), style)
         line.set_label(name)
-    axes.set(ylim=(0.5, 1.02), ylabel="accuracy", title="One direction stays at its ceiling")
-    axes.set_xticks(groups, [*(f'at "{s}"' for s in SYMBOLS), "at all"])
+    axes.set(ylim=(0, 1.05), ylabel="accuracy")
+    axes.set_title("LSTMs that read in one direction do not pass the best guess from that side")
+    axes.set_xticks(groups, [*(f'at "{s}"' for s in SYMBOLS), "all symbols"])
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def draw_example(axes, symbols, rows) -> None:
     """One string, its tags, and what each net makes of it; crosses where it is wrong."""
-    axes.imshow(list(rows.values()), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(list(rows.values()), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for place, values in enumerate(rows.values()):
         wrong = np.flatnonzero((values > 0.5) != rows["truth"])
         axes.plot(wrong, np.full(len(wrong), place), "x", color="tab:red")
     axes.set_xticks(range(len(symbols)), [SYMBOLS[s] for s in symbols], fontsize=13)
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.set_title("One string: P(in a pair) from 0 (blue) to 1 (yellow); × if wrong")
+    names = [", ".join(READS.get(part, part) for part in name.split(", ")) for name in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_title("One string: P(in a pair) from 0 (white) to 1 (dark blue); × marks an error")
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def right_up_to(model: nn.Module, counted: int, most: int = 200) -> int:
 
 def draw(right: dict[str, np.ndarray], over: dict[str, dict[str, float]], path: Path) -> None:
     """How often each is right, over the steps; and the bits above the optimum."""
-    with course.picture(path, 1, 2, figsize=(11, 3.8)) as (plot, bars):
+    with course.picture(path, 1, 2, figsize=(11, 4.4)) as (plot, bars):
         plot.axvspan(1, TRAINED, color="tab:gray", alpha=0.15, label="trained on these lengths")
         plot.axhline(0.5, label="guessing", **course.BASELINE)
         for name, share in right.items():
@@ -180,8 +180,9 @@ def draw(right: dict[str, np.ndarray], over: dict[str, dict[str, float]], path: 
             smooth = np.convolve(share, np.ones(8) / 8, mode="valid")
             steps = np.arange(len(smooth)) + 4
             plot.plot(steps, smooth, style, label=name, color=COLORS[name])
-        plot.set(xlabel="step", ylabel="parity right", ylim=(0.4, 1.03))
-        plot.legend(loc=(0.2, 0.4))
+        plot.set(xlabel="step", ylabel="share of right answers", ylim=(0.4, 1.03))
+        plot.set_title("Parity, on sequences longer than in training")
+        plot.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
         names = [name for name in right if name in over["aⁿbⁿ"]]
         places, width = np.arange(len(over)), 0.8 / len(names)
         for k, name in enumerate(names):
@@ -197,7 +198,7 @@ def draw(right: dict[str, np.ndarray], over: dict[str, dict[str, float]], path: 
             bars.hlines(found["last"], place - 0.4, place + 0.4, **course.BASELINE)
         bars.set_xticks(places, list(over))
         bars.set(yscale="log", ylabel="bits per symbol above the optimum")
-        bars.set_title("gray: who knows the last symbol alone")
+        bars.set_title("Counting; gray: a model that sees the last symbol only")
 
 
 def learn_parity(layers: dict[str, type], options) -> dict[str, np.ndarray]:

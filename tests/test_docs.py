@@ -17,7 +17,8 @@ CELL = re.compile(r"^```\{code-cell\}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
-def test_documents(page):
+def test_documents(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # pages save files
     failed, _ = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert not failed
 

@@ -76,7 +76,7 @@ def _status(path: Path) -> os.stat_result | None:
 def _keep(descriptor: int, before: os.stat_result) -> None:
     """Give a new file the owner and the mode of the one whose place it takes."""
     if hasattr(os, "fchown"):  # POSIX
-        with suppress(OSError):  # to give a file to somebody else is for the superuser
+        with suppress(OSError):  # only the superuser may change a file's owner
             os.fchown(descriptor, before.st_uid, before.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 

@@ -52,7 +52,10 @@ def described(name: str, value: Any) -> Iterator[str]:
     """A name and what it is, with its methods if it is a class."""
     if inspect.isclass(value):
         yield from entry("class", name + signature(value), value.__doc__)
-        for method, member in vars(value).items():
+        members = dict(vars(value))
+        if callable(getattr(value, "forward", None)):  # a layer's, which a base class may define
+            members.setdefault("forward", value.forward)
+        for method, member in members.items():
             documented = inspect.getdoc(member) if callable(member) else member.__doc__
             if method.startswith("_") or method == "extra_repr" or not documented:
                 continue

@@ -1,4 +1,4 @@
-"""Floor 1: record what was computed, and go back through it. It knows no operation by name."""
+"""Layer 1: records operations and runs the backward pass. It knows no operation by name."""
 
 from .engine import backward, grad
 from .graph import Node, Variable

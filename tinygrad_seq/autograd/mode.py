@@ -1,4 +1,4 @@
-"""What is being done now: recording or not, looking for NaN or not, and where, if somebody looks.
+"""The current modes: recording, checking for NaN, and the scope that observers see.
 
 Each mode is a ``ContextVar``, so threads and async tasks do not disturb one another.
 """

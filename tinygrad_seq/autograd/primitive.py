@@ -354,7 +354,7 @@ class Primitive:
         assert plan is not None  # only recompute's has none
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
-        # Who looks on (anomaly mode, a trace, a graph of the backward) sees each contribution.
+        # Observers (anomaly mode, a trace, a graph of the backward) see each contribution.
         watched = live or watching.get() or tracing.get() is not None
         joint = None
         if plan.joint is not None:

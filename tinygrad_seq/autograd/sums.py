@@ -17,7 +17,7 @@ class Sums:
     """The gradient of each source so far.
 
     A sum gets a buffer of its own at the second contribution and is added to in place from then on.
-    Before, its array may be somebody else's: the upstream gradient's, another source's, a rule's.
+    Before, its array may be shared: with the upstream gradient, another source or a rule.
 
     Args:
         wrap: Makes a tensor of an array.
@@ -48,7 +48,7 @@ class Sums:
         total = self.values.get(source)
         if total is None:
             self.values[source] = value
-            # Only what a leaf gets is worth the question: it is kept.
+            # Checked for leaves only: their gradients are kept.
             if node is not None and type(source) is not Node and is_fresh(value, g, node):
                 self._owned.add(source)
         elif source in self._owned and not self.live:
@@ -135,7 +135,7 @@ class Sums:
             return g
         if self.live and g._requires_grad:
             tensor = g  # which nobody can write into
-        else:  # a hook may write into what it gets, which may be somebody else's too
+        else:  # a hook may write into its array, which may be shared
             array = g._data if self.live else g
             tensor = self.wrap(array if source in self._owned else array.copy())
         self._owned.discard(source)

@@ -1,4 +1,4 @@
-"""Floor 0: which array library computes. Every difference between libraries lives here."""
+"""Layer 0: array libraries. Every difference between them is handled here."""
 
 from .base import (
     Array,

@@ -1,4 +1,4 @@
-"""Floor 6: from files to batches, and the yardsticks of language models.
+"""Layer 6: from files to batches, and the baselines of language models.
 
 Ids, numbers, lengths and batches are NumPy arrays on the host, whatever library computes.
 """

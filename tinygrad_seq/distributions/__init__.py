@@ -1,4 +1,4 @@
-"""Floor 5: distributions to sample from, and to differentiate through.
+"""Layer 5: distributions whose samples pass gradients.
 
 | family        | values      | parameters              | gradient through a sample      |
 |---------------|-------------|-------------------------|--------------------------------|

@@ -1,4 +1,4 @@
-"""Floor 7: save and load, without pickle and without half-written files; weights from elsewhere."""
+"""Layer 7: saves and loads without pickle, atomically; weights of other frameworks."""
 
 from .checkpoint import Checkpoint
 from .files import CheckpointError, load, save

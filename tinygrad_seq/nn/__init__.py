@@ -1,4 +1,4 @@
-"""Floor 5: modules, layers, recurrent cells, initialisers and losses."""
+"""Layer 5: modules, layers, recurrent cells, initialisers and losses."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Floor 2: the derivative table. Each primitive stands beside the rule of each argument.
+"""Layer 2: the derivative table. Each primitive is defined beside its rules, one per argument.
 
 Functions have NumPy's names and keywords, and PyTorch's conventions at kinks and ties.
 """

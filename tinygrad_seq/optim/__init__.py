@@ -1,4 +1,4 @@
-"""Floor 6: optimizers, gradient clipping, learning-rate schedules, and weights kept beside.
+"""Layer 6: optimizers, clipping, learning-rate schedules, weight averages, early stopping.
 
 Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere runs unchanged.
 """

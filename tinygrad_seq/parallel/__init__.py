@@ -1,4 +1,4 @@
-"""Floor 7: data-parallel training, the same program on many processes, with MPI.
+"""Layer 8: data-parallel training, the same program on many processes, with MPI.
 
 Every rank holds the whole model and a part of each batch. Launch a program with
 

@@ -1,4 +1,4 @@
-"""Floor 4: a cell along a sequence, as one fused operation derived from one step, or unrolled.
+"""Layer 4: a cell along a sequence, as one fused operation derived from one step, or unrolled.
 
 A cell is any function ``step(x_t, state) -> (y_t, state)``. One step of it is recorded with the
 library's own rules (:mod:`.record`), rewritten (:mod:`.passes`), placed and cut (:mod:`.plan`), and

@@ -1,4 +1,4 @@
-"""Floor 6: what is done with sequences: gradients through time, hidden Markov sums, writing."""
+"""Layer 6: gradients through time, hidden Markov models, generation of sequences."""
 
 from . import hmm
 from .beam import Hypothesis, beam_search, select

@@ -77,7 +77,7 @@ class Randomised:
     keep: float | Callable[[int], float]
 
     def __post_init__(self) -> None:
-        self._probability(1)  # or say so now
+        self._probability(1)  # raises here if it is wrong
 
     def __iter__(self) -> Iterator[float]:
         age = 1

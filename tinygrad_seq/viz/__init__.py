@@ -1,4 +1,4 @@
-"""Floor 7: look inside; print, draw and measure what is recorded."""
+"""Layer 7: prints, draws and measures recorded graphs."""
 
 from ..autograd.scope import Scope, at_step
 from .draw import to_dot, to_mermaid

@@ -1,6 +1,6 @@
 """What CuPy spells differently than NumPy, lacks, or does faster: the whole difference is here.
 
-CuPy is imported by :func:`load`, when somebody first asks for it. Three rules hold on a GPU:
+CuPy is imported by :func:`load`, at first use. Three rules hold on a GPU:
 
 - Nothing waits, but ``to_host``, where a count decides a shape (an index that is a mask), and where
   very many positions are sorted. Host indices are checked on the host: the device wraps them.

@@ -65,7 +65,7 @@ class RNNCell(Cell[Tensor]):
         *,
         dtype: DType | None = None,
     ) -> None:
-        nonlinearity_of(nonlinearity)  # or say so now
+        nonlinearity_of(nonlinearity)  # raises here if it is unknown
         biases = 2 * flag(type(self).__name__, "bias", bias)
         super().__init__(input_size, hidden_size, 1, biases, dtype)
         self.nonlinearity = nonlinearity

@@ -47,7 +47,7 @@ class LayerNormRNNCell(Cell[Tensor]):
         *,
         dtype: DType | None = None,
     ) -> None:
-        nonlinearity_of(nonlinearity)  # or say so now
+        nonlinearity_of(nonlinearity)  # raises here if it is unknown
         super().__init__(input_size, hidden_size, 1, 0, dtype)
         self.nonlinearity = nonlinearity
         self.norm = LayerNorm(hidden_size, dtype=self.dtype)

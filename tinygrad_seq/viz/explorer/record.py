@@ -1,4 +1,4 @@
-"""Watch the engine walk back: every gradient, every contribution to it, and whence in time it came.
+"""Record a backward pass: every gradient, its contributions, and the time step of each.
 
 The rules are linear in the upstream gradient, so what reaches a weight that all steps share can be
 told apart by step: where an operation outside of time hands on what came from several steps, its
