@@ -212,7 +212,7 @@ def draw_memory(axes, lengths: tuple[int, ...], memory: dict[str, list[float]]) 
         axes.loglog(lengths, peaks, "o-", color=COLORS[name], label=name)
     axes.set(xlabel="steps T", ylabel="peak memory, KB", title="Memory for one sequence")
     axes.set_xticks(lengths, map(str, lengths))
-    axes.minorticks_off()
+    axes.set_xticks([], minor=True)
     axes.legend(fontsize=8)
 
 
