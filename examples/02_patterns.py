@@ -205,7 +205,7 @@ def draw_bits(axes, right: dict[str, tuple[float, float]]) -> None:
         )
         axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
     axes.axhline(0.5, **course.BASELINE, label="chance")
-    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.6))
+    axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.85))
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set(
         ylabel=f"right bits at step {STEPS[echo]}",
