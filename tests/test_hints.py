@@ -1,6 +1,7 @@
 """Names that PyTorch's users type: each gets a sentence, and what the sentence says exists."""
 
 import builtins
+import operator
 import re
 
 import numpy as np
@@ -78,3 +79,66 @@ def test_gradients_become_none_whoever_asks():
 def test_devices_have_other_names(name, ours):
     with pytest.raises(ValueError, match=f"got {name!r}: that is {ours!r} here"):
         ts.ones(2).to(name)
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (lambda: optim.Adam([ts.ones(2, requires_grad=True)], learning_rate=1), "mean lr?"),
+        (lambda: nn.LSTM(3, 4, num_layer=2), "LSTM takes no 'num_layer': did you mean num_layers?"),
+        (lambda: nn.GRU(3, hidden_dim=4), "did you mean hidden_size?"),
+        (lambda: nn.Linear(3, 4, bais=False), "It takes in_features, out_features, bias, dtype"),
+        (lambda: nn.CrossEntropyLoss(size_average=True), "did you mean reduction?"),
+        (lambda: optim.StepLR(None, step=3), "did you mean step_size?"),
+        (lambda: nn.Tanh(inplace=True), "Tanh takes no 'inplace': it takes"),
+    ],
+)
+def test_a_keyword_argument_that_a_constructor_does_not_take(made, sentence):
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        made()
+
+
+def test_a_module_that_passes_its_keyword_arguments_on_takes_any():
+    class Own(nn.Linear):
+        def __init__(self, size, **options):
+            super().__init__(size, size, **options)
+
+    assert Own(3, bias=False).bias is None
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'bais'"):
+        Own(3, bais=False)
+
+
+@pytest.mark.parametrize(
+    ("slip", "sentence"),
+    [
+        (lambda x: nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 2))(x), "y, state = layer(x)"),
+        (lambda x: nn.mse_loss(nn.LSTM(3, 4)(x), x), "y, state = layer(x)"),
+        (lambda x: nn.Sequential(nn.Tanh), "got the class Tanh: write Tanh(...)"),
+        (lambda x: nn.ModuleDict({"a": nn.Linear}), "got the class Linear: write Linear(...)"),
+        (lambda x: nn.Recurrent(nn.LSTMCell), "write Recurrent(LSTMCell(...))"),
+        (lambda x: ts.tensor(2, requires_grad=True), "write its numbers as 2.0"),
+        (
+            lambda x: nn.Recurrent(lambda x, h: (x, ts.concatenate([h, x], -1)))(x, x[0]),
+            "got Tensor[2, 6] after Tensor[2, 3]",
+        ),
+    ],
+)
+def test_usual_slips(slip, sentence):
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        slip(ts.ones((5, 2, 3)))
+
+
+@pytest.mark.parametrize("minus", [operator.isub, operator.iadd])
+def test_a_gradient_is_not_added_into_the_data(minus):
+    p = nn.Parameter(np.ones(3, "f4"))
+    (p * p).sum().backward()
+    with pytest.raises(TypeError, match=r"p\.copy_\(p - lr \* p\.grad\)"):
+        p.data = minus(p.data, 0.1 * p.grad)
+    np.testing.assert_array_equal(p.data, 1)
+
+
+def test_optimizers_and_schedules_show_their_options():
+    adam = optim.SGD([{"params": nn.Linear(2, 3).parameters()}], lr=0.1)
+    assert repr(adam).startswith("SGD(lr=0.1, momentum=0")
+    assert repr(adam).endswith("  # 9 parameters")
+    assert repr(optim.StepLR(adam, 3)) == "StepLR: step 0, lr 0.1"

@@ -6,6 +6,11 @@ name stands in a table if it is a habit, not if it is only missing.
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
+
 IN_PLACE = "a new tensor; into a leaf p.copy_(...) writes, within no_grad()"
 _DTYPE = "dtypes are NumPy's: np."
 _GPU = 'to("cupy") moves to the GPU'
@@ -187,6 +192,55 @@ DATA: dict[str, str] = {
     "Subset": "random_split",
     "TensorDataset": "Batches(sequences, batch_size, targets)",
 }
+
+
+KEYWORDS: dict[str, str] = {
+    "hidden_dim": "hidden_size",
+    "input_dim": "input_size",
+    "learning_rate": "lr",
+    "reduce": "reduction",
+    "size_average": "reduction",
+    "units": "hidden_size",
+}
+"""Keyword arguments of other libraries' constructors."""
+
+
+def refuse_keywords(made: type, given: Iterable[str]) -> None:
+    """Refuse keyword arguments that a constructor does not take: say which is meant.
+
+    Raises:
+        TypeError: There is one.
+    """
+    parameters = inspect.signature(made.__init__).parameters.values()  # type: ignore[misc]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters][1:]
+    for name in given:
+        if name not in known:
+            usual = KEYWORDS.get(name)
+            near = [usual] if usual in known else difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean {near[0]}? It" if near else "it"
+            raise TypeError(
+                f"{made.__name__} takes no {name!r}: {meant} takes {', '.join(known) or 'nothing'}"
+            )
+
+
+class Hinted:
+    """Base of classes whose constructors say which keyword argument is meant."""
+
+    if not TYPE_CHECKING:  # for which unknown arguments are errors of their own
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            if kwargs:
+                refuse_keywords(cls, kwargs)
+            return super().__new__(cls)
+
+
+def said(value: object) -> str:
+    """How a message calls what was given in the place of a module: its class is a usual slip."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: write {value.__name__}(...)"
+    return type(value).__name__
 
 
 def absent(what: str, name: str, hints: dict[str, str]) -> AttributeError:

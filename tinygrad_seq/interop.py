@@ -286,7 +286,10 @@ def _same(value: Any, default: Any) -> bool:
 
 def _refusal(name: str, key: str) -> str:
     if key == "out":
-        return f"np.{name} on a tensor takes no out: a tensor is a value, is not written into"
+        return (
+            f"np.{name} on a tensor takes no out: no array is written into. To update a parameter: "
+            "with ts.no_grad(): p.copy_(p - lr * p.grad)"
+        )
     return (
         f"np.{name} on a tensor takes no {key}: leave it out, or take the values alone with "
         "t.detach().numpy()"

@@ -336,7 +336,10 @@ class Tensor(Variable, Operators):
     def requires_grad(self, value: bool) -> None:
         value = as_flag("requires_grad", value)
         if value and self.dtype.kind != "f":
-            raise TypeError(f"only floating tensors can require grad; this one is {self.dtype}")
+            raise TypeError(
+                f"only floating tensors can require grad; this one is {self.dtype}: write its "
+                'numbers as 2.0, or give dtype="float32"'
+            )
         if self.node is not None and not value:
             raise RuntimeError("a result requires grad as its arguments do: use detach()")
         self._requires_grad = value
@@ -647,7 +650,11 @@ def _as_array(data: Any, dtype: Any = None) -> Array:
         array = numpy.asarray(data)
     else:
         if _holds_tensors(data):
-            raise TypeError("a list of tensors would leave the graph: use ts.stack([...])")
+            raise TypeError(
+                f"a {type(data).__name__} of {len(data)} tensors is no tensor. If a layer returned "
+                "it as (y, state), take its parts: y, state = layer(x). To make one tensor of "
+                "them, use ts.stack([...])"
+            )
         try:
             array = numpy.asarray(data)
         except ValueError as error:

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
+from ..hints import said
 from .module import Module
 
 
@@ -31,8 +32,7 @@ class ModuleList(Module):
         try:
             for k, module in enumerate(modules):
                 if not isinstance(module, Module):
-                    kind = type(module).__name__
-                    raise TypeError(f"{type(self).__name__} holds Modules; got {kind}")
+                    raise TypeError(f"{type(self).__name__} holds Modules; got {said(module)}")
                 setattr(self, str(k), module)
         except (TypeError, ValueError):
             vars(self).clear()
@@ -137,8 +137,8 @@ class ModuleDict(Module):
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(name, str) or not isinstance(module, Module):
             raise TypeError(
-                f"ModuleDict holds Modules by names that are strings; got {type(module).__name__} "
-                f"by {name!r}"
+                f"ModuleDict holds Modules by names that are strings; got {said(module)} by "
+                f"{name!r}"
             )
         if not name or "." in name or hasattr(type(self), name):
             raise ValueError(f"ModuleDict cannot call a module {name!r}: choose another name")

@@ -16,7 +16,7 @@ from ..autograd.mode import tracing
 from ..autograd.scope import inside, joined
 from ..backend import backend_named, there, xp
 from ..backend.dtypes import fitted
-from ..hints import MODULES, absent
+from ..hints import MODULES, Hinted, absent
 from ..html import one_line, tree_html
 from ..tensor import Tensor
 from .checks import flag, floating_dtype, only_none
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
         def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
-class Module:
+class Module(Hinted):
     """A function with parameters: derive from it, set parameters and modules as attributes.
 
     ``model(x)`` calls ``model.forward(x)``. Whatever attribute is a :class:`Parameter` or a

@@ -16,6 +16,7 @@ import numpy
 from ..autograd import mark_written
 from ..backend import Array, backend_of, is_array, there, wider, xp
 from ..backend.dtypes import fitted
+from ..hints import Hinted
 from ..nn import Parameter
 from ..nn.checks import only_none
 from ..tensor import Tensor
@@ -25,7 +26,7 @@ Group: TypeAlias = dict[str, Any]
 Params: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 
 
-class Optimizer:
+class Optimizer(Hinted):
     """Base of the optimizers: ``step()`` applies :meth:`update` to every parameter with a gradient.
 
     A subclass whose update acts element by element may say so, ``elementwise = True``: then the
@@ -65,6 +66,14 @@ class Optimizer:
                 f"{type(self).__name__} got no parameters: the iterable was empty "
                 "(a generator such as model.parameters() can be used up only once)"
             )
+
+    def __repr__(self) -> str:
+        """A line per group: its options and how many numbers it updates."""
+        return "\n".join(
+            f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in _options(group).items())})"
+            f"  # {sum(p.size for p in group['params']):,} parameters"
+            for group in self.param_groups
+        )
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         """One step of the algorithm for one parameter.

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
+from ..hints import Hinted
 from .base import Optimizer
 
 
-class Schedule:
+class Schedule(Hinted):
     """Base of the schedules. One whose rate is a function of time alone defines only :meth:`rate`.
 
     A rate that something else has changed (another schedule, a cut by hand) keeps that change: it
@@ -41,6 +42,10 @@ class Schedule:
         self.optimizer = optimizer
         self.count = 0
         self.base_lrs = self.lrs
+
+    def __repr__(self) -> str:
+        rates = ", ".join(f"{rate:.4g}" for rate in self.lrs)
+        return f"{type(self).__name__}: step {self.count}, lr {rates}"
 
     @property
     def lrs(self) -> list[float]:

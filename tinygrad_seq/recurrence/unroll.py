@@ -73,11 +73,16 @@ def pair(owner: str, result: Any, before: Any = None) -> tuple[Tensor, Any]:
 
 
 def _continues(before: Any, after: Any) -> bool:
-    """Whether a state has the form of the one before; None may become anything."""
+    """Whether a state has the form and shape of the one before; None may become anything."""
     if isinstance(before, tuple | list):
         same = isinstance(after, tuple | list) and len(after) == len(before)
         return same and all(map(_continues, before, after))
-    return before is None or not (after is None or isinstance(after, tuple | list))
+    if before is None:
+        return True
+    shape = getattr(before, "shape", None)
+    return not (after is None or isinstance(after, tuple | list)) and (
+        shape is None or getattr(after, "shape", shape) == shape
+    )
 
 
 def _written(state: Any) -> str:
