@@ -90,7 +90,8 @@ def test_devices_have_other_names(name, ours):
         (lambda: nn.Linear(3, 4, bais=False), "It takes in_features, out_features, bias, dtype"),
         (lambda: nn.CrossEntropyLoss(size_average=True), "did you mean reduction?"),
         (lambda: optim.StepLR(None, step=3), "did you mean step_size?"),
-        (lambda: nn.Tanh(inplace=True), "Tanh takes no 'inplace': it takes"),
+        (lambda: nn.Tanh(inplace=True), "Tanh takes no arguments; got ['inplace']"),
+        (lambda: nn.Tanh(3), "Tanh takes no arguments; got [3]"),
     ],
 )
 def test_a_keyword_argument_that_a_constructor_does_not_take(made, sentence):

@@ -220,9 +220,7 @@ def refuse_keywords(made: type, given: Iterable[str]) -> None:
             usual = KEYWORDS.get(name)
             near = [usual] if usual in known else difflib.get_close_matches(name, known, 1)
             meant = f"did you mean {near[0]}? It" if near else "it"
-            raise TypeError(
-                f"{made.__name__} takes no {name!r}: {meant} takes {', '.join(known) or 'nothing'}"
-            )
+            raise TypeError(f"{made.__name__} takes no {name!r}: {meant} takes {', '.join(known)}")
 
 
 class Hinted:
@@ -231,6 +229,8 @@ class Hinted:
     if not TYPE_CHECKING:  # for which unknown arguments are errors of their own
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            if cls.__init__ is object.__init__ and (args or kwargs):
+                raise TypeError(f"{cls.__name__} takes no arguments; got {[*args, *kwargs]}")
             if kwargs:
                 refuse_keywords(cls, kwargs)
             return super().__new__(cls)

@@ -10,6 +10,7 @@ import numpy
 
 from .backend import backend_of
 
+NUMBERS = 60  # a tensor of at most so many elements shows them
 CELLS = 24  # rows and columns of a heat map, at most
 SIDE = 10  # of a cell, in pixels
 # Blue below zero, orange above, told apart by all kinds of colour vision; light is near zero.
@@ -24,7 +25,7 @@ def one_line(text: str) -> str:
 
 
 def tensor_html(array: Any, words: Iterable[str] = ()) -> str:
-    """An array's shape, dtype, statistics and a small heat map.
+    """An array's shape, dtype, statistics and a small heat map; the numbers of a small one.
 
     Args:
         array: What to show, of any library.
@@ -33,8 +34,9 @@ def tensor_html(array: Any, words: Iterable[str] = ()) -> str:
     host = backend_of(array).to_host(array)
     head = " ".join([f"{host.dtype}{list(host.shape)}", *words])
     table = "".join(f"<td>{name} {value}</td>" for name, value in statistics(host).items())
+    numbers = f"<pre>{numpy.array2string(host)}</pre>" if 0 < host.size <= NUMBERS else ""
     return (
-        f"<div><code>Tensor {escape(one_line(head))}</code>"
+        f"<div><code>Tensor {escape(one_line(head))}</code>{numbers}"
         f"<table><tr>{table}</tr></table>{heat_map(host)}</div>"
     )
 

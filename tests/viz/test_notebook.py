@@ -57,6 +57,14 @@ def test_the_mean_of_extreme_values(values):
     assert found["mean"] == f"{float(sum(map(Fraction, values)) / len(values)):.4g}"
 
 
+@pytest.mark.parametrize("value", [2.5, 1e308, -1e308, np.nan, np.inf])
+def test_a_small_tensor_shows_its_numbers(value):
+    page = ts.tensor(np.float64(value))._repr_html_()
+    assert f"<pre>{np.array2string(np.float64(value))}</pre>" in page
+    assert "<pre>[1. 2. 3.]</pre>" in ts.tensor([1.0, 2.0, 3.0])._repr_html_()
+    assert "<pre>" not in ts.ones(100)._repr_html_()
+
+
 def test_colours_are_one_scale():
     assert colour(0.0, 1.0) == "#f7f7f7"
     assert colour(1.0, 1.0) == "#e66101"
