@@ -1,10 +1,12 @@
 """The number of BLAS threads is put back, whoever leaves last."""
 
+import importlib.util
+import runpy
 import threading
 
 import pytest
 
-from tinygrad_seq.backend import blas
+from tinygrad_seq.backend import blas, process
 
 functions = blas._openblas()
 pytestmark = pytest.mark.skipif(functions is None, reason="NumPy has no OpenBLAS of its own here")
@@ -73,3 +75,24 @@ def test_threads_that_overlap_put_it_back():
         thread.join()
         assert functions[0]() == 1
     assert functions[0]() == 2
+
+
+def test_nothing_is_set_for_the_process_where_that_is_switched_off(monkeypatch):
+    get, _ = functions
+    monkeypatch.setattr(process, "allowed", False)
+    before = get()
+    with blas.one_thread() as said:
+        assert not said
+        assert get() == before
+    if importlib.util.find_spec("numba"):
+        from tinygrad_seq.backend.jit import cache
+
+        assert cache.folder() is None
+
+
+@pytest.mark.parametrize(("given", "allowed"), [("0", False), ("1", True), (None, True)])
+def test_the_switch_is_an_environment_variable(monkeypatch, given, allowed):
+    monkeypatch.delenv("TINYGRAD_SEQ_PROCESS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("TINYGRAD_SEQ_PROCESS", given)
+    assert runpy.run_path(process.__file__)["allowed"] is allowed

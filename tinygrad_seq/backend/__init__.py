@@ -21,7 +21,7 @@ from .dtypes import (
     wider,
 )
 from .jit import use_jit
-from .memory import keep_freed_memory
+from .process import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state
 from .select import backend_named, current, use_backend
 from .threads import get_num_threads, set_num_threads

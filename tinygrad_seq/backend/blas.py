@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy
 
+from . import process
 from .forks import in_forked_child
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class one_thread:
 
     def __enter__(self) -> bool:
         functions = _openblas()
-        if functions is None:
+        if functions is None or not process.allowed:
             return False
         get, put = functions
         with _lock:

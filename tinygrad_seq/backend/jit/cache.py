@@ -28,6 +28,8 @@ import numpy
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.serialize import dumps
 
+from .. import process
+
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 """Of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning."""
 
@@ -60,6 +62,8 @@ def compiled(
 
 def folder() -> Path | None:
     """Where machine code is kept; None where nothing can be."""
+    if not process.allowed:
+        return None
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
         path = Path(given)
