@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from .backward import Differentiable, draw_cotangents
+from .backward import Differentiable, analytic_gradients, draw_cotangents
 from .closure import advice
 from .comparison import compare
-from .conduct import analytic_gradients
 from .oracles import Array
 from .reference import Oracle, references
 from .report import Situation, constant, describe, shapes_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_seq.testing.extrapolation import extrapolate
+from tinygrad_seq.testing.reference import extrapolate
 
 EPSILON = 2.0**-52
 
