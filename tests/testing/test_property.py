@@ -304,3 +304,29 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("tested", [lambda x, y: x * y, ts.matmul, Cell()], ids=str)
+def test_an_input_that_the_function_has_no_argument_for_is_refused_at_once(tested):
+    with pytest.raises(TypeError, match=r"was given [xz]=, and .*\(.*\).* has no such argument"):
+        gradient_property(x=arrays((2,)), z=arrays((2,)))(tested)
+
+
+def test_inputs_of_any_name_go_to_a_function_that_takes_any():
+    gradient_property(z=arrays((2,)), settings=settings(max_examples=2))(lambda **any: any["z"])()
+
+
+def test_pytest_shows_the_frames_of_the_function_and_not_of_the_checks(tmp_path):
+    module = tmp_path / "test_own.py"
+    module.write_text(
+        "import tinygrad_seq as ts\n"
+        "from tinygrad_seq.testing import arrays, gradcheck, gradient_property\n"
+        "import numpy as np\n"
+        "def test_direct():\n"
+        "    gradcheck(lambda x: ts.tanh(x.detach()), np.ones(2))\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(module)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert "gradcheck(lambda x" in done.stdout
+    assert "GradientError" in done.stdout
+    assert "situation.error" not in done.stdout

@@ -17,6 +17,8 @@ from .oracles import Array
 from .report import Situation
 from .subject import Leaf
 
+__tracebackhide__ = True  # pytest shows the frames of the function that is tested
+
 
 class Differentiable(Protocol):
     """A function that can be evaluated and recorded at its leaves."""

@@ -11,6 +11,8 @@ from .oracles import CENTRAL_STEP, Array, Index
 from .reference import Reference
 from .report import Mismatch, Situation, worst
 
+__tracebackhide__ = True  # pytest shows the frames of the function that is tested
+
 NEEDED = 1e-2  # how closely, in parts of a gradient's size, a check must be able to tell
 
 

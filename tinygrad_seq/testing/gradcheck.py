@@ -30,6 +30,8 @@ from .reference import Oracle, references
 from .report import Situation, constant, describe, shapes_of
 from .subject import GradientSubject, Subject
 
+__tracebackhide__ = True  # pytest shows the frames of the function that is tested
+
 
 def gradcheck(
     f: Callable[..., Any],

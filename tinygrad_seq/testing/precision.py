@@ -15,6 +15,8 @@ from .oracles import Array
 from .report import Situation, constant, describe
 from .subject import Subject
 
+__tracebackhide__ = True  # pytest shows the frames of the function that is tested
+
 
 def check_float32(
     f: Callable[..., Any],

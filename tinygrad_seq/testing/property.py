@@ -32,6 +32,8 @@ from .oracles import name_of
 from .precision import check_float32
 from .subject import own_names
 
+__tracebackhide__ = True  # pytest shows the frames of the function that is tested
+
 Test = Callable[..., None]
 
 # Hypothesis' mark of a test that has its settings: it refuses a second @settings. Without the mark,
@@ -72,7 +74,8 @@ def gradient_property(
 
     Raises:
         GradientError: when the test runs and a check fails.
-        TypeError: an input has the name of an option.
+        TypeError: an input has the name of an option, or, when a function is decorated, of no
+            argument of it.
     """
     for option, value, kind in (
         ("complex_step", complex_step, bool),
@@ -94,6 +97,7 @@ def gradient_property(
     def decorate(f: Callable[..., Any]) -> Any:
         if isinstance(f, staticmethod | classmethod):
             return type(f)(decorate(f.__func__))
+        _check_names(f, strategies)
         others = _others(f, strategies)
         ours = [
             inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in (own_seed, *strategies)
@@ -138,6 +142,23 @@ def _lenient(settings: Settings) -> Settings:
     """Without a deadline; and a fixture made once for all examples is no matter: it is given."""
     suppressed = {*settings.suppress_health_check, HealthCheck.function_scoped_fixture}
     return Settings(settings, deadline=None, suppress_health_check=suppressed)
+
+
+def _check_names(f: Callable[..., Any], named: Collection[str]) -> None:
+    """Refuse inputs that a function has no argument for."""
+    try:
+        signature = inspect.signature(f.forward if isinstance(f, Module) else f)
+    except (TypeError, ValueError):
+        return  # of a builtin: it says so itself, when it is called
+    parameters = signature.parameters.values()
+    if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
+        return  # which take inputs of any name
+    unknown = [name for name in named if name not in signature.parameters]
+    if unknown:
+        raise TypeError(
+            f"gradient_property was given {unknown[0]}=, and {name_of(f)}{signature} has no such "
+            "argument: name each input as the function does."
+        )
 
 
 def _others(f: Callable[..., Any], named: Collection[str]) -> list[inspect.Parameter]:
