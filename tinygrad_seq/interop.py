@@ -287,8 +287,8 @@ def _same(value: Any, default: Any) -> bool:
 def _refusal(name: str, key: str) -> str:
     if key == "out":
         return (
-            f"np.{name} on a tensor takes no out: no array is written into. To update a parameter: "
-            "with ts.no_grad(): p.copy_(p - lr * p.grad)"
+            f"np.{name} on a tensor takes no out: its values go into a new one. To update a "
+            "parameter: with ts.no_grad(): p.copy_(p - lr * p.grad)"
         )
     return (
         f"np.{name} on a tensor takes no {key}: leave it out, or take the values alone with "

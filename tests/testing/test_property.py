@@ -306,7 +306,9 @@ else:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("tested", [lambda x, y: x * y, ts.matmul, Cell()], ids=str)
+@pytest.mark.parametrize(
+    "tested", [lambda x, y: x * y, ts.matmul, Cell()], ids=["function", "primitive", "module"]
+)
 def test_an_input_that_the_function_has_no_argument_for_is_refused_at_once(tested):
     with pytest.raises(TypeError, match=r"was given [xz]=, and .*\(.*\).* has no such argument"):
         gradient_property(x=arrays((2,)), z=arrays((2,)))(tested)

@@ -73,15 +73,21 @@ def pair(owner: str, result: Any, before: Any = None) -> tuple[Tensor, Any]:
 
 
 def _continues(before: Any, after: Any) -> bool:
-    """Whether a state has the form and shape of the one before; None may become anything."""
+    """Whether a state has the form of the one before, and the shape that it broadcasts to.
+
+    None may become anything.
+    """
     if isinstance(before, tuple | list):
         same = isinstance(after, tuple | list) and len(after) == len(before)
         return same and all(map(_continues, before, after))
     if before is None:
         return True
-    shape = getattr(before, "shape", None)
-    return not (after is None or isinstance(after, tuple | list)) and (
-        shape is None or getattr(after, "shape", shape) == shape
+    if after is None or isinstance(after, tuple | list):
+        return False
+    old, new = getattr(before, "shape", ()), getattr(after, "shape", ())
+    return old == new or (
+        len(old) <= len(new)
+        and all(a in (1, b) for a, b in zip(old[::-1], new[::-1], strict=False))
     )
 
 
