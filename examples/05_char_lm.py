@@ -141,7 +141,7 @@ def write(model, start, tokenizer, options):
 def write_from(path, options):
     """Write with the best weights of an earlier run; its file says what the model is made of."""
     notes = ts.Checkpoint().restore(path, only=[])
-    if "made" not in notes:
+    if not isinstance(notes.get("made"), dict):
         raise ValueError(f"{path} is no checkpoint of this example's: train without --write first")
     tokenizer = data.CharTokenizer(data.Vocabulary(**notes["made"]["vocabulary"]))
     model = CharModel(vocabulary=len(tokenizer), **notes["made"]["model"])

@@ -81,6 +81,13 @@ def test_devices_have_other_names(name, ours):
         ts.ones(2).to(name)
 
 
+def test_layers_and_containers_know_the_names_too():
+    for module in (nn.LSTM(2, 3), nn.LSTMCell(2, 3), nn.Sequential()):
+        for name, sentence in hints.MODULES.items():
+            with pytest.raises(AttributeError, match=re.escape(f"here it is {sentence}")):
+                getattr(module, name)
+
+
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
@@ -90,6 +97,9 @@ def test_devices_have_other_names(name, ours):
         (lambda: nn.Linear(3, 4, bais=False), "It takes in_features, out_features, bias, dtype"),
         (lambda: nn.CrossEntropyLoss(size_average=True), "did you mean reduction?"),
         (lambda: optim.StepLR(None, step=3), "did you mean step_size?"),
+        (lambda: optim.EarlyStopping(nn.Tanh(), patiense=3), "did you mean patience?"),
+        (lambda: optim.WeightAverage([], decy=0.9), "did you mean decay?"),
+        (lambda: optim.StepLR(optim.SGD, 3), "got the class SGD: write SGD(...)"),
         (lambda: nn.Tanh(inplace=True), "Tanh takes no arguments; got ['inplace']"),
         (lambda: nn.Tanh(3), "Tanh takes no arguments; got [3]"),
     ],

@@ -10,11 +10,12 @@ from typing import Any
 import numpy
 
 from ..backend import Array, backend_of, there
+from ..hints import Hinted
 from ..nn import Module
 from ..tensor import Tensor
 
 
-class WeightAverage:
+class WeightAverage(Hinted):
     """The average of weights over the updates of a training run, which is often better than they.
 
         ā ← ā + (p - ā) / n          the mean of n updates (decay None)
@@ -107,7 +108,7 @@ class WeightAverage:
         self._average = [there(a, p.data) for a, p in zip(arrays, self.params, strict=False)]
 
 
-class EarlyStopping:
+class EarlyStopping(Hinted):
     """Says when to stop: where a metric has not improved for too long; and keeps the best weights.
 
         stop = optim.EarlyStopping(model, patience=5)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
-from ..hints import Hinted
+from ..hints import Hinted, said
 from .base import Optimizer
 
 
@@ -36,9 +36,7 @@ class Schedule(Hinted):
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"{type(self).__name__} schedules an Optimizer; got {type(optimizer).__name__}"
-            )
+            raise TypeError(f"{type(self).__name__} schedules an Optimizer; got {said(optimizer)}")
         self.optimizer = optimizer
         self.count = 0
         self.base_lrs = self.lrs

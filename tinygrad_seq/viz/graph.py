@@ -142,6 +142,12 @@ class Graph:
     memories: tuple[int, ...]
     sources: tuple[Any, ...] = field(repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"Graph of {len(self.operations):,} operations and {len(self.leaves):,} leaves: "
+            "print(viz.listing(graph))"
+        )
+
     def __getitem__(self, id: int) -> Operation | Leaf:
         """The operation or leaf with this id."""
         count = len(self.operations)

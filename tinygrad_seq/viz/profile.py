@@ -92,6 +92,9 @@ class profile(Trace):
         self._here = threading.local()
         self._started = 0.0
 
+    def __repr__(self) -> str:
+        return f"profile of {len(self.calls):,} calls in {self.seconds:.3g} s: print(p.table())"
+
     def __enter__(self) -> profile:
         super().__enter__()
         self._started = perf_counter()

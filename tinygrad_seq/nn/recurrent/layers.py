@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from ... import ops
+from ...hints import MODULES, absent
 from ...tensor import Tensor
 from ..activation import Activation
 from ..checks import features, flag, fraction, mask_of, positive, state_of
@@ -119,9 +120,7 @@ class RecurrentLayer(Module, Generic[S]):
             for own, parameter in self._own_parameters():
                 if own == name:
                     return parameter
-        raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
-        )
+        raise absent(f"{type(self).__name__!r} object", name, MODULES)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a flat name sets the parameter in its cell."""
