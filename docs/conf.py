@@ -6,7 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from jupyter_client.connect import ConnectionFileMixin
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -16,8 +15,6 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
 # For the kernels that run the chapters: this tree's package, and no waiting of threads.
 os.environ["PYTHONPATH"] = str(HERE.parent)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-if os.name == "posix":  # on TCP every kernel warns that it is not encrypted
-    ConnectionFileMixin.transport.default_value = "ipc"
 
 import tinygrad_seq  # noqa: E402
 
