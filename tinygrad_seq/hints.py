@@ -1,4 +1,4 @@
-"""What to write here for names that PyTorch's users type: the sentences of AttributeErrors.
+"""What to write here for names that PyTorch's users type, of attributes and keyword arguments.
 
 For each place a table from the name there to what is written here; ``absent`` makes the error. A
 name stands in a table if it is a habit, not if it is only missing.
@@ -6,7 +6,6 @@ name stands in a table if it is a habit, not if it is only missing.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
@@ -217,6 +216,8 @@ def refuse_keywords(made: type, given: Iterable[str]) -> None:
     known = [parameter.name for parameter in parameters][1:]
     for name in given:
         if name not in known:
+            import difflib  # for the message alone
+
             usual = KEYWORDS.get(name)
             near = [usual] if usual in known else difflib.get_close_matches(name, known, 1)
             meant = f"did you mean {near[0]}? It" if near else "it"
