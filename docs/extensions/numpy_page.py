@@ -17,9 +17,9 @@ from tinygrad_seq.autograd import Primitive
 from tinygrad_seq.interop import METHODS, ON_VALUES, TABLE
 
 INTRODUCTION = """
-`np.tanh(t)` is `ts.tanh(t)`: NumPy hands its functions to a tensor, which answers with its own. A
-call is read by NumPy's signature. What a function of ours does not know is refused in a sentence,
-unless it is NumPy's default.
+`np.tanh(t)` calls `ts.tanh(t)`: NumPy passes a call with a tensor on to the tensor. The arguments
+follow NumPy's signature. An argument that our function does not have raises an error, unless it has
+NumPy's default value.
 """
 EXAMPLE = """```python
 >>> import numpy as np
@@ -34,30 +34,30 @@ TypeError: np.mean on a tensor takes no where: leave it out, or take the values 
 ```"""
 CONTENTS = """
 This page lists every function of the main namespace of NumPy {version} and of `np.linalg` (names
-without `np.`). It is made by `docs/extensions/numpy_page.py`, and a test holds it to the truth.
+without `np.`). `docs/extensions/numpy_page.py` writes it, and a test compares it with the library.
 """
 
 SECTIONS = {
     "differentiable": """
-The result is on the graph. A name of its own here (`ts.tanh`, `ts.linalg.inv`) has the signature of
-its docstring. These differ from NumPy: `linalg.svd` is compact (`full_matrices=False`) where the
-matrix is not square, `linalg.cholesky` takes the symmetric part of its matrix,
-`lib.stride_tricks.sliding_window_view` gives a copy, and `ts.put_along_axis` gives a new tensor
-where NumPy's writes.
+The result is recorded. Our own functions (`ts.tanh`, `ts.linalg.inv`) have the signature in their
+docstring. These differ from NumPy: `linalg.svd` is compact (`full_matrices=False`) for a matrix
+that is not square, `linalg.cholesky` takes the symmetric part of its matrix,
+`lib.stride_tricks.sliding_window_view` returns a copy, and `ts.put_along_axis` returns a new tensor
+instead of writing.
 """,
     "values only": """
-The answer has no derivative (booleans, positions, shapes, constants). Tensors that require grad may
-be asked.
+The result has no derivative (booleans, positions, shapes, constants). The argument may require
+grad.
 """,
     "refused": """
-Where nothing requires grad they compute with the values and give arrays. A tensor that requires
-grad raises `np.NAME has no derivative rule here: take the values alone with t.detach().numpy(), or
-define it with @ts.primitive`.
+If no argument requires grad, these compute with the values and return arrays. A tensor that
+requires grad raises `np.NAME has no derivative rule here: take the values alone with
+t.detach().numpy(), or define it with @ts.primitive`.
 """,
-    "not asked": """
-NumPy does not hand these to a tensor: they make arrays, read files, or speak of dtypes and
-settings. Where they take an array, a tensor that requires grad raises `this tensor requires grad,
-and an array would leave the graph`.
+    "not dispatched": """
+NumPy does not pass these calls on to a tensor: the functions make arrays, read files, or concern
+dtypes and settings. If they take an array, a tensor that requires grad raises `this tensor requires
+grad, and an array would leave the graph`.
 """,
 }
 
@@ -85,8 +85,8 @@ def status(function: Any) -> str:
         return "values only" if isinstance(op, Primitive) and not op.rules else "differentiable"
     if function in ON_VALUES:
         return "values only"
-    asked = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
-    return "refused" if asked else "not asked"
+    dispatched = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
+    return "refused" if dispatched else "not dispatched"
 
 
 def page() -> str:
