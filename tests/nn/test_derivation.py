@@ -88,11 +88,11 @@ def counting(x, h):
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        (read_item, "reads the numbers of a tensor by item"),
-        (branch, "reads the numbers of a tensor by bool"),
-        (random, "another one at every step"),
+        (read_item, "reads numbers of a tensor by item"),
+        (branch, "reads numbers of a tensor by bool"),
+        (random, "a different one at every step"),
         (growing, "a part of its state goes from"),
-        (other_form, "its state changes its form"),
+        (other_form, "its state changes its structure"),
         (counting, "other constants"),
     ],
 )

@@ -425,7 +425,7 @@ def test_a_state_that_changes_its_form_is_told(cell, start, message):
     part = ts.ones((2, 3))
     state = part if start == 1 else (part,) * start
     for cell_or_wrapper in (cell, nn.Zoneout(cell, 0.1)):
-        with pytest.raises(TypeError, match="state in the form in which it was given; " + message):
+        with pytest.raises(TypeError, match="with the structure that it was given; " + message):
             nn.Recurrent(cell_or_wrapper)(ts.ones((4, 2, 3)), state)
 
 

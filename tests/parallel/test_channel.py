@@ -31,7 +31,7 @@ def test_another_task():
 
     assert everywhere(3, program).startswith(
         "the ranks do not do the same: ranks 0, 2 gather at step 0; rank 1 takes a mean at step 0. "
-        "Let every rank run the same program on as many batches"
+        "Run the same program on every rank, with the same number of batches"
     )
 
 
@@ -68,7 +68,7 @@ def test_other_batches():
 
     sentence = everywhere(3, program)
     assert "have read different batches by step 3 (ranks 0, 2 / rank 1)" in sentence
-    assert "give their order a seed" in sentence
+    assert "Seed their order" in sentence
 
 
 def test_other_batches_behind_an_accumulated_gradient():
@@ -150,7 +150,7 @@ def test_a_rank_that_stops_within_a_sum_is_named_too():
     errors = together(3, program)
     for rank in (0, 2):
         assert "rank 1 did not answer at step 0" in str(errors[rank])
-        assert "where the others wait in a sum" in str(errors[rank])
+        assert "where the others wait for a sum" in str(errors[rank])
 
 
 def test_what_rank_0_raises_all_raise():

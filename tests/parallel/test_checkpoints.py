@@ -78,8 +78,8 @@ def test_ranks_that_have_come_apart_save_nothing(tmp_path):
 
     errors = together(3, program)
     assert all(isinstance(e, TeamError) for e in errors)
-    assert {str(e).split(".")[0] for e in errors} == {"the ranks have come apart by step 0: model"}
-    assert "model.bias of rank 1 is not that of rank 0" in str(errors[2])
+    assert {str(e).split(".")[0] for e in errors} == {"the ranks are not equal at step 0: model"}
+    assert "model.bias of rank 1 differs from that of rank 0" in str(errors[2])
     assert path.read_bytes() == b"the last one"
 
 
@@ -91,7 +91,7 @@ def test_a_learning_rate_of_another_rank_is_seen(tmp_path):
         team.save(ts.Checkpoint(model=model, optimizer=optimizer), tmp_path / "run.npz")
 
     errors = together(2, program)
-    assert all("optimizer of rank 1 is not that of rank 0" in str(e) for e in errors)
+    assert all("optimizer of rank 1 differs from that of rank 0" in str(e) for e in errors)
 
 
 @pytest.mark.parametrize(
@@ -129,5 +129,5 @@ def test_only_rank_0_writes(tmp_path, monkeypatch):
 
 
 def test_the_note_team_is_taken(tmp_path):
-    with pytest.raises(ValueError, match="the team's own"):
+    with pytest.raises(ValueError, match="is reserved"):
         Team().save(ts.Checkpoint(), tmp_path / "run.npz", team=1)

@@ -10,7 +10,7 @@ import tinygrad_seq as ts
 from parallel import HERE, LIMIT, ended, run, start
 
 PROGRAM = HERE / "program.py"
-AGAIN = "the last checkpoint is as it was saved: start again from it"
+AGAIN = "the last checkpoint is unchanged: start again from it"
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_it_ends_all_with_a_sentence(how, sentence, tmp_path):
         ),
         (
             "vanishes",
-            "rank 1 of 3 ended with status 0 and without a word at step 3, which ends all",
+            "rank 1 of 3 ended with status 0 and without a message at step 3, which ends all",
         ),
-        ("before", "rank 1 of 3 ended with status 1 and without a word before its team began"),
+        ("before", "rank 1 of 3 ended with status 1 and without a message before its team began"),
     ],
 )
 def test_a_rank_that_can_say_nothing_is_spoken_for(how, sentence, tmp_path):

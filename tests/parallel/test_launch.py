@@ -79,7 +79,7 @@ def test_a_launcher_of_another_mpi_gets_a_sentence():
     code = "from tinygrad_seq import parallel\nwith parallel.team(): pass"
     done = python("-c", code, SLURM_PROCID="0", SLURM_STEP_NUM_TASKS="4")
     assert done.returncode == 1
-    assert "the launcher started 4 processes, and the MPI library that mpi4py found" in done.stderr
+    assert "the launcher started 4 processes, but the MPI library that mpi4py found" in done.stderr
     assert "sees 1: launch with the mpiexec of that library" in done.stderr
 
 
@@ -173,7 +173,7 @@ def test_a_team_that_ended_well_is_silent_whatever_comes_after():
     [
         ("os.kill(os.getpid(), 9)", "was killed by SIGKILL (out of memory?) at step 12"),
         ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV at step 12"),
-        ("os._exit(0)", "ended with status 0 and without a word at step 12"),
+        ("os._exit(0)", "ended with status 0 and without a message at step 12"),
     ],
 )
 def test_a_bad_end_is_told(end, sentence):
@@ -181,7 +181,7 @@ def test_a_bad_end_is_told(end, sentence):
     done = watched(code, **RANK)
     assert done.returncode not in (0, -signal.SIGKILL)
     assert done.stderr == (
-        f"rank 1 of 4 {sentence}, which ends all ranks. The last checkpoint is as it was saved: "
+        f"rank 1 of 4 {sentence}, which ends all ranks. The last checkpoint is unchanged: "
         "start again from it, on any number of ranks\n"
     )
 
@@ -189,7 +189,7 @@ def test_a_bad_end_is_told(end, sentence):
 def test_before_a_team_it_dies_by_a_signal_which_launchers_notice():
     done = watched("raise SystemExit(3)", **RANK)
     assert done.returncode == -signal.SIGTERM
-    assert "ended with status 3 and without a word before its team began" in done.stderr
+    assert "ended with status 3 and without a message before its team began" in done.stderr
 
 
 def test_without_a_program_there_is_a_line_of_help():

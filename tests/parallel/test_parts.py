@@ -62,11 +62,11 @@ def test_a_team_of_one_has_all():
 @pytest.mark.parametrize(
     ("batch", "axis", "kind", "sentence"),
     [
-        (np.ones(3), 1, ValueError, r"axis 1, which an array of shape \(3,\) lacks"),
-        ((np.ones((2, 3)), np.ones((3, 2))), 1, ValueError, "hold 2 and 3 sequences"),
+        (np.ones(3), 1, ValueError, r"axis 1, which an array of shape \(3,\) does not have"),
+        ((np.ones((2, 3)), np.ones((3, 2))), 1, ValueError, "have 2 and 3 sequences"),
         ((np.ones((2, 3)), np.ones(3)), (1,), ValueError, "names 1 axes; the batch has 2 items"),
         (np.array([{}, None]), 0, TypeError, "arrays of numbers or text"),
-        ("text", 0, ValueError, "lacks"),
+        ("text", 0, ValueError, "does not have"),
     ],
 )
 def test_what_cannot_be_divided_gets_a_sentence(batch, axis, kind, sentence):

@@ -4,7 +4,7 @@ Every rank holds the whole model and a part of each batch. Launch a program with
 
     mpiexec -n 4 python -m tinygrad_seq.parallel train.py
 
-or run it as ever: alone it is a team of one, and needs no MPI.
+or run it with plain ``python``: then it is a team of one and needs no MPI.
 """
 
 from .channel import TeamError

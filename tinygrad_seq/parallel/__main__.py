@@ -1,4 +1,4 @@
-"""``python -m tinygrad_seq.parallel train.py``: run a rank, and say how it ended."""
+"""``python -m tinygrad_seq.parallel train.py``: run a rank and report how it ended."""
 
 import sys
 

@@ -25,7 +25,7 @@ def average(
     lines = channel.lines(
         "average", form=form, data=data, extra=zlib.crc32(has.tobytes()), count=count
     )
-    if (lines["extra"] != lines["extra"][0]).any():  # some have gradients that others lack
+    if (lines["extra"] != lines["extra"][0]).any():  # some ranks have gradients that others lack
         has = np.any([np.frombuffer(b, bool) for b in channel.collect("average", has.tobytes())], 0)
     share = count / sum(lines["count"].tolist()) if has.any() else 0.0
     groups: dict[tuple[str, str], list[Tensor]] = {}
@@ -60,15 +60,15 @@ def _average_group(
 
 
 def _gradient(p: Tensor, share: float) -> Array:
-    """The gradient on this rank; zeros where it has none, or nothing of it counts."""
+    """The gradient on this rank; zeros if it has none or its count is 0."""
     return xp(p.data).zeros_like(p.data) if p.grad is None or not share else p.grad.data
 
 
 def listed(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """The parameters that learn.
+    """The parameters that require grad.
 
     Raises:
-        TypeError: they are a module, or no tensors.
+        TypeError: they are a module or not tensors.
     """
     if hasattr(parameters, "parameters"):
         raise TypeError("average takes parameters: pass model.parameters()")

@@ -1,8 +1,8 @@
-"""What the ranks say to one another. No wait is without an end, and nothing of a size goes unsaid.
+"""Messages between the ranks. Every wait has a time limit.
 
-Before anything else each rank sends every other a *line*: what it is about to do, at which step,
-on what. So ranks that do not do the same find out from lines, which always have the same size,
-and all of them raise the same error.
+Before each exchange every rank sends every other rank a *line* of fixed size: what it will do, at
+which step, with which parameters. If the lines differ, all ranks raise the same error, before data
+of different sizes can meet.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ LINE = np.dtype(
     [
         ("task", "S16"),
         ("step", "i8"),
-        ("form", "u4"),  # checksum of the names, shapes and dtypes that the task is about
+        ("form", "u4"),  # checksum of the names, shapes and dtypes of the task
         ("data", "u4"),  # checksum of the batches read since the last step
-        ("extra", "u4"),  # whatever else the task compares
+        ("extra", "u4"),  # other values that the task compares
         ("count", "f8"),
         ("value", "f8"),
-        ("size", "i8"),  # of the bytes that follow
+        ("size", "i8"),  # of the bytes sent next
     ]
 )
 _SAYS = {
     "average": "averages gradients",
     "end": "has ended",
     "gather": "gathers",
-    "lost": "waits in a sum",
+    "lost": "waits for a sum",
     "mean": "takes a mean",
     "restore": "restores a checkpoint",
     "save": "saves a checkpoint",
@@ -45,19 +45,19 @@ _PATIENCE = 0.01
 
 
 class TeamError(RuntimeError):
-    """The ranks of a team do not do the same, or one does not answer."""
+    """The ranks of a team do different things, or one does not answer."""
 
 
 class Channel:
     """Lines, sums and bytes between the ranks.
 
     Args:
-        comm: A communicator with mpi4py's methods, for this channel alone.
+        comm: A communicator with mpi4py's methods, used only by this channel.
         timeout: Seconds to wait for another rank.
-        log: Where each step is noted.
+        log: Records each step.
 
     Attributes:
-        step: Counted by the team, said in every line and error.
+        step: Counted by the team, and part of every line and error.
     """
 
     def __init__(self, comm: Any, timeout: float, log: Log) -> None:
@@ -67,13 +67,13 @@ class Channel:
         self._comm = comm
         self._timeout = timeout
         self._log = log
-        self._heard = [0] * self.size  # the last step that each rank told of
+        self._heard = [0] * self.size  # the last step that each rank reported
 
     def lines(self, task: str, form: Sequence[str] = (), **fields: Any) -> NDArray[Any]:
-        """Say what this rank does, and hear it of all: one line per rank, in their order.
+        """Send this rank's line and receive all lines, in the order of the ranks.
 
         Raises:
-            TeamError: the ranks do not do the same, or one was not heard of in time.
+            TeamError: the ranks do different things, or one did not answer in time.
         """
         lines = self._exchange(task, form=_crc(form), **fields)
         self._heard = lines["step"].tolist()
@@ -83,7 +83,7 @@ class Channel:
         return lines
 
     def sum(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Σ over the ranks of arrays of one size and dtype, which a line has assured."""
+        """Σ over the ranks; lines have checked that size and dtype are equal."""
         total = np.empty_like(array)
         try:
             self._wait({0: self._comm.Iallreduce(array, total)})
@@ -92,7 +92,7 @@ class Channel:
         return total
 
     def collect(self, task: str, payload: bytes) -> list[bytes]:
-        """The bytes that each rank gives, of any sizes, in the order of the ranks."""
+        """The bytes of each rank, of any sizes, in the order of the ranks."""
         sizes = self.lines(task, size=len(payload))["size"].tolist()
         parts = np.empty(sum(sizes), np.uint8)
         mine = np.frombuffer(payload, np.uint8)
@@ -125,16 +125,16 @@ class Channel:
     def _wait(
         self, requests: Mapping[int, Any], patient: bool = False, timeout: float | None = None
     ) -> None:
-        """Look until all requests are done, giving the core away in between.
+        """Poll until all requests are done, yielding the core in between.
 
-        Who is ``patient`` sleeps, once it takes long: other ranks may need the core for their work.
-        A sum is only looked after, since it moves on only while somebody looks.
+        With ``patient`` a long wait sleeps, because other ranks may need the core. A sum must not
+        sleep: MPI continues it only while it is polled.
         """
         limit = self._timeout if timeout is None else timeout
         began, pending = time.monotonic(), list(requests.items())
         while pending := [(rank, request) for rank, request in pending if not request.Test()]:
             if not self._log.watched():
-                raise TeamError("the process that watched this rank is gone")
+                raise TeamError("the process that watched this rank has ended")
             passed = time.monotonic() - began
             if passed > limit:
                 raise _Late([rank for rank, _ in pending])
@@ -149,7 +149,7 @@ class Channel:
         )
 
     def _lost(self) -> TeamError:
-        """Who else is not there, after a sum that did not end: the others come here too."""
+        """Find the missing ranks after a sum that did not end; the other ranks do the same."""
         try:
             self._exchange("lost", timeout=min(2.0, self._timeout))
         except TeamError as error:
@@ -167,8 +167,8 @@ class Channel:
                 for (task, step), ranks in _grouped(doing).items()
             )
             raise TeamError(
-                f"the ranks do not do the same: {said}. Let every rank run the same program on as "
-                "many batches, which a loop over team.shard(batches) gives"
+                f"the ranks do not do the same: {said}. Run the same program on every rank, with "
+                "the same number of batches: loop over team.shard(batches)"
             )
         if _differ(lines["data"]):
             groups = " / ".join(
@@ -176,12 +176,12 @@ class Channel:
             )
             raise TeamError(
                 f"the ranks have read different batches by step {self.step} ({groups}): "
-                "team.shard() takes the same global batches on every rank, so give their order a "
-                "seed, or make them before team.share(), which parts the random numbers"
+                "team.shard() needs the same global batches on every rank. Seed their order, or "
+                "make them before team.share(), after which random numbers differ"
             )
 
     def _explain(self, task: str, form: Sequence[str]) -> None:
-        """Raise, naming the first entry in which another rank's form is not rank 0's."""
+        """Raise, naming the first entry in which a rank differs from rank 0."""
         forms = [pickle.loads(b) for b in self.collect(task, pickle.dumps(tuple(form)))]
         rank = next(r for r, other in enumerate(forms) if other != forms[0])
         odd = [
@@ -218,7 +218,7 @@ def _side_by_side(one: Sequence[str], other: Sequence[str]) -> Iterable[tuple[st
 
 
 def _grouped(values: Sequence[Any]) -> dict[Any, list[int]]:
-    """The ranks that say the same, by what they say."""
+    """The ranks grouped by value."""
     groups: dict[Any, list[int]] = {}
     for rank, value in enumerate(values):
         groups.setdefault(value, []).append(rank)

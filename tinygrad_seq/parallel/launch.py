@@ -1,4 +1,4 @@
-"""How the life of a team begins, and how it ends."""
+"""Starts and ends a team."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _START = 60.0
 
 @contextmanager
 def team(timeout: float = 300.0, nccl: bool = False) -> Iterator[Team]:
-    """The team of all processes that a launcher started; without a launcher, of this one alone.
+    """The team of all processes that a launcher started; without a launcher, this process.
 
         with parallel.team() as team:
             ...
 
-    Leave the block on all ranks after the same steps. Whatever goes wrong on one rank (it raises,
-    leaves early, is at another step, does not answer) ends all, with a sentence on standard error
-    and an exit status that is not 0. The cores of a machine are divided among its ranks, unless
-    TINYGRAD_SEQ_THREADS, OPENBLAS_NUM_THREADS or OMP_NUM_THREADS is set; where the backend is CuPy,
-    each rank of a machine computes on a GPU of its own.
+    All ranks must leave the block after the same steps. Any failure of one rank (it raises, leaves
+    early, is at another step, does not answer) ends all ranks, with a message on standard error and
+    a non-zero exit status. The cores of a machine are divided among its ranks, unless
+    TINYGRAD_SEQ_THREADS, OPENBLAS_NUM_THREADS or OMP_NUM_THREADS is set. If the backend is CuPy,
+    each rank of a machine uses its own GPU.
 
     Args:
-        timeout: Seconds that a rank waits for the others before it ends all: more than one ever
-            works alone (rank 0 in a long evaluation, say).
+        timeout: Seconds that a rank waits for the others before it ends all. It must be longer than
+            any work of a single rank, for example an evaluation on rank 0.
         nccl: Sum gradients on GPUs with NCCL instead of through the host. Not yet run on a GPU.
 
     Yields:
         The :class:`Team`.
 
     Raises:
-        RuntimeError: A launcher started the process and MPI cannot be used: mpi4py is missing, or
-            its MPI is another than the launcher's.
+        RuntimeError: A launcher started the process but MPI cannot be used: mpi4py is missing, or
+            it uses another MPI than the launcher.
         ValueError: ``timeout`` is not above 0.
     """
     if not timeout > 0:
@@ -78,20 +78,20 @@ def team(timeout: float = 300.0, nccl: bool = False) -> Iterator[Team]:
 def _world(size: int, timeout: float, log: Log) -> Any:
     """The communicator of all processes that the launcher started."""
     log.note(0, STARTING)
-    # It starts when all ranks have come, and waits for them without a limit.
+    # MPI starts when all ranks have arrived, and waits for them without a limit.
     faulthandler.dump_traceback_later(max(timeout, _START), exit=True, file=2)
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise RuntimeError(
-            f"a launcher started {size} of these processes, and mpi4py or an MPI library cannot be "
+            f"a launcher started {size} of these processes, but mpi4py or an MPI library cannot be "
             f"imported ({error}): {_INSTALL}"
         ) from error
     finally:
         faulthandler.cancel_dump_traceback_later()
     if MPI.COMM_WORLD.size != size:
         raise RuntimeError(
-            f"the launcher started {size} processes, and the MPI library that mpi4py found "
+            f"the launcher started {size} processes, but the MPI library that mpi4py found "
             f"({MPI.Get_library_version().splitlines()[0].strip()}) sees {MPI.COMM_WORLD.size}: "
             "launch with the mpiexec of that library, or install mpi4py for the launcher's"
         )
@@ -99,7 +99,7 @@ def _world(size: int, timeout: float, log: Log) -> Any:
 
 
 def _settle(comm: Any, nccl: bool) -> Any:
-    """Divide the cores of a machine and its GPUs among its ranks; how a GPU's arrays are summed."""
+    """Divide the cores and GPUs of a machine among its ranks; returns how GPU arrays are summed."""
     from mpi4py import MPI
 
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
@@ -111,16 +111,16 @@ def _settle(comm: Any, nccl: bool) -> Any:
 
 
 def fair_share(cores: list[set[int]], rank: int) -> int:
-    """How many cores a rank gets: of one that k ranks may use, it has a k-th.
+    """The number of cores of a rank; a core shared by k ranks counts 1/k.
 
-    A launcher that binds each rank to its own cores has divided them already.
+    A launcher may already have bound each rank to its own cores.
     """
     parts = sum(1 / sum(core in other for other in cores) for core in cores[rank])
     return max(1, int(parts + 1e-9))
 
 
 def _end_all(comm: Any, channel: Channel, error: BaseException, log: Log) -> NoReturn:
-    """Say what happened, and end every rank; where several found out, the first one speaks."""
+    """Report what happened and end every rank; if several noticed it, the first one reports."""
     time.sleep(0.5 * min(channel.rank, 4))
     status = 1
     if isinstance(error, KeyboardInterrupt):
@@ -134,7 +134,7 @@ def _end_all(comm: Any, channel: Channel, error: BaseException, log: Log) -> NoR
         what = f"failed: {type(error).__name__}: {error}"
     print(
         f"rank {channel.rank} of {channel.size} {what.rstrip('.')}. This ends all ranks at step "
-        f"{channel.step}; the last checkpoint is as it was saved: start again from it",
+        f"{channel.step}; the last checkpoint is unchanged: start again from it",
         file=sys.stderr,
     )
     log.note(channel.step, TOLD)
@@ -142,4 +142,4 @@ def _end_all(comm: Any, channel: Channel, error: BaseException, log: Log) -> NoR
     sys.stderr.flush()
     time.sleep(_FORWARDING)
     comm.Abort(status)
-    os._exit(status)  # MPICH may come back before its launcher ends this process
+    os._exit(status)  # MPICH may return before its launcher ends this process

@@ -1,4 +1,4 @@
-"""A rank's part of a batch, and batches put together from parts."""
+"""Cuts a rank's part out of a batch, and joins parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Axis: TypeAlias = int | tuple[int, ...]
 
 
 def bounds(number: int, rank: int, size: int) -> tuple[int, int]:
-    """Where a rank's part of ``number`` items begins and ends: sizes differ by one at most."""
+    """The first and last index of a rank's part of ``number`` items; sizes differ by at most 1."""
     each, more = divmod(number, size)
     start = rank * each + min(rank, more)
     return start, start + each + (rank < more)
@@ -32,15 +32,15 @@ def part_of(value: Any, axis: Axis, rank: int, size: int) -> Any:
     def cut(array: Any, axis: int) -> Any:
         if not -array.ndim <= axis < array.ndim:
             raise ValueError(
-                f"a batch is divided along axis {axis}, which an array of shape {array.shape} "
-                "lacks: say axis=0, or a tuple with the axis of each item"
+                f"a batch is divided along axis {axis}, which an array of shape {array.shape} does "
+                "not have: give axis=0, or a tuple with the axis of each item"
             )
         lengths.add(array.shape[axis])
         if len(lengths) > 1:
             raise ValueError(
-                f"the arrays of a batch hold {' and '.join(map(str, sorted(lengths)))} sequences "
-                f"along the axis that is divided, {axis} of shape {array.shape}: say axis= as a "
-                "tuple with the axis of each item"
+                f"the arrays of a batch have {' and '.join(map(str, sorted(lengths)))} sequences "
+                f"along the divided axis, {axis} of shape {array.shape}: give axis= as a tuple "
+                "with the axis of each item"
             )
         own = slice(*bounds(array.shape[axis], rank, size))
         return array[(slice(None),) * (axis % array.ndim) + (own,)]
@@ -49,7 +49,7 @@ def part_of(value: Any, axis: Axis, rank: int, size: int) -> Any:
 
 
 def joined(values: list[Any], axis: Axis) -> Any:
-    """The parts of all ranks, in their order, as one: NumPy arrays, in the structure of a part."""
+    """The parts of all ranks joined in order: NumPy arrays, in the structure of a part."""
     first = values[0]
     if isinstance(first, dict):
         return {key: joined([v[key] for v in values], axis) for key in first}
@@ -61,7 +61,7 @@ def joined(values: list[Any], axis: Axis) -> Any:
 
 
 def checksum(value: Any, before: int) -> int:
-    """One number for all bits of the arrays in ``value``, and for what was ``before``."""
+    """A checksum of all bits of the arrays in ``value``, continued from ``before``."""
 
     def add(array: Any, _: int) -> None:
         nonlocal before
@@ -73,7 +73,7 @@ def checksum(value: Any, before: int) -> int:
 
 
 def each_array(function: Callable[[Any, int], Any], value: Any, axis: Axis) -> Any:
-    """``function(array, axis)`` of all arrays in tuples and dicts; lists of numbers are arrays."""
+    """Apply ``function(array, axis)`` to all arrays in tuples and dicts; lists are arrays."""
     if value is None:
         return None
     if isinstance(value, dict):
@@ -83,8 +83,8 @@ def each_array(function: Callable[[Any, int], Any], value: Any, axis: Axis) -> A
         return _tuple_like(value, [each_array(function, item, a) for item, a in pairs])
     array = value if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.hasobject:
-        raise TypeError(f"a batch is made of arrays of numbers or text; got {value!r:.60}")
-    return function(array, axis)  # type: ignore[arg-type]  # tuples went above
+        raise TypeError(f"a batch consists of arrays of numbers or text; got {value!r:.60}")
+    return function(array, axis)  # type: ignore[arg-type]  # tuples were handled above
 
 
 def _axes(axis: Axis, items: tuple[Any, ...]) -> Iterator[Axis]:

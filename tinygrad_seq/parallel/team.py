@@ -1,4 +1,4 @@
-"""What a program says to its team."""
+"""The methods by which a program uses its team."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Team:
                 optim.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
 
-    Every method but :meth:`part` and :meth:`shard` is to be called by all ranks at the same place.
+    All ranks must call every method except :meth:`part` and :meth:`shard` at the same place.
 
     Attributes:
         rank: The number of this process, from 0.
-        size: How many there are.
+        size: The number of processes.
         step: How often gradients were averaged.
     """
 
@@ -50,7 +50,7 @@ class Team:
         self._channel = channel
         self._device_sum = device_sum
         self._data = 0  # checksum of the batches since the last step
-        self._parted = False  # whether each rank has random numbers of its own
+        self._parted = False  # whether the random numbers of the ranks differ
         self.rank, self.size = (channel.rank, channel.size) if channel else (0, 1)
         self.step = 0
 
@@ -60,17 +60,17 @@ class Team:
     # -- the model ------------------------------------------------------------------------------
 
     def share(self, model: M) -> M:
-        """Give every rank the weights and buffers of rank 0; now their random numbers differ.
+        """Copy the weights and buffers of rank 0 to every rank. Afterwards random numbers differ.
 
-        Ranks draw from one generator before, so that data made before are the same on all; each
-        draws from a part of its own after (PCG64, jumped 2^127 · φ numbers), so that dropout is
-        independent.
+        Before, all ranks draw the same random numbers, so data made before are equal. Afterwards
+        each draws from its own part of the generator (PCG64, jumped 2^127 · φ numbers), so that
+        dropout is independent.
 
         Returns:
             The model.
 
         Raises:
-            TeamError: The parameters or buffers of some rank have other names, shapes or dtypes.
+            TeamError: The parameters or buffers of a rank have other names, shapes or dtypes.
         """
         form = [
             f"{name} {p.shape} {p.dtype}{' learns' if p.requires_grad else ''}"
@@ -91,16 +91,16 @@ class Team:
 
             g = Σ_r n_r g_r / Σ_r n_r
 
-        where g_r, the gradient on rank r, is a mean over its n_r items. So a rank with no items
-        takes part like the others, and the result is that of the whole batch on one process. To
-        accumulate over several backward passes, let each loss be a sum over items divided by the
-        n_r of all of them. Clip afterwards, so that all ranks clip alike.
+        where g_r, the gradient on rank r, is a mean over its n_r items. The result is that of the
+        whole batch on one process; a rank without items takes part like the others. To accumulate
+        over several backward passes, let each loss be a sum over items divided by the n_r of all
+        of them. Clip afterwards, so that all ranks clip equally.
 
         Args:
-            parameters: ``model.parameters()``. Frozen ones are left alone; one without gradient
+            parameters: ``model.parameters()``. Frozen ones are not changed. One without a gradient
                 here gets that of the other ranks, and none if no rank has one.
-            count: n_r: how many items the mean of this rank's loss was over; what ``ignore_index``
-                leaves out does not count. Class weights count as their sum.
+            count: n_r, the number of items in the mean of this rank's loss, without those that
+                ``ignore_index`` leaves out. With class weights it is their sum.
 
         Raises:
             TeamError: The ranks are at different steps, or their parameters differ.
@@ -122,7 +122,7 @@ class Team:
     def shard(self, batches: Iterable[Any], axis: Axis = 1) -> Iterator[Any]:
         """This rank's part of each batch; see :meth:`part`.
 
-        All ranks read the same batches, which :meth:`average` checks, so all have as many.
+        All ranks read the same batches, which :meth:`average` checks.
         """
         for batch in batches:
             if self._channel is not None:
@@ -130,15 +130,15 @@ class Team:
             yield self.part(batch, axis)
 
     def part(self, value: Any, axis: Axis = 1) -> Any:
-        """This rank's part: neighbours along the axis, whose number differs by one at most.
+        """This rank's part: neighbours along the axis. Sizes of parts differ by at most 1.
 
         A part may be empty. Column n of batches of one width always belongs to the same rank, so
-        the state of parallel streams stays where it is.
+        the state of parallel streams stays on its rank.
 
         Args:
             value: Arrays or Tensors, in tuples and dicts: a batch, or a state (None stays None).
-            axis: That of the sequences: 1 for (T, N) and (L, N, H), 0 for (N, H) or labels (N,), or
-                a tuple with that of each item.
+            axis: The axis of the sequences: 1 for (T, N) and (L, N, H), 0 for (N, H) or labels
+                (N,), or a tuple with the axis of each item.
 
         Raises:
             ValueError: The axis is missing, or has another length in another array.
@@ -146,7 +146,7 @@ class Team:
         return part_of(value, axis, self.rank, self.size)
 
     def gather(self, value: Any, axis: Axis = 1) -> Any:
-        """The parts of all ranks put together, on all of them: the inverse of :meth:`part`.
+        """The parts of all ranks joined, on all ranks: the inverse of :meth:`part`.
 
         Returns:
             NumPy arrays, in the structure of ``value``.
@@ -168,7 +168,7 @@ class Team:
             count: n_r, the number of these items.
 
         Returns:
-            The mean; NaN where no rank has an item.
+            The mean; NaN if no rank has an item.
         """
         count = _count(count)
         value = float(value.detach() if isinstance(value, Tensor) else value)
@@ -181,23 +181,23 @@ class Team:
     # -- checkpoints ----------------------------------------------------------------------------
 
     def save(self, checkpoint: Checkpoint, path: str | os.PathLike[str], **notes: Any) -> None:
-        """Write a checkpoint once: rank 0 does, after a check that all ranks are equal to the bit.
+        """Write one checkpoint on rank 0, after checking that all ranks are equal to the bit.
 
         It holds the generator of every rank. Any number of ranks can restore it, and so can
-        ``checkpoint.restore``, which finds the note ``team`` beside the others.
+        ``checkpoint.restore``, which returns an additional note ``team``.
 
         Args:
-            checkpoint: Of parts that are the same on all ranks. A buffer that changes as the model
-                runs is not: bring it together first.
+            checkpoint: Its parts must be equal on all ranks. Make buffers that change while the
+                model runs equal first.
             path: See :func:`tinygrad_seq.save`; only rank 0 writes there.
-            **notes: Of rank 0; :meth:`gather` brings together what is spread over the ranks.
+            **notes: Taken from rank 0; use :meth:`gather` for values spread over the ranks.
 
         Raises:
-            TeamError: The ranks have come apart; nothing was written.
+            TeamError: The ranks are not equal; nothing was written.
             OSError: Rank 0 could not write; raised on all ranks.
         """
         if "team" in notes:
-            raise ValueError("the note 'team' is the team's own: call yours something else")
+            raise ValueError("the note name 'team' is reserved: use another name")
         generators = [get_rng_state()]
         if self._channel is not None:
             mine = (_digests(checkpoint), get_rng_state())
@@ -208,10 +208,10 @@ class Team:
         self._from_first(lambda: checkpoint.save(path, team=own, **notes), "save")
 
     def restore(self, checkpoint: Checkpoint, path: str | os.PathLike[str]) -> dict[str, Any]:
-        """Bring all ranks into the state saved in ``path``, which only rank 0 reads.
+        """Restore the state saved in ``path`` on all ranks; only rank 0 reads the file.
 
-        On as many ranks as saved it, each goes on with its own random numbers, bit for bit; on
-        another number they get parts of rank 0's.
+        With the number of ranks that saved it, each continues its own random numbers, bit for bit.
+        With another number the generators are derived from rank 0's.
 
         Returns:
             The notes.
@@ -239,7 +239,7 @@ class Team:
         return self._channel.lines(task, **fields)
 
     def _from_first(self, function: Callable[[], Any], task: str) -> Any:
-        """What ``function`` gives on rank 0, on all ranks; what it raises there, all raise."""
+        """Run ``function`` on rank 0; return its result, or raise its error, on all ranks."""
         if self._channel is None:
             return function()
         said = b""
@@ -254,7 +254,7 @@ class Team:
         return result
 
     def _part_numbers(self, state: dict[str, Any]) -> None:
-        """Give this rank a part of the numbers that the generator in ``state`` would give."""
+        """Give this rank its own part of the numbers of the generator in ``state``."""
         if self.rank:
             bits: Any = np.random.PCG64()
             bits.state = state
@@ -266,9 +266,9 @@ class Team:
         for rank, (name, ours) in itertools.product(range(1, self.size), ranks[0].items()):
             if ranks[rank].get(name) != ours:
                 raise TeamError(
-                    f"the ranks have come apart by step {self.step}: {name} of rank {rank} is not "
-                    "that of rank 0. Nothing was saved. Every rank must start from the same state "
-                    "(share, restore) and step with gradients that were averaged and then clipped"
+                    f"the ranks are not equal at step {self.step}: {name} of rank {rank} differs "
+                    "from that of rank 0. Nothing was saved. Every rank must start from the same "
+                    "state (share, restore), and average gradients, then clip, before each step"
                 )
 
 
@@ -285,7 +285,7 @@ def _digests(checkpoint: Checkpoint) -> dict[str, int]:
 
 
 def _as_bytes(error: Exception) -> bytes:
-    """(None, error) pickled; as a TeamError with its words, if it cannot be."""
+    """(None, error) pickled; an error that cannot be pickled becomes a TeamError."""
     try:
         said = pickle.dumps((None, error))
         pickle.loads(said)

@@ -1,10 +1,10 @@
-"""A process beside each rank, which outlives it and says how it ended.
+"""A process that watches a rank and reports how it ended.
 
-A rank that is killed can say nothing, and MPICH then kills the others before they can. So
+A killed rank reports nothing, and MPICH then kills the other ranks before they can. Therefore
 
     mpiexec -n 4 python -m tinygrad_seq.parallel train.py
 
-starts ``python train.py`` from a process that waits, reads what the rank last noted, and speaks.
+starts ``python train.py`` from a process that waits and reports what the rank recorded last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from types import FrameType
 _VARIABLE = "TINYGRAD_SEQ_RANK_LOG"
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 _LAYOUT = struct.Struct("<qq")
-LAUNCHERS = (  # what they call the rank and the number of ranks
+LAUNCHERS = (  # environment variables for the rank and the number of ranks
     ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI, MS-MPI, srun --mpi=pmi2
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # only srun sets the second
@@ -32,7 +32,7 @@ BEFORE, STARTING, INSIDE, TOLD, ENDED = range(5)
 
 
 def place() -> tuple[int, int] | None:
-    """This process's rank and the number of ranks, as the launcher says; None without one."""
+    """This process's rank and the number of ranks, from the launcher; None without a launcher."""
     for rank, size in LAUNCHERS:
         if rank in os.environ and size in os.environ:
             return int(os.environ[rank]), int(os.environ[size])
@@ -40,29 +40,29 @@ def place() -> tuple[int, int] | None:
 
 
 class Log:
-    """What a rank notes for the process that watches it; nothing where none does."""
+    """Records a rank's progress for the process that watches it; does nothing without one."""
 
     def __init__(self) -> None:
         self._file = int(os.environ.get(_VARIABLE, -1))
         self._parent = os.getppid()
         self._stage = BEFORE
         if self._file >= 0 and sys.platform == "linux":
-            # A launcher kills the process that it knows, which is the one beside this.
+            # A launcher kills the process that it started, which is the watching one.
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
     def note(self, step: int, stage: int | None = None) -> None:
-        """Where the rank is now."""
+        """Record where the rank is now."""
         self._stage = self._stage if stage is None else stage
         if self._file >= 0:
             os.pwrite(self._file, _LAYOUT.pack(self._stage, step), 0)
 
     def watched(self) -> bool:
-        """Whether the process that started this one is still there."""
+        """Whether the process that started this one is still running."""
         return os.getppid() == self._parent
 
 
 def main(command: Sequence[str]) -> int:
-    """Run ``python *command``, wait, and say how it ended if it could not say so itself."""
+    """Run ``python *command``, wait, and report how it ended if it could not do so itself."""
     if not command:
         print("usage: mpiexec -n 4 python -m tinygrad_seq.parallel train.py ...", file=sys.stderr)
         return 2
@@ -79,7 +79,7 @@ def main(command: Sequence[str]) -> int:
             passed_on.append(number)
             rank.send_signal(number)
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rank gets it too, and says so
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rank gets it too, and reports it
         signal.signal(signal.SIGTERM, pass_on)
         status = rank.wait()
         stage, step = _LAYOUT.unpack(os.pread(log.fileno(), _LAYOUT.size, 0))
@@ -87,7 +87,7 @@ def main(command: Sequence[str]) -> int:
     if where is None or passed_on or stage in (TOLD, ENDED) or (stage == BEFORE and status == 0):
         return 128 - status if status < 0 else status
     print(_sentence(*where, stage, step, status), file=sys.stderr, flush=True)
-    if stage == BEFORE:  # MPICH lets the others wait for ever, but where a signal ends a rank
+    if stage == BEFORE:  # unless a signal ended the rank, MPICH lets the others wait for ever
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     return 128 - status if status < 0 else status or 1
@@ -99,9 +99,9 @@ def _sentence(rank: int, size: int, stage: int, step: int, status: int) -> str:
         if status == -signal.SIGKILL:
             how += " (out of memory?)"
     else:
-        how = f"ended with status {status} and without a word"
+        how = f"ended with status {status} and without a message"
     place = {BEFORE: "before its team began", STARTING: "as MPI started"}
     return (
         f"rank {rank} of {size} {how} {place.get(stage, f'at step {step}')}, which ends all ranks. "
-        "The last checkpoint is as it was saved: start again from it, on any number of ranks"
+        "The last checkpoint is unchanged: start again from it, on any number of ranks"
     )

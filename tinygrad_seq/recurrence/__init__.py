@@ -2,8 +2,8 @@
 
 A cell is any function ``step(x_t, state) -> (y_t, state)``. One step of it is recorded with the
 library's own rules (:mod:`.record`), rewritten (:mod:`.passes`), placed and cut (:mod:`.plan`), and
-printed as a loop over time for NumPy, numba or CUDA; :mod:`.trust` decides whether it may stand for
-the cell. Nothing here knows a cell by name.
+printed as a loop over time for NumPy, numba or CUDA; :mod:`.trust` checks the loop against the
+cell. Nothing here knows a cell by name.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def scan(
     name: str = "scan",
     scope: AbstractContextManager[None] | None = None,
 ) -> tuple[Tensor, Any]:
-    """y_t, s_t = step(x_t, s_{t-1}) for every t, fused where that can be derived.
+    """y_t, s_t = step(x_t, s_{t-1}) for every t, fused if a loop can be derived.
 
     Args:
         step: The cell.
         xs: The inputs of all steps: a tensor with a leading axis T, or a tuple of such.
         state: The state before the first step: a tensor, (nested) tuples of them, or None.
-        valid: Which steps are read, booleans ``(T, N)`` on the host, or None for all: at the
-            others the state stays, the output is zero, and no gradient passes.
+        valid: Which steps are read, booleans ``(T, N)`` on the host, or None for all. At the
+            others the state is kept, the output is zero, and no gradient passes.
         reverse: Whether to read from the last step to the first.
         name: What the graph calls the operation.
-        scope: Entered while it is recorded.
+        scope: Entered while the cell is recorded.
 
     Returns:
         (y ``(T, ...)``, the state after the last step read).
@@ -74,16 +74,16 @@ def scan(
 
 
 def refusal(xs: Any, state: Any) -> str:
-    """Why no loop is looked for, or nothing."""
+    """Why this call needs no derived loop, or an empty string."""
     parts = flat(xs)
     if step_by_step.get():
         return "nn.unrolled() is in force"
     if watching.get():
-        return "anomaly mode looks at every operation of every step"
+        return "anomaly mode checks every operation of every step"
     if len(parts[0]) < 2:
-        return "a single step is not worth a loop"
+        return "there is a single step only"
     if not all(part.size for part in parts):
-        return "there are no sequences"
+        return "the batch is empty"
     if state is None:
         return "it starts without a state"
     return ""

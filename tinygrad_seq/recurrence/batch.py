@@ -1,9 +1,9 @@
-"""Instructions outside of the loop over time, done for all steps at once.
+"""Instructions outside the loop over time, run for all steps at once.
 
-A value is had ``ONCE`` for the pass; for ``ALL`` steps, with a leading axis T; or as the ``SUM``
-over the steps, where nothing else is asked for. So the gradient of a weight, Σₜ aₜᵀ gₜ, is one
-product of all rows, and that of a bias one sum. How each instruction is done is planned at the
-first pass, and done again at the following ones.
+A value is available ``ONCE`` per pass; for ``ALL`` steps, with a leading axis T; or as the ``SUM``
+over the steps, if nothing else is needed. So the gradient of a weight, Σₜ aₜᵀ gₜ, is one product
+of all rows, and the gradient of a bias is one sum. The first pass plans how to run each
+instruction; later passes reuse the plan.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ LINEAR = {
 
 
 class Env:
-    """The values of a pass outside of its loops.
+    """The values of a pass outside its loops.
 
     Args:
         p: The program.
         np: The namespace of the arrays.
         T: How many steps.
-        plans: How its instructions were done in earlier passes; filled in.
+        plans: How earlier passes ran the instructions; filled in.
 
     Attributes:
-        product: What computes large matrix products, ``product(a, b, out=...)``.
+        product: The function for large matrix products, ``product(a, b, out=...)``.
     """
 
     def __init__(self, p: Program, np: Any, T: int, plans: dict[Any, Any]) -> None:
@@ -50,7 +50,7 @@ class Env:
         self.arrays[v], self.had[v] = array, had
 
     def copy(self) -> Env:
-        """The same values, to go on with."""
+        """The same values, to add to."""
         new = Env(self.p, self.np, self.T, self.plans)
         new.arrays, new.had = dict(self.arrays), dict(self.had)
         return new
@@ -68,12 +68,12 @@ class Env:
         return self.np.broadcast_to(array, (self.T, *array.shape))
 
     def aligned(self, v: Any, shape: tuple[int, ...] | None) -> Any:
-        """An operand, with ``shape`` after the axis of time where it has fewer axes than others."""
+        """An operand reshaped to ``shape`` after the time axis if it has fewer axes than others."""
         array = self.arrays[v] if type(v) is Value else v
         return array if shape is None else array.reshape(self.T, *shape)
 
     def run(self, code: Sequence[Instr], goals: Iterable[Value] = ()) -> None:
-        """Do the instructions that lead to the goals, or all; a goal is asked for as a sum."""
+        """Run the instructions that the goals need, or all. Goals are wanted as sums."""
         key = id(code), frozenset(goals), tuple(self.had.items())
         if key not in self.plans:
             self.plans[key] = code, Planning(self.p, self.had).of(code, set(goals))
@@ -89,11 +89,11 @@ Form: TypeAlias = Callable[[Env], Any]
 
 
 class Planning:
-    """How instructions are done, given how the values that they read are had.
+    """How to run instructions, given the form of the values that they read.
 
     Args:
         p: The program.
-        had: How each value known before is had.
+        had: The form of each value known before.
     """
 
     def __init__(self, p: Program, had: dict[Value, str]) -> None:
@@ -102,7 +102,7 @@ class Planning:
     def of(
         self, code: Sequence[Instr], goals: set[Value]
     ) -> list[tuple[Form, tuple[Value, ...], str]]:
-        """(form, results, how they are had) of the instructions that lead to the goals, or all."""
+        """(call, results, their forms) of the instructions that the goals need, or all."""
         wanted = [*code]
         if goals:
             live, wanted = set(goals), []
@@ -119,7 +119,7 @@ class Planning:
         return planned
 
     def _sums(self, code: list[Instr], goals: set[Value]) -> set[Value]:
-        """The values of which only the sum over the steps is asked for."""
+        """The values needed only as a sum over the steps."""
         readers: dict[Value, list[Instr]] = {}
         every = {v for v, had in self.had.items() if had is not ONCE}
         for i in code:
@@ -137,7 +137,7 @@ class Planning:
         return found
 
     def _linear(self, v: Value, i: Instr, every: set[Value], found: set[Value]) -> bool:
-        """Whether the sum of i's results can be had from the sum of v."""
+        """Whether the sum of i's results can be computed from the sum of v."""
         if not found.issuperset(i.outs):
             return False
         if i.op in (ops.multiply, ops.divide):
@@ -151,7 +151,7 @@ class Planning:
         if i.op is FULL:
             shape, dtype = self.p.types[i.outs[0]]
             return lambda env: env.np.full(shape, i.param("value"), dtype), ONCE
-        if ALL in had and SUM in had:  # linear in sums: it takes sums of all its operands
+        if ALL in had and SUM in had:  # linear in all operands together: it needs the sum of each
             return lambda env: called(i, {v: env.total(v) for v in reads}), SUM
         if ALL not in had:
             return lambda env: called(i, env.arrays), SUM if SUM in had else ONCE
@@ -188,7 +188,7 @@ class Planning:
     # -- all steps ------------------------------------------------------------------------------
 
     def _operands(self, i: Instr) -> tuple[list[Any], list[bool]]:
-        """Shapes of one step, and which operands are had for all steps."""
+        """Shapes of one step, and which operands are available for all steps."""
         shapes = [self.p.shape(v) if type(v) is Value else () for v in i.ins]
         return shapes, [type(v) is Value and self.had[v] is ALL for v in i.ins]
 
@@ -292,14 +292,14 @@ def _read_in_params(i: Instr) -> bool:
 
 
 def _ids(i: Instr) -> Value | None:
-    """The value that chooses whole rows in an index, if that is all that the index does."""
+    """The value that selects whole rows, if the index does nothing else."""
     index = i.param("index")
     parts = index if isinstance(index, tuple) else (index,)
     return parts[0] if len(parts) == 1 and type(parts[0]) is Value else None
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """The axes that a reduction goes over."""
+    """The axes of a reduction."""
     given = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     return tuple([a % ndim for a in given])
 

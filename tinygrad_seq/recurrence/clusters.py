@@ -1,4 +1,4 @@
-"""Which maps are one kernel: those of one width that can be done between the same products."""
+"""Groups maps into kernels: maps of one width that can run between the same products."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def clustered(
 ) -> dict[Plane, tuple[int, int]]:
     """The slot of every operation, by its first result, and the width of its kernel.
 
-    Slots follow one another; maps of one slot and one width are a kernel. A slot is at first as
-    early as can be. A map that may come later goes where a kernel of its width is that must be
-    there. A number a row is made where rows are made of it, by every thread.
+    Slots run one after the other; maps of one slot and one width are a kernel. First each slot
+    is the earliest possible. A map that may run later then moves to a slot that has a kernel of
+    its width anyway. A number per row is computed by every thread where rows are made of it.
 
     Args:
         first, code: The operations, each after those it reads; ``first`` keep their width.
-        holds: What a map reads besides, where a step is padding.
+        holds: What a map also reads at padding.
     """
     ops = [o._replace(ins=(*o.ins, *holds.get(o.outs[0], ()))) for o in (*first, *code)]
     made = {q: o for o in ops for q in o.outs}
@@ -36,7 +36,7 @@ def clustered(
         width[q] = q.width if alone else max(wide, default=1)
 
     def gap(a: Op, b: Op) -> int:
-        """How many slots b is at least after a, which it reads."""
+        """The minimal number of slots between a and b, which reads a."""
         one = a.kind == b.kind == "map" and width[a.outs[0]] == width[b.outs[0]]
         return 0 if one else 1
 

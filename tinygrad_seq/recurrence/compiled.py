@@ -1,7 +1,7 @@
 """A derived loop compiled by numba: float32, its sequences shared between threads.
 
-Weights are packed once for a pass, products with the input are made some steps ahead within the
-loop, and what a thread computes does not depend on how many there are.
+Weights are packed once per pass. The loop computes products with the input for several steps at
+once. The result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Numba:
 
     Attributes:
         dtype: Of all arrays.
-        ahead: The inputs of steps are projected so many rows at a time.
+        ahead: How many rows of input are projected at a time.
     """
 
     dtype = np.dtype(np.float32)
@@ -44,11 +44,11 @@ class Numba:
         self.compiled: Callable[[str], Callable[..., None]] = texts.compiled_text
 
     def tiling(self, count: int, columns: int) -> tuple[int, int]:
-        """Rows and registers of a tile, for products of ``count`` rows and so many columns."""
+        """Rows and registers of a tile, for products of ``count`` rows and these columns."""
         return self._thin.tiling(count, columns)
 
     def apart(self, count: int, width: int) -> bool:
-        """Whether a product is made in a block for each plane, which then needs no padding."""
+        """Whether a product has one block per plane, so that planes need no padding."""
         _, vectors = self._thin.tiling(count, width)
         whole = width % (vectors * self._thin.LANES) == 0
         return whole and count > min(self._thin.TILES.values())
@@ -67,10 +67,10 @@ class Compiled(Scan):
 
     Args:
         plan: The plan.
-        machine: What runs the printed loops.
+        machine: Runs the printed loops.
 
     Raises:
-        Uncompiled: the plan has something that the loops have no form for.
+        Uncompiled: the loops cannot do something that the plan needs.
     """
 
     kind = "numba"
@@ -82,7 +82,7 @@ class Compiled(Scan):
         self.texts = {way: LoopPrinter(plan, way).out for way in ("forward", "backward")}
         self.rows = max(1, int(np.prod(plan.lead)))
         made_before = {o for i in plan.before for o in i.outs}
-        # inputs that the loop does not project itself are made for all steps
+        # inputs that the loop does not project itself are computed for all steps
         read = {v for text in self.texts.values() for v in text.inputs.values()}
         self.keeps_before = self.keeps_before or bool(made_before & read)
         ops = [*plan.ops("forward"), *plan.ops("backward")]
@@ -115,7 +115,7 @@ class Compiled(Scan):
             arrays[f"G{k}"], arrays[f"H{k}"] = g.reshape(-1), np.zeros(g.size, self.dtype)
         self._lay_rows(arrays, "backward", run.T)
         self._run(run, "backward", arrays, True)
-        if run.T % 2:  # the two change places at every step
+        if run.T % 2:  # the two are swapped at every step
             for k, g in enumerate(gs):
                 g[...] = arrays[f"H{k}"].reshape(g.shape)
         self._save_rows(run, arrays, "backward")
@@ -174,14 +174,14 @@ class Compiled(Scan):
         threads.at_once(lambda first, last: loop(first, last, *rest), N, share)
 
     def _rows(self, run: Pass, v: Value) -> Any:
-        """Rows of all steps, also of a value that is one row for all sequences."""
+        """Rows of all steps, also for a value with one row for all sequences."""
         *few, width = self.p.shape(v) or (1,)
         lead = self.plan.lead
         array = run.env.all(v).reshape(run.T, *(1,) * (len(lead) - len(few)), *few, width)
         return _flat(np.broadcast_to(array, (run.T, *lead, width)))
 
     def _form(self, N: int, share: int, mask: Any) -> tuple[bool, int]:
-        """Whether products come in a block for each plane, and how many rows the maps take."""
+        """Whether products have one block per plane, and how many rows the maps take."""
         w = self.even
         if not w:
             return False, 1
@@ -242,7 +242,7 @@ _NO_MASK = np.zeros(1, bool)
 
 
 def plain(a: Any) -> Any:
-    """The array, or a copy in the one form that is compiled for: C order, aligned, writeable."""
+    """The array, or a copy in the compiled code's form: C order, aligned, writeable."""
     return np.require(a, requirements=["C", "A", "W"])
 
 

@@ -1,8 +1,8 @@
-"""Steps that say what they are made of: their program is known without a recording.
+"""Steps whose program is looked up without recording them.
 
-Such a step has ``constant()``, which gives (settings, tensors) where its program depends on these
-settings and on the shapes, dtypes and gradients of these tensors alone, and where it reads no array
-but theirs. The cells of the library say so.
+Such a step has a method ``constant()`` that returns (settings, tensors). Its program depends only
+on these settings and on the shapes, dtypes and gradients of these tensors, and it reads only their
+arrays. The cells of the library have this method.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _known: OrderedDict[Any, tuple[tuple[int, ...], Derived]] = OrderedDict()
 
 
 def known(step: Any, xs: Any, state: Any) -> tuple[Reads, Derived] | None:
-    """What the step reads, and what was derived from it, if both are known."""
+    """What the step reads and what was derived from it, if both are known."""
     said = _said(step, xs, state)
     if said is None:
         return None
@@ -37,7 +37,7 @@ def known(step: Any, xs: Any, state: Any) -> tuple[Reads, Derived] | None:
 
 
 def remember(step: Any, xs: Any, state: Any, reads: Reads, derived: Derived) -> None:
-    """Note what was derived from a step, if it says what it is made of."""
+    """Remember what was derived from a step, if it has ``constant()``."""
     said = _said(step, xs, state)
     if said is None:
         return

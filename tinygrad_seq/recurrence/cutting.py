@@ -1,4 +1,4 @@
-"""Values are cut into planes, and instructions into what the loops do with planes."""
+"""Cuts values into planes, and instructions into operations on planes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .program import FULL, SAME, Instr, Program, Shape, Value
 
 
 class Cutter:
-    """Cuts values into planes, and instructions into what the loops do with planes."""
+    """Cuts values into planes, and instructions into operations on planes."""
 
     def __init__(
         self, p: Program, lead: Shape, places: dict[str, list[Instr]], where: dict[Value, str]
@@ -53,11 +53,11 @@ class Cutter:
         return self._structure(i, shapes)
 
     def _spreads(self, shape: Shape, out: Shape) -> bool:
-        """Whether an operand is one of rows: their shape, a number a row, or one row for all."""
+        """Whether an operand fits rows: of their shape, one number per row, or one row for all."""
         return shape in (out, (*self.lead, 1)) or all(n == 1 for n in shape[:-1])
 
     def _structure(self, i: Instr, shapes: list[Shape]) -> str:
-        """``"structure"`` for what only names columns anew."""
+        """``"structure"`` for an instruction that only renames columns."""
         p, n = self.p, len(self.lead) + 1
         big = p.shape(i.outs[0]) if i.op is ops.concatenate else shapes[0] if shapes else ()
         if i.op is ops.index.scatter_add:
@@ -119,7 +119,7 @@ class Cutter:
         return shape[-1] if shape else 1
 
     def _pieces(self, i: Instr) -> list[tuple[Value, int, int, Value]]:
-        """(whole, low, high, piece) of what a structure instruction says."""
+        """(whole, low, high, piece) of a structure instruction."""
         p = self.p
         if i.op is ops.split:
             cuts = pairwise(cuts_of(p, i))
@@ -145,7 +145,7 @@ class Cutter:
         return [*pairwise(sorted(self.cuts[v]))] if self._width(v) else [(0, 0)]
 
     def widths(self, v: Value) -> list[int]:
-        """How many columns each plane of a value fills."""
+        """The number of columns of each plane of a value."""
         return [high - low for low, high in self.segments(v)]
 
     def fresh(self, shape: Shape, dtype: Any) -> Plane:
@@ -154,7 +154,7 @@ class Cutter:
         return Plane(self.count - 1, shape, dtype)
 
     def of(self, v: Value) -> list[Any]:
-        """The planes of a value; of one that no loop makes they are inputs."""
+        """The planes of a value; they are inputs if no loop makes the value."""
         if v in self.planes:
             return self.planes[v]
         by, (shape, dtype) = self.made.get(v), self.p.types[v]
@@ -173,14 +173,14 @@ class Cutter:
         return [q for q, (a, b) in pairs if low <= a and b <= high]
 
     def outputs(self) -> None:
-        """Planes for all that comes into the loops and goes out of them."""
+        """Planes for everything that enters or leaves the loops."""
         p = self.p
         for v in (*p.states, *p.after, p.y, p.gy, *p.gafter, *p.gstates):
             if v is not None:
                 self.of(v)
 
     def lowered(self, code: list[Instr]) -> list[Op]:
-        """What a loop does for these instructions."""
+        """The operations of a loop for these instructions."""
         found: list[Op] = []
         for i in code:
             kind, out = self.kinds[i.outs[0]], i.outs[0]
@@ -210,7 +210,7 @@ class Cutter:
         return found
 
     def _summands(self, i: Instr, found: list[Op]) -> list[Any]:
-        """Planes whose sum over a row is the fold's: a column that stands for several counts so."""
+        """Planes whose sum over a row is the fold's; a column that is used twice counts twice."""
         v = i.ins[0]
         shape, dtype = self.p.types[v]
         ins = []
@@ -241,7 +241,7 @@ class Cutter:
         return planes[k] if self._width(v) == width else planes[0]  # type: ignore[no-any-return]
 
     def _named(self, i: Instr) -> None:
-        """The planes of the results of a structure instruction: those of its operand."""
+        """The planes of a structure instruction's results, taken from its operand."""
         out = i.outs[0]
         if i.op is ops.split or i.op is ops.getitem:
             for v, low, high, w in self._pieces(i):
@@ -259,7 +259,7 @@ class Cutter:
 
 
 def _columns(index: Any, big: Shape, small: Shape) -> tuple[int, int] | None:
-    """The columns (low, high) that an index picks of rows; None if it picks otherwise."""
+    """The columns (low, high) that an index picks from rows; None if it is another index."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if any(type(part) is not slice and part is not ... for part in parts):
         return None
@@ -275,7 +275,7 @@ def _columns(index: Any, big: Shape, small: Shape) -> tuple[int, int] | None:
 
 
 def _known(op: Any, ins: Sequence[Operand]) -> Operand | None:
-    """The result of a map that computes nothing: sums and products with the zeros of slices."""
+    """The result of a map that computes nothing, such as a sum with the zeros of a slice."""
     if op not in (ops.add, ops.subtract, ops.multiply, ops.negative):
         return None
     numbers = [not isinstance(v, Plane) for v in ins]

@@ -31,13 +31,13 @@ class Derived:
     """What was derived from a step.
 
     Attributes:
-        plan: What is done once, before, in and after the loop.
-        trusted: For each kind of loop, and with padding or without, whether it was found right:
-            True, or why not.
+        plan: What runs once, before, in and after the loop.
+        trusted: For each kind of loop, with and without padding, True if it was found right, or
+            the reason why not.
         reasons: Why a kind of loop is not used.
 
     Raises:
-        Underivable: there is no derivative without values.
+        Underivable: the derivative needs values.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -49,7 +49,7 @@ class Derived:
         self._ops: dict[tuple[str, int], Fused] = {}
 
     def kinds(self, x: Any) -> list[str]:
-        """The kinds of loop that there are for this input, the fastest first."""
+        """The kinds of loop available for this input, the fastest first."""
         if self._kernel is not None:
             return ["cuda", "numpy"]
         p = self.plan.program
@@ -61,11 +61,11 @@ class Derived:
 
     @property
     def reason(self) -> str:
-        """Why the fastest kind of loop is not used, or nothing."""
+        """Why the fastest kind of loop is not used, or an empty string."""
         return next(iter(self.reasons.values()), "")
 
     def ready(self, x: Any, masked: bool) -> Scan | None:
-        """The fastest loop for this input, if it is known which that is."""
+        """The fastest loop for this input, if that is known."""
         for kind in self.kinds(x):
             verdict = self.trusted.get((kind, masked))
             if verdict is None:
@@ -107,7 +107,7 @@ class Derived:
         Args:
             name: What the graph calls the operation.
             scan: The loop.
-            reads: What a step of it reads besides.
+            reads: What a step reads besides input and state.
             xs, state: Inputs of all steps, and the first state.
             specification: The same, step by step.
             mask: Which steps are read ``(T, N)``, or None for all.
@@ -129,7 +129,7 @@ class Derived:
 
 
 def as_tensor(array: Any, source: Any) -> Variable:
-    """A tensor of the array whose gradient goes to ``source``."""
+    """A tensor over the array, whose gradient goes to ``source``."""
     if isinstance(source, Variable):
         return source
     return Tensor._wrap(array, source if isinstance(source, Node) else None)

@@ -1,9 +1,9 @@
-"""Where the planes of a NumPy loop lie: side by side in blocks, or in columns of rows.
+"""The memory layout of the planes of a NumPy loop: side by side in blocks, or columns of rows.
 
-A *block* holds planes side by side ``(G, N, w)``, and each plane has a home: a place in a block, or
-columns of an array of rows. Planes of like use are neighbours, so that one call serves them.
-σ(a) = ½ tanh(½a) + ½ is a tanh too: its inner ½ is folded into the weights where it can be, and
-one tanh serves all gates.
+A *block* holds planes side by side ``(G, N, w)``. Each plane has a home: a place in a block, or
+columns of an array of rows. Planes with the same use are neighbours, so one call computes them.
+σ(a) = ½ tanh(½a) + ½ is computed by a tanh: its inner ½ is folded into the weights if possible, and
+one tanh computes all gates.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Block:
     Attributes:
         name: Of its array.
         planes: In order.
-        timed: Whether there is one of it for every step.
-        columns: Whether the planes are columns of rows, not pieces of their own.
+        timed: Whether every step has one.
+        columns: Whether the planes are columns of rows, not separate pieces.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Block:
 
 
 class Home(NamedTuple):
-    """Where a plane is: number ``at`` of a block, or its columns from ``at`` to ``end``."""
+    """The place of a plane: number ``at`` of a block, or its columns from ``at`` to ``end``."""
 
     block: Block
     at: int
@@ -51,13 +51,13 @@ class Loop:
 
     Attributes:
         text: Of the function ``loop``.
-        arguments: Its arguments: the array of each, and the index that is applied to it before
-            the loop.
-        timed: Of the arguments, those that are walked along time.
-        blocks: Blocks that need room, by name.
-        memory: For each of them that no step outlives, the number of the memory that it shares.
+        arguments: Its arguments: the array of each, and the index applied to it before the
+            loop.
+        timed: The arguments that are iterated over time.
+        blocks: Blocks that need memory, by name.
+        memory: For each block used within one step only, the number of its shared memory.
         weights: For each product its name, its instruction, and the planes in the order of blocks.
-        halved: Planes that come halved, by their weights.
+        halved: Planes whose weights are halved.
         calls: Functions that the text calls, by name.
     """
 
@@ -73,12 +73,12 @@ class Loop:
 
 
 class Layout:
-    """Where each plane of a loop lies.
+    """The place of each plane of a loop.
 
     Args:
         plan: The plan.
         way: ``"forward"`` or ``"backward"``.
-        saved: Where the forward put what it saved; of the forward None.
+        saved: Where the forward put what it saved; None for the forward.
         keep: Whether the forward saves anything.
     """
 
@@ -109,7 +109,7 @@ class Layout:
         self._lay_inputs()
 
     def _written(self, o: Op) -> Op:
-        """A call that works element by element writes its result where it is wanted: a map."""
+        """An elementwise call becomes a map, which writes its result where it is needed."""
         types, planes, values = self.p.types, self.plan.planes, (*o.instr.reads(), *o.instr.outs)
         if (
             o.kind != "call"
@@ -125,13 +125,13 @@ class Layout:
     # -- homes that are given -------------------------------------------------------------------
 
     def _give(self, v: Value, name: str, timed: bool, written: bool = False) -> None:
-        """The planes of a value are columns of an array of rows, which the loop reads or writes."""
+        """Make the planes of a value columns of an array of rows that the loop reads or writes."""
         planes = self.plan.planes[v]
         block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
         for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
             if not isinstance(q, Plane):
                 continue
-            spread = high - low > q.width  # one column stands for several
+            spread = high - low > q.width  # one column is used for several
             home = Home(block, low, high, len(planes) == 1)
             if written and (spread or q in self.home or self._comes_in(q)):
                 self.more.append((q, home))
@@ -141,13 +141,13 @@ class Layout:
                 self.home.setdefault(q, home)
 
     def _comes_in(self, q: Plane) -> bool:
-        """Whether a plane is made outside of the loops."""
+        """Whether a plane is made outside the loops."""
         known = self.plan.inputs.get(q)
         return known is not None and self.plan.where[known.value] in ("once", "before")
 
     def _given(self, saved: dict[Plane, Home]) -> None:
         p, plan = self.p, self.plan
-        for k, v in enumerate(p.states):  # what comes in, before what goes out
+        for k, v in enumerate(p.states):  # inputs before outputs
             self._give(v, f"s{k}", True)
         for k, v in enumerate(p.after):
             self._give(v, f"z{k}", True, self.forward)
@@ -172,7 +172,7 @@ class Layout:
         self.outside = {*self.home}
 
     def _give_row(self, v: Value, name: str, timed: bool, single: bool) -> None:
-        """Rows that this loop makes: the home of a plane alone, a copy of several."""
+        """Rows made by this loop: the home of a single plane, or a copy of several planes."""
         before = dict(self.home)
         self._give(v, name, timed, True)
         if not single:
@@ -182,7 +182,7 @@ class Layout:
     # -- σ as a tanh ----------------------------------------------------------------------------
 
     def _halve(self, maps: list[Op]) -> None:
-        """Find the planes that may come halved, so that σ needs no factor of its own."""
+        """Find the planes whose weights may be halved, so that σ needs no factor."""
         self.folded: set[Plane] = set()
         read_later = set[Any]()
         if self.forward:
@@ -209,14 +209,14 @@ class Layout:
                     self.folded.add(o.outs[0])
 
     def _hoisted(self, q: Plane) -> bool:
-        """Whether a plane is of what is computed before the loop, for every step."""
+        """Whether a plane belongs to a value computed before the loop, for every step."""
         known = self.plan.inputs.get(q)
         return known is not None and self.plan.where[known.value] == "before"
 
     # -- the order of planes in blocks ----------------------------------------------------------
 
     def _likeness(self, q: Plane, depth: int = 3) -> Any:
-        """What is done with a plane: planes of like use are neighbours."""
+        """The use of a plane; planes with the same use become neighbours."""
         if not depth:
             return ()
         users = self.users.get(q, ())
@@ -233,7 +233,7 @@ class Layout:
         return block
 
     def _lay_dots(self) -> None:
-        self.beside: dict[Plane, Plane] = {}  # a hoisted plane, and the product that is added to it
+        self.beside: dict[Plane, Plane] = {}  # a hoisted plane and the product added to it
         for o in [o for stage in self.stages for o in stage.dots]:
             planes = [*o.outs]
             name = f"d{int(o.instr.outs[0])}"
@@ -255,7 +255,7 @@ class Layout:
                         self.beside.setdefault(user.ins[1 - k], q)
 
     def _columns(self, planes: list[Plane], name: str) -> None:
-        """A product of planes of several widths: they lie as columns of its rows."""
+        """A product of planes of several widths: the planes are columns of its rows."""
         block, low = Block(name, planes, False, columns=True), 0
         self.loop.blocks[name] = block
         for q in planes:
@@ -263,7 +263,7 @@ class Layout:
             low += q.width
 
     def _lay_inputs(self) -> None:
-        """Hoisted planes in the order of the products that they are added to; the rest alone."""
+        """Order hoisted planes like the products added to them; the rest are separate."""
         groups: dict[Any, list[Plane]] = {}
         for q, source in self.plan.inputs.items():
             if q not in self.home and self._is_read(q):

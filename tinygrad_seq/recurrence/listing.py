@@ -1,8 +1,8 @@
-"""A derived loop as equations: what is done before, in and after it, forward and backward.
+"""A derived loop as equations: what runs before, in and after it, forward and backward.
 
 ⊙ is the product element by element, ``h'`` the state after a step, ``h̄`` and ``∂weight`` are the
-gradients of h and of a weight. A value is a line of its own where it is kept, or read more than
-once; ``u[0]``, ``u[1]`` are the planes that the parts of a step cut a value u into.
+gradients of h and of a weight. A value has its own line if it is kept or read more than once;
+``u[0]``, ``u[1]`` are the planes of a value u.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def listed(plan: Plan, states: tuple[str, ...], free: tuple[str, ...]) -> str:
     Args:
         plan: The plan.
         states: Names of the parts of the state.
-        free: Names of what the step reads besides.
+        free: Names of the parameters and constants of the step.
     """
     return _Listing(plan, states, free).text()
 
@@ -69,7 +69,7 @@ class _Listing:
                 self.values[v] = (name, ATOM)
 
     def text(self) -> str:
-        """All parts that have something to say."""
+        """All parts that are not empty."""
         p, lines = self.p, []
         before = [*self.plan.once, *self.plan.before]
         lines += self._part("before the loop, for all steps", before, self._read_in_loop())
@@ -85,7 +85,7 @@ class _Listing:
         return "\n".join(lines)
 
     def _read_in_loop(self) -> dict[Value, str]:
-        """What is made before the loop and read in it."""
+        """The values computed before the loop and read in it."""
         found: dict[Value, str] = {}
         for q, (v, _, _) in self.plan.inputs.items():
             if v not in {*self.values, *found} and any(q in o.ins for o in self._all()):
@@ -99,7 +99,7 @@ class _Listing:
         self.count += 1
         return f"a{self.count}"
 
-    # -- outside of the loops -------------------------------------------------------------------
+    # -- outside the loops ----------------------------------------------------------------------
 
     def _part(self, title: str, code: list[Instr], goals: dict[Value, str]) -> list[str]:
         lines = []
@@ -136,7 +136,7 @@ class _Listing:
 
     def _loop(self, way: str) -> list[str]:
         plan, loop, lines = self.plan, self.plan.ops(way), []
-        held = {*plan.saved}  # what the forward keeps has its name in the backward
+        held = {*plan.saved}  # what the forward keeps has the same name in the backward
         for v, row in plan.rows.items():
             held |= {*plan.planes[v]} if row.way == "forward" and row.kept else set()
         self.planes = {q: n for q, n in self.planes.items() if q in held}
@@ -193,7 +193,7 @@ class _Listing:
             k, count = self.plan.planes[v].index(q), len(self.plan.planes[v])
             name = self._value(v) if v in self.values else (f"%{int(v)}", ATOM)
             return name if count == 1 else (f"{_in(name, ATOM)}[{k}]", ATOM)
-        for v in (*self.p.states, *self.p.after, self.p.y):  # held since the forward
+        for v in (*self.p.states, *self.p.after, self.p.y):  # kept by the forward
             if q in self.plan.planes.get(v, ()):
                 called = "y" if v == self.p.y and v not in self.p.after else self.values[v][0]
                 k, count = self.plan.planes[v].index(q), len(self.plan.planes[v])

@@ -1,4 +1,4 @@
-"""The parts of a printed loop: its text, its arguments, and where its planes lie in them."""
+"""The parts of a printed loop: its text, its arguments, and the places of its planes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Text:
     Attributes:
         text: Of the function ``loop``.
         arguments: Its arguments after the fixed ones, in order.
-        sizes: Of these, the numbers: widths and columns.
+        sizes: The arguments that are numbers: widths and columns.
         projections: For each product with an input: its planes by first column.
-        dots: The products in the loop; those of ``sums`` are added to a product with an input.
+        dots: The products in the loop; those in ``sums`` are added to a product with an input.
         vectors: Planes that are vectors or one number, by name, and how wide they are laid.
         inputs: Values made before the loop, by name.
-        scalars: Whether there are numbers of one row, so that rows are taken one at a time.
+        scalars: Whether there is one number per row, so that rows are taken one at a time.
     """
 
     text: str = ""
@@ -77,12 +77,12 @@ def even_width(plan: Plan) -> int:
 
 
 class Projection(NamedTuple):
-    """A product with an input, that the loop makes some steps ahead.
+    """A product with an input, which the loop computes for several steps at once.
 
     Attributes:
         x, weight: Its operands.
         bias: What is added to it, or None.
-        planes: Its planes by their first column, those that are read.
+        planes: The planes that are read, by their first column.
     """
 
     x: Value
@@ -92,4 +92,4 @@ class Projection(NamedTuple):
 
 
 class Uncompiled(Exception):
-    """There are no loops for this plan; the message says why."""
+    """No loop of this kind exists for the plan; the message says why."""

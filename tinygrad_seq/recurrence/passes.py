@@ -1,7 +1,7 @@
-"""Rewriting a program into one that computes the same and shows more of what can leave the loop.
+"""Rewrites a program so that more of it can leave the loop; it computes the same.
 
-Each pass takes a program and gives a program. What a value reads is said by letters: ``x`` the
-input, ``s`` the state, ``g`` a gradient from above; one that reads free values alone has none.
+Each pass takes a program and returns a program. Letters say what a value reads: ``x`` the input,
+``s`` the state, ``g`` an upstream gradient. A value that reads only free values has no letter.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ TRANSPOSE, SPLIT, CONCATENATE, GETITEM = ops.transpose, ops.split, ops.concatena
 
 
 def simplified(p: Program) -> Program:
-    """All passes, in an order that lets one use what another shows."""
+    """All passes, in an order in which each can use the results of the ones before."""
     p = turned_products(regrouped(split_products(without_options(p))))
     return state_copied(without_repeats(p))
 
 
 def reads(p: Program) -> dict[Value, frozenset[str]]:
-    """What each value reads, directly or not."""
+    """What each value reads, directly or indirectly."""
     found = dict.fromkeys(p.free, frozenset[str]())
     found |= dict.fromkeys(p.xs, frozenset("x"))
     found |= dict.fromkeys(p.states, frozenset("s"))
@@ -49,7 +49,7 @@ def uses(p: Program) -> Counter[Value]:
 
 
 def without_unused(p: Program) -> Program:
-    """Without the instructions that nothing reads."""
+    """Removes instructions that nothing reads."""
     live, kept = set(p.results()), []
     for i in reversed(p.code):
         if not live.isdisjoint(i.outs):
@@ -59,10 +59,10 @@ def without_unused(p: Program) -> Program:
 
 
 def state_copied(p: Program) -> Program:
-    """Each part of the state, and of its gradient, comes from an instruction of its own.
+    """Gives each part of the state, and of its gradient, an instruction of its own.
 
-    A step may hand on its input, or one part in place of two; a copy then stands for it. A part
-    that the step does not read gets the gradient zero.
+    A step may return its input, or one part twice; a copy replaces it. A part that the step does
+    not read gets the gradient zero.
     """
     b, made, found, code = Builder(p), p.made(), reads(p), list(p.code)
     taken: set[Value] = set()
@@ -82,7 +82,7 @@ def state_copied(p: Program) -> Program:
 
     after = tuple([own(v) for v in p.after])
     taken.clear()
-    # a piece of another gradient is no value of its own: it would be read after a write into it
+    # a piece of another gradient needs a copy: it would be read after a write into it
     taken |= {o for i in code if i.op in PIECES for o in i.outs}
     pairs = zip(p.gstates, p.states, strict=True) if p.gstates else ()
     gstates = tuple(
@@ -92,7 +92,7 @@ def state_copied(p: Program) -> Program:
 
 
 def without_options(p: Program) -> Program:
-    """Numbers that an elementwise primitive takes by name are operands: leaky_relu(x, 0.01)."""
+    """Makes named numbers of elementwise primitives operands: leaky_relu(x, 0.01)."""
     code = []
     for i in p.code:
         names = signature(i.op.forward).parameters if i.op.elementwise and i.params else ()
@@ -104,7 +104,7 @@ def without_options(p: Program) -> Program:
 
 
 def without_repeats(p: Program) -> Program:
-    """What changes nothing is left out, and what is computed twice is computed once."""
+    """Removes instructions that change nothing or compute a value again."""
     alias: dict[Value, Value] = {}
     seen: dict[Any, Instr] = {}
     made: dict[Value, Instr] = {}
@@ -143,7 +143,7 @@ def _subtraction(i: Instr, made: dict[Value, Instr]) -> Instr:
 
 
 def _identity(p: Program, i: Instr, made: dict[Value, Instr]) -> Value | None:
-    """The value that the instruction gives again, if it computes nothing new."""
+    """The operand that the instruction returns unchanged, if it does."""
     out = i.outs[0]
 
     def same(v: Any) -> bool:
@@ -170,9 +170,9 @@ def _identity(p: Program, i: Instr, made: dict[Value, Instr]) -> Value | None:
 
 
 def split_products(p: Program) -> Program:
-    """[x, h] W = x W₁ + h W₂, and the parts of ā Wᵀ as products of their own.
+    """[x, h] W = x W₁ + h W₂, and the parts of ā Wᵀ as separate products.
 
-    So that what reads x alone leaves the loop, and its gradient too.
+    The part that reads only x can then leave the loop, and so can its gradient.
     """
     found, made, b, code = reads(p), p.made(), Builder(p), []
     forward = ancestors(p, (p.y, *p.after))
@@ -228,14 +228,14 @@ def split_products(p: Program) -> Program:
 
 
 def regrouped(p: Program) -> Program:
-    """Of a sum of several terms first those that do not read the state: (xW + hU) + b as
+    """Adds first the terms of a sum that do not read the state: (xW + hU) + b as
     (xW + b) + hU."""
     found, made, count, b, code = reads(p), p.made(), uses(p), Builder(p), []
     inner: set[Value] = set()
     own = set(p.results())
 
     def terms(v: Any) -> list[Any]:
-        """The terms of a sum that is used nowhere else."""
+        """The terms of a sum, through partial sums that are used only there."""
         i = made.get(v) if type(v) is Value else None
         if i is None or i.op is not ADD or count[v] > 1 or p.types[v] != root or v in own:
             return [v]
@@ -283,7 +283,7 @@ def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def turned_products(p: Program) -> Program:
-    """(aᵀ b)ᵀ as bᵀ a: a gradient comes out in the layout of its weight."""
+    """(aᵀ b)ᵀ as bᵀ a, so that a gradient has the layout of its weight."""
     made, count, b, code = p.made(), uses(p), Builder(p), []
     for i in p.code:
         by = made.get(i.ins[0]) if i.op is TRANSPOSE and len(p.shape(i.outs[0])) == 2 else None
@@ -300,7 +300,7 @@ def turned_products(p: Program) -> Program:
 
 
 def cuts_of(p: Program, i: Instr) -> list[int]:
-    """Where a ``split`` cuts the last axis, with both ends."""
+    """The positions where a ``split`` cuts the last axis, with both ends."""
     return list(accumulate([p.shape(o)[-1] for o in i.outs], initial=0))
 
 

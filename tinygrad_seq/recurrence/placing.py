@@ -1,8 +1,8 @@
-"""Every value is placed by what it reads.
+"""Places every value by what it reads.
 
-Parameters alone: once for a pass. The input: before the loop, for all steps together. The state: in
-the loop. What only leads to the gradient of a parameter or of the input: after the loop, for all
-steps together.
+Parameters only: once per pass. The input: before the loop, for all steps together. The state: in
+the loop. Values needed only for the gradient of a parameter or of the input: after the loop, for
+all steps together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .program import CONTRACT, SAME, Builder, Instr, Program, Shape, Value, subs
 
 
 def placed(p: Program) -> tuple[Program, dict[str, list[Instr]]]:
-    """The instructions by place, of the program with what had to be added to it."""
+    """The instructions by place, and the program with the instructions that had to be added."""
     p = _unstretched(p)
     found = reads(p)
     forward, backward = ancestors(p, (p.y, *p.after)), ancestors(p, p.gstates)
@@ -42,7 +42,7 @@ def placed(p: Program) -> tuple[Program, dict[str, list[Instr]]]:
     made_in = {o for name in ("forward", "backward") for i in places[name] for o in i.outs}
     for i in [i for i in places["after"] if i.op is ops.concatenate]:
         if made_in.issuperset(i.ins) and i.param("axis") in (-1, len(p.shape(i.outs[0])) - 1):
-            places["after"].remove(i)  # its parts are laid side by side as they are made
+            places["after"].remove(i)  # its parts are written side by side
             places["backward"].append(i)
             made_in.update(i.outs)
     _large_in_loop(p, places)
@@ -55,7 +55,7 @@ def lead_of(p: Program) -> Shape:
 
 
 def _unstretched(p: Program) -> Program:
-    """Where an operation stretches its operands itself, they are not stretched before."""
+    """Removes the stretching of operands that an operation stretches itself."""
     lead, made, code = lead_of(p), p.made(), []
     for i in p.code:
         if i.op.elementwise and not i.params and is_large(p.shape(i.outs[0]), lead):
@@ -71,7 +71,7 @@ def _unstretched(p: Program) -> Program:
 
 
 def _large_in_loop(p: Program, places: dict[str, list[Instr]]) -> None:
-    """What is larger than a row is made in the loop from what is there: fewer such are kept."""
+    """Computes values larger than a row in the loop, so that fewer of them are kept."""
     lead = lead_of(p)
     late = {o for name in ("before", "after") for i in places[name] for o in i.outs} | {*p.xs}
     back = {o for i in places["backward"] for o in i.outs}
@@ -85,7 +85,7 @@ def _large_in_loop(p: Program, places: dict[str, list[Instr]]) -> None:
 
 
 def _contracted(p: Program, places: dict[str, list[Instr]]) -> Program:
-    """In the loops, sums of large products that nothing else reads."""
+    """Replaces sums of large products in the loops by contractions, if nothing else reads them."""
     lead, b = lead_of(p), Builder(p)
     code = [i for part in places.values() for i in part]
     count = uses(p._replace(code=tuple(code)))
@@ -116,7 +116,7 @@ def _contracted(p: Program, places: dict[str, list[Instr]]) -> Program:
 def _with_gradients(
     p: Program, places: dict[str, list[Instr]]
 ) -> tuple[Program, dict[str, list[Instr]]]:
-    """Gradients of the state that are read after the loop are copied in it, for every step."""
+    """Copies gradients of the state that are read after the loop, at every step."""
     late = {v for i in places["after"] for v in i.reads()} | {*p.gxs, *p.gfree}
     b, alias = Builder(p), dict[Value, Value]()
     for v in p.gafter:

@@ -1,9 +1,9 @@
-"""What a plan says: what is done once, before, in and after the loop over time.
+"""A plan: what runs once, before, in and after the loop over time.
 
-In the loops a value ``(N, W)`` is cut into *planes* ``(N, w)``, the pieces that split, slices and
-concatenate make of it. These then compute nothing: what remains are maps (element by element on
-planes), folds (sums over a row), dots (products with a weight), and calls (any other primitive, on
-whole values). A loop is a list of stages, each some maps and then some dots that need them.
+In the loops a value ``(N, W)`` is cut into *planes* ``(N, w)``, the pieces made by split, slices
+and concatenate. These then compute nothing. What remains are maps (elementwise on planes), folds
+(sums over a row), dots (products with a weight), and calls (any other primitive, on whole values).
+A loop is a list of stages; each has maps, and then the dots that read them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Plane(NamedTuple):
 
     Attributes:
         id: Its number.
-        shape: Of one step.
-        dtype: Of its elements.
+        shape: The shape of one step.
+        dtype: The dtype of its elements.
     """
 
     id: int
@@ -28,7 +28,7 @@ class Plane(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many columns."""
+        """The number of columns."""
         return self.shape[-1] if self.shape else 1
 
     def __repr__(self) -> str:
@@ -40,13 +40,13 @@ Operand: TypeAlias = Plane | float
 
 
 class Op(NamedTuple):
-    """What a loop does.
+    """An operation of a loop.
 
     Attributes:
         kind: ``"map"``, ``"fold"``, ``"dot"`` or ``"call"``.
         op: The primitive.
-        ins, outs: Planes and numbers. Of a dot: the planes of its left side, and of its result.
-        instr: The instruction it comes from.
+        ins, outs: Planes and numbers. For a dot: the planes of its left operand and of its result.
+        instr: The instruction that it was cut from.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Stage(NamedTuple):
 
 
 class Input(NamedTuple):
-    """Where a plane that no loop makes comes from: columns of a value."""
+    """The origin of a plane that no loop makes: columns of a value."""
 
     value: Value
     low: int
@@ -72,7 +72,7 @@ class Input(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A value of a loop that lies in one piece.
+    """A value of a loop that is one array.
 
     Attributes:
         way: The loop that makes it.
@@ -96,12 +96,12 @@ class Plan(NamedTuple):
         once, before, after: Instructions outside of the loops.
         forward, backward: The loops.
         planes: The planes of each value that a loop meets, in the order of its columns.
-        columns: The first and the last column, plus one, of each of these planes.
-        inputs: What the planes are that no loop makes.
+        columns: The first column of each of these planes, and the column after its last.
+        inputs: The planes that no loop makes, with their origins.
         saved: Planes of the forward that the backward reads.
-        rows: Values of the loops that lie in one piece ``(N, W)``: left sides of products, operands
-            of calls, what is read after the loop.
-        sums: Values of the backward that are summed over the steps as they are made.
+        rows: Values of the loops that are one array ``(N, W)``: left operands of products, operands
+            of calls, values read after the loop.
+        sums: Values of the backward that are summed over the steps inside the loop.
         where: The place of every value.
     """
 
@@ -125,7 +125,7 @@ class Plan(NamedTuple):
         return self.forward if way == "forward" else self.backward
 
     def ops(self, way: str) -> list[Op]:
-        """All that a loop does, in order."""
+        """All operations of a loop, in order."""
         return [o for stage in self.loop(way) for o in (*stage.maps, *stage.dots)]
 
     def read_backward(self) -> set[Value]:
@@ -136,7 +136,7 @@ class Plan(NamedTuple):
         return {self.inputs[q].value for q in planes if q in self.inputs}
 
     def plain(self) -> bool:
-        """Whether all in the loops is maps, folds and dots on planes of rows, of one dtype."""
+        """Whether the loops have only maps, folds and dots on planes of rows, of one dtype."""
         p = self.program
         parts = (*p.states, *p.after, p.y)
         dtypes = {p.types[v].dtype for v in parts}

@@ -1,4 +1,4 @@
-"""From one step to a plan: placed, cut, staged; and what the forward saves for the backward."""
+"""Makes a plan from a step: places, cuts, stages, and what the forward saves."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def planned(p: Program) -> Plan:
 
 
 def _staged(loop: list[Op]) -> list[Stage]:
-    """The stages of a loop: a dot as early as it can be, a map as late as its readers allow."""
+    """The stages of a loop: each dot as early, each map as late as possible."""
     level: dict[Plane, int] = {}
     top = 0
     for o in loop:
@@ -79,7 +79,7 @@ def _staged(loop: list[Op]) -> list[Stage]:
 
 
 def _sums(p: Program, after: list[Instr], where: dict[Value, str], cutter: Cutter) -> list[Value]:
-    """Large values of the backward of which only the sum over the steps is asked for."""
+    """Large values of the backward that are needed only as a sum over the steps."""
     readers: dict[Value, list[Instr]] = {}
     for i in after:
         for v in i.reads():
@@ -110,7 +110,7 @@ def _rows(
     loop: list[Op],
     sums: set[Value],
 ) -> dict[Value, Row]:
-    """Values that lie in one piece, and those of them that are kept for all steps."""
+    """Values that are one array, and those of them that are kept for all steps."""
     given = {*p.after, p.y} if where[p.y] == "forward" else {*p.after}
     late = {v for i in after for v in i.reads()}
     late |= {v for v in (*p.gxs, *p.gfree) if v is not None}
@@ -140,7 +140,7 @@ def _rows(
 
 
 def _found(part: list[Any], whole: list[Any]) -> int | None:
-    """Where ``part`` stands in ``whole``, one after the other; numbers are like no other."""
+    """The index of the sequence ``part`` in ``whole``; numbers never match."""
     if not all(isinstance(q, Plane) for q, _ in part):
         return None
     starts = range(len(whole) - len(part) + 1)
@@ -155,7 +155,7 @@ def _remembered(
     backward: list[Op],
     rows: dict[Value, Row],
 ) -> tuple[list[Op], list[Plane]]:
-    """What the backward computes again of the forward, and the planes that are saved for it."""
+    """What the backward computes again, and the planes that the forward saves for it."""
     made = {q: o for o in forward for q in o.outs}
     held = {q for v in (*p.states, *p.after) for q in cutter.of(v) if isinstance(q, Plane)}
     if where[p.y] == "forward":
@@ -164,9 +164,9 @@ def _remembered(
     for v, row in rows.items():
         if row.way == "forward" and row.kept:
             have |= {q for q in cutter.of(v) if isinstance(q, Plane)}
-    # what can be had from what is kept: saved itself, or from such by maps that cost little
+    # available in the backward: saved, or computed from saved planes by cheap maps
     at_hand: dict[Any, bool] = dict.fromkeys(have, True)
-    for o in forward:  # operands stand before results
+    for o in forward:  # operands come before results
         for q in o.outs:
             at_hand[q] = q in have or (
                 o.kind != "dot"
@@ -206,7 +206,7 @@ def _remembered(
 
 
 def _from(o: Op, at_hand: dict[Any, bool], cutter: Cutter, where: dict[Value, str]) -> bool:
-    """Whether all operands are at hand in the backward; inputs of all steps are not kept for it."""
+    """Whether the backward has all operands; it does not have inputs computed for all steps."""
     for q in o.ins:
         if isinstance(q, Plane):
             known = cutter.inputs.get(q)

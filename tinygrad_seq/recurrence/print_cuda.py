@@ -4,8 +4,8 @@ A kernel has one thread for each element: thread i is row r, column c of every p
 rows ``(N, W)``; a plane is addressed by the width of its rows and its first column (:mod:`.rows`).
 Sums over a row are reductions between kernels.
 
-Padding is in the kernels: at a step that is not read a state stays, its gradient passes, and all
-else that is written is 0; so products of such rows are 0 too.
+The kernels handle padding: at a step that is not read a state is kept, its gradient passes, and 0
+is written everywhere else, so products of such rows are 0 too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TEMPLATES: dict[Any, str] = {
     ops.minimum: "{0} < {1} || {0} != {0} ? {0} : {1}",
     ops.logaddexp: "{0} == {1} ? {0} + (T)0.6931471805599453 : "
     "({0} > {1} ? {0} : {1}) + log1p(exp(-fabs({0} - {1})))",
-    ops.sigmoid: SQUASH,  # a tanh, which does not overflow
+    ops.sigmoid: SQUASH,  # by tanh, which does not overflow
     ops.silu: f"{{0}} * ({SQUASH})",
     ops.relu: "{0} > 0 || {0} != {0} ? {0} : (T)0",
     ops.leaky_relu: "{0} > 0 ? {0} : {1} * {0}",
@@ -71,10 +71,10 @@ TEMPLATES |= {ops.arctan2: "atan2({0}, {1})"}
 
 
 def check(plan: Plan) -> None:
-    """Refuse what has no form here: its loops are maps with a template, folds and products.
+    """Refuse a plan whose loops have more than maps with a template, folds and products.
 
     Raises:
-        Uncompiled: the plan has something else; the message says what.
+        Uncompiled: the plan has another operation; the message names it.
     """
     p = plan.program
     loops = [*plan.ops("forward"), *plan.ops("backward")]
@@ -87,7 +87,7 @@ def check(plan: Plan) -> None:
     planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
     known = all(q.dtype in (dtype, bool) for q in planes) and dtype.name in ("float32", "float64")
     if not known or not plan.plain() or len(plan.lead) > 1 or not p.states:
-        raise Uncompiled("its values are of several shapes or dtypes")
+        raise Uncompiled("its values have several shapes or dtypes")
 
 
 class CudaPrinter:
@@ -99,12 +99,12 @@ class CudaPrinter:
         keep: Whether the forward saves anything.
 
     Attributes:
-        text: Of the function ``loop``: one launch a line.
-        fixed, timed: Its arguments; those that are walked along time are the timed ones.
+        text: The text of the function ``loop``: one launch per line.
+        fixed, timed: Its arguments; the timed ones are iterated over time.
         sources: The kernels, by name.
-        weights: Of each product the values that stand side by side in its weight.
-        rows: Where everything lies.
-        count: Launches a step, without padding.
+        weights: For each product the values side by side in its weight.
+        rows: The place of every plane.
+        count: Launches per step, without padding.
     """
 
     def __init__(self, plan: Plan, way: str, keep: bool = True) -> None:
@@ -139,7 +139,7 @@ class CudaPrinter:
         return lines
 
     def _held(self) -> list[str]:
-        """Where a step is padding, states that a product has written are put back."""
+        """At padding, restore states that a product has overwritten."""
         lines = []
         for k in self.rows.held:
             s, z = self._name(f"s{k}"), self._name(f"z{k}")
@@ -182,7 +182,7 @@ class CudaPrinter:
     # -- kernels --------------------------------------------------------------------------------
 
     def _kernel(self, width: int, maps: list[Op]) -> str:
-        """The line that launches a kernel, whose source is kept."""
+        """The line that launches a kernel; stores its source."""
         made = [o.outs[0] for o in maps]
         body = Body(self.rows, width)
         for o in maps:
@@ -209,8 +209,8 @@ class Body:
     """The C text of one kernel, for a thread at row r and column c.
 
     Args:
-        rows: Where planes lie.
-        width: How many threads a row has.
+        rows: The places of planes.
+        width: The number of threads per row.
     """
 
     def __init__(self, rows: Rows, width: int) -> None:
@@ -222,7 +222,7 @@ class Body:
         self.known: dict[Plane, str] = {}
 
     def branch(self) -> Body:
-        """A second body that goes on from here, of the same kernel."""
+        """A second body of the same kernel that continues from here."""
         other = Body(self.rows, self.width)
         other.ins, other.outs, other.known = self.ins, self.outs, dict(self.known)
         self.before, self.lines = self.lines, []
@@ -234,14 +234,14 @@ class Body:
         self._let(o.outs[0], TEMPLATES[o.op].format(*operands))
 
     def write(self, place: Place, q: Plane, value: Plane | float) -> None:
-        """A line that puts a value where q lies; of one a row the first thread does."""
+        """A line that stores a value in q; for one number per row the first thread does it."""
         self.outs.add(place.array)
         only = "if (!c) " if q.width < self.width else ""
         name = self.operand(value)
         self.lines.append(f"{only}{self._at(place, q)} = {name};")
 
     def operand(self, q: Any) -> str:
-        """The name of a plane, which is loaded where it is not known; or a number."""
+        """The name of a plane, loaded if it has not been yet; or a number."""
         if not isinstance(q, Plane):
             return _number(q)
         if q not in self.known:
@@ -272,7 +272,7 @@ class Body:
         return f"raw {self._type(self.rows.dtype_of(array))} {array}"
 
     def _at(self, place: Place, q: Plane) -> str:
-        """An element of an array; sizes as multiples of H, so that one text serves many sizes."""
+        """An element of an array; sizes are multiples of H, so that one text serves many sizes."""
         width = self.width
 
         def size(n: int) -> str:
@@ -293,7 +293,7 @@ HOLD = Source("raw T s, int64 H, raw bool read", "raw T z", "if (!read[i / H]) z
 
 
 def _number(x: float) -> str:
-    """A number in C, also one that is not finite."""
+    """A number in C, finite or not."""
     x = float(x)
     if math.isfinite(x):
         return f"(T){x!r}"

@@ -1,13 +1,13 @@
 """A loop over time as one function for numba: products, then loops over consecutive numbers.
 
-The loop over sequences between two products computes a cluster of maps (:mod:`.print_maps`). All
+Between two products a loop over sequences computes a cluster of maps (:mod:`.print_maps`). All
 arrays are flat. The names:
 
     S0       a part of the state, of all steps                   X0  an input, for all steps
     G0 H0    its gradients after and before a step
     V7 R7    a saved plane; a value in rows                      Y GY  the output; its gradient
     O7 I7    a vector, the same for all sequences; a value made before the loop
-    W7 E7    packed weight of x, and its products, some steps ahead
+    W7 E7    packed weight of x, and its products for several steps
     U7 D7    packed weight in the loop, and its product
 
 The text names no sizes: widths and offsets are arguments, so that one text serves all shapes.
@@ -33,7 +33,7 @@ class LoopPrinter:
     """Prints one loop of a plan.
 
     Raises:
-        Uncompiled: the plan has something that the loops have no form for.
+        Uncompiled: the loops cannot do something that the plan needs.
     """
 
     def __init__(self, plan: Plan, way: str) -> None:
@@ -50,7 +50,7 @@ class LoopPrinter:
         self.room: list[tuple[str, str]] = []
         self.padded = False
         self.handed: list[int] = []  # parts of the state whose gradient goes from step to step
-        self.numbers = False  # whether a plane of one column is a number of a row
+        self.numbers = False  # whether a plane of one column is one number per row
         self._check()
         self._places()
         self._find_projections()
@@ -63,7 +63,7 @@ class LoopPrinter:
             raise Uncompiled(
                 f"there is no compiled form of {', '.join(sorted(calls))} in a loop"
                 if calls
-                else "its values are of several shapes or dtypes"
+                else "its values have several shapes or dtypes"
             )
         for way in ("forward", "backward"):
             for o in self.plan.ops(way):
@@ -83,7 +83,7 @@ class LoopPrinter:
         return name
 
     def number(self, kind: str, n: int) -> str:
-        """The name of a width or a column; equal ones have one name."""
+        """The name of a width or a column; equal numbers share a name."""
         if (kind, n) not in self.names:
             count = sum(k == kind for k, _ in self.names)
             self.names[kind, n] = self.arg(f"{kind}{count}", n)
@@ -140,7 +140,7 @@ class LoopPrinter:
     # -- products with the input ----------------------------------------------------------------
 
     def _find_projections(self) -> None:
-        """W x + b, and W x + b + U h: the loop makes these products itself, some steps ahead."""
+        """W x + b, and W x + b + U h: products that the loop makes for several steps at once."""
         if not self.forward:
             return
         plan = self.plan
@@ -177,7 +177,7 @@ class LoopPrinter:
         }
 
     def _added_to(self, o: Op, users: dict[Any, list[Op]]) -> Value | None:
-        """The product with the input to whose first columns all planes of this one are added."""
+        """The product with the input to whose first columns all of this one's planes are added."""
         low, found = 0, set()
         for q in o.outs:
             use = users.get(q, [])
@@ -260,7 +260,7 @@ class LoopPrinter:
         return f"{array}[{span}].reshape(last - first, {w})"
 
     def _array_of(self, v: Value) -> tuple[str, str]:
-        """The array of a value that comes into the loop or goes out of it, and its step."""
+        """The array of a value that enters or leaves the loop, and its step."""
         p = self.p
         for k, (before, after) in enumerate(zip(p.states, p.after, strict=True)):
             if v in (before, after):
@@ -270,7 +270,7 @@ class LoopPrinter:
                 return f"G{k}", ""
         if v in (p.gy, p.y):
             return ("GY" if v == p.gy else "Y"), "t"
-        raise Uncompiled("a product reads a value that lies in no rows")
+        raise Uncompiled("a product reads a value that is not in rows")
 
     def _dot(self, o: Op) -> list[str]:
         a, out = o.instr.ins[0], o.instr.outs[0]
@@ -301,7 +301,7 @@ class LoopPrinter:
         return f"{row} * {place.row}" + (f" + {place.low}" if place.low else "")
 
     def slice(self, place: Place, width: str, n: str = "n") -> str:
-        """The elements of so many columns from row n on."""
+        """The elements of ``width`` columns from row n on."""
         start = self.start(place, n)
         return f"{place.array}[{start}:{start} + {width}]"
 

@@ -1,7 +1,7 @@
 """The maps of a stage as loops over consecutive numbers, for numba.
 
-Every value that is stored is a loop of its own over columns, which becomes vector instructions;
-what is read once, or costs one operation, is written where it is read.
+Every stored value is a separate loop over columns, which becomes vector instructions. A value that
+is read once, or costs one operation, is written where it is read.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Cluster:
         return ["for n in range(first, last, count):", *[f"    {line}" for line in body]]
 
     def _padding(self) -> list[str]:
-        """At padding a state stays; rows are zero, as they are summed after the loop."""
+        """At padding a state is kept; rows are zero, because they are summed after the loop."""
         of, lines = self.of, []
         if of.forward:
             for k, s in enumerate(of.p.states):
@@ -114,7 +114,7 @@ class Cluster:
         else:
             text = TEMPLATES[o.op].format(*map(self.expr, o.ins))
         if o.op is SAME and isinstance(o.ins[0], Plane) and o.ins[0] == q:
-            cost = 10  # a copy to where it is wanted
+            cost = 10  # a copy to where it is needed
         else:
             cost = sum([self.cost.get(u, 0) for u in o.ins]) + (10 if o.op in COSTLY else 1)
         if of.numbers and q.width == 1:
@@ -125,7 +125,7 @@ class Cluster:
         live = q in of.stored or of.last.get(q, -1) > self.stage
         if q.dtype.kind == "b" or (not live and (self.uses.get(q, 0) == 1 or cost <= 1)):
             if q.dtype.kind == "b" and live:
-                raise Uncompiled("booleans pass from one product to the next")
+                raise Uncompiled("booleans are kept from one product to the next")
             self.inline[q] = f"({text})" if o.op is ops.multiply else text
             self.cost[q] = cost
             return
@@ -133,7 +133,7 @@ class Cluster:
         self._store(q, text)
 
     def _column(self, q: Plane) -> str:
-        """The column at which a plane is read: of a number of a row the only one."""
+        """The column at which a plane is read; for one number per row, its only column."""
         if self.of.numbers and q.width == 1:
             self.of.out.scalars = True
             return "0"
@@ -204,7 +204,7 @@ class Cluster:
         return Place(f"I{int(v)}", time, of.width(v), low_name, len(of.plan.planes[v]) == 1)
 
     def _store(self, q: Plane, text: str) -> None:
-        """A loop that computes a plane, and copies to where else it is wanted."""
+        """A loop that computes a plane and copies it to where else it is needed."""
         of = self.of
         width = of.number("w", q.width)
         places = [*of.stored.get(q, ())]
@@ -213,7 +213,7 @@ class Cluster:
             of.room.append((name, f"(last - first) * {width}"))
             places.append(Place(name, "own", width, "", True))
         first = next((place for place in places if place.alone), None)
-        if q in self.slices:  # a copy of what came from elsewhere
+        if q in self.slices:  # a copy of a value from elsewhere
             name, address = self.slices[q]
             self.slices[q, "from"] = (f"{name}q", address)
             text = f"{name}q[j]"

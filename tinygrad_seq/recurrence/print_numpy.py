@@ -1,7 +1,7 @@
-"""A loop over time as calls of NumPy: one call for each run of like operations on adjacent planes.
+"""A loop over time as NumPy calls: one call for each run of equal operations on adjacent planes.
 
-The text names its arrays; :mod:`.scan` makes them. Arrays with an axis of time are walked by
-``zip``, which costs less than an index.
+The text names its arrays; :mod:`.scan` makes them. ``zip`` iterates over arrays with a time axis,
+which costs less than indexing.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class NumpyPrinter(Layout):
         self.names: set[str] = set()
         self.lets: dict[str, str] = {}
         self.lines: list[Line] = []
-        self.called: dict[Plane, str] = {}  # whole values of calls, which are names
+        self.called: dict[Plane, str] = {}  # whole values of calls, by name
         self._print()
 
     # -- text -----------------------------------------------------------------------------------
 
     def ref(self, q: Any, end: Any = None) -> str:
-        """The name of a plane, or of all from it to ``end`` in a block."""
+        """The name of a plane, or of all planes from it to ``end`` in a block."""
         if not isinstance(q, Plane):
             return repr(q)
         if q in self.called:
@@ -99,7 +99,7 @@ class NumpyPrinter(Layout):
         self.loop.text = f"{head}\n    for {each} in zip({sources}):\n{body}\n"
 
     def _settle(self) -> None:
-        """Homes for the planes that no run has placed."""
+        """Give homes to the planes that no run has placed."""
         later = {q for stage in self.stages for o in stage.maps for q in o.ins} | self.keep
         goals = {q for g in self.p.gstates if g is not None for q in self.plan.planes[g]}
         for stage in self.stages:
@@ -126,7 +126,7 @@ class NumpyPrinter(Layout):
             self.loop.saved = {q: self.home[q] for q in self.keep}
 
     def _copies(self, made: set[Plane]) -> None:
-        """Planes that are wanted in a further place."""
+        """Copies of planes that are needed in another place too."""
         for q, (block, at, end, whole) in self.more:
             if q in made:
                 self.names.add(block.name)
@@ -135,7 +135,7 @@ class NumpyPrinter(Layout):
                 self._add(f"copyto({target}, {self.ref(q)})")
 
     def _inputs_of_rows(self) -> None:
-        """Rows that hold pieces which no map of this loop makes, before all that read them."""
+        """Fill rows with pieces that no map of this loop makes, before they are read."""
         count = len(self.lines)
         self._copies({q for q, _ in self.more if q not in self.made})
         self.lines = self.lines[count:] + self.lines[:count]
@@ -154,14 +154,14 @@ class NumpyPrinter(Layout):
             self._squash(run, ins[0], out)
         elif o.op in TEMPLATES:
             text = TEMPLATES[o.op].format(*ins, out=out)
-            self._add(text, ";" not in text)  # of two calls the first may write over an operand
+            self._add(text, ";" not in text)  # of two calls the first may overwrite an operand
         else:
             self._add(
                 f"copyto({out}, {self._function(o.instr.op.name, o.op.forward)}({', '.join(ins)}))"
             )
 
     def _squash(self, run: list[Op], a: str, out: str) -> None:
-        """tanh, and σ by it."""
+        """tanh, and σ computed by tanh."""
         gates = [o for o in run if o.op is ops.sigmoid]
         if all(o.outs[0] in self.folded for o in gates):
             self._add(f"tanh({a}, {out})")
@@ -194,14 +194,14 @@ class NumpyPrinter(Layout):
             self._add(f"dot({left}, {weight}, {self.ref(o.outs[0])})", False)
         elif first:
             out = self.ref(first[0], last[0])
-            self._add(f"matmul({left}, {weight}, out={out})", False)  # CuPy takes it by name alone
+            self._add(f"matmul({left}, {weight}, out={out})", False)  # CuPy takes out= by name only
         else:
             block = self.home[o.outs[0]].block
             self.names.add(block.name)
             self._add(f"dot({left}, {weight}, {self._argument(block.name, block)})", False)
 
     def _whole(self, v: Value) -> str:
-        """The name of a value in one piece."""
+        """The name of a value as one array."""
         p, row = self.p, self.plan.rows.get(v)
         if row is not None and (row.way == self.way or row.kept):
             block = Block(f"r{int(row.host)}", [], row.kept and (self.kept or row.way != self.way))
@@ -231,7 +231,7 @@ class NumpyPrinter(Layout):
         return known
 
     def _primitive(self, o: Op) -> None:
-        """A call of a primitive on whole values, as the op table has it."""
+        """A call of a primitive on whole values."""
         reads = [*dict.fromkeys(o.instr.reads())]
         names = ", ".join([self._whole(v) for v in reads])
         function = self._function(o.op.name, _caller(o.instr, reads))
@@ -241,13 +241,13 @@ class NumpyPrinter(Layout):
             planes = self.plan.planes[v]
             for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
                 piece = name if len(planes) == 1 else f"{name}[..., {low}:{high}]"
-                if q in self.home:  # it is kept: a copy in its place
+                if q in self.home:  # kept: copied into its place
                     self._add(f"copyto({self.ref(q)}, {piece})", False)
                 else:
                     self.called[q] = piece
 
     def _sums(self) -> None:
-        """Large values are added up step by step; padding adds nothing."""
+        """Add up large values step by step; padding adds nothing."""
         for v in self.plan.sums:
             q, total = self.ref(self.plan.planes[v][0]), f"a{int(v)}"
             self._argument(total, Block(total, []))
@@ -255,7 +255,7 @@ class NumpyPrinter(Layout):
             self._add(f"add({total}, {read}, {total})", False)
 
     def _hand_on(self) -> None:
-        """The gradients of the state before the step, where those of the state after were."""
+        """Move the gradients of the state before the step to those of the state after."""
         p = self.p
         for k, g in enumerate(p.gstates):
             if g is None:
@@ -272,7 +272,7 @@ class NumpyPrinter(Layout):
                 self._add(f"copyto({target}, {self.ref(q)})")
 
     def _moved(self, q: Any, name: str) -> bool:
-        """Write a gradient straight to its place, if nothing reads the place from then on."""
+        """Write a gradient directly to its place, if nothing reads the place afterwards."""
         home = self.home.get(q) if isinstance(q, Plane) else None
         if home is None or home.block.columns or home.block.timed or len(home.block.planes) > 1:
             return False
@@ -294,7 +294,7 @@ class NumpyPrinter(Layout):
     # -- padding and memory ---------------------------------------------------------------------
 
     def _padding(self) -> None:
-        """At a step of padding a state stays, its gradient passes, and all else gets nothing."""
+        """At padding a state is kept, its gradient passes, and everything else gets 0."""
         p = self.p
         if self.forward:
             for k in range(len(p.states)):
@@ -324,7 +324,7 @@ class NumpyPrinter(Layout):
             self._add(f"if hold is not None: {'; '.join(lines)}", False)
 
     def _share(self) -> None:
-        """Blocks that are not alive at the same time lie in one piece of memory."""
+        """Let blocks that are not used at the same time share memory."""
         life: dict[str, list[int]] = {}
         for n, line in enumerate(self.lines):
             for name in line.names:
@@ -349,7 +349,7 @@ class NumpyPrinter(Layout):
 
 
 def _neighbours(run: list[Op], some: list[Op]) -> list[list[Op]]:
-    """Those of a run, in pieces that stand together."""
+    """The planes of a run, grouped by adjacent places."""
     groups: list[list[Op]] = []
     for k, o in enumerate(run):
         if o in some:
@@ -361,5 +361,5 @@ def _neighbours(run: list[Op], some: list[Op]) -> list[list[Op]]:
 
 
 def _caller(instr: Instr, reads: list[Value]) -> Callable[..., Any]:
-    """A primitive with its parameters and numbers, as a function of the values that it reads."""
+    """A primitive with fixed parameters and numbers, as a function of the values it reads."""
     return lambda *arrays: called(instr, dict(zip(reads, arrays, strict=True)))

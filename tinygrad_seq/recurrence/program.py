@@ -20,7 +20,7 @@ class Value(int):
 
 
 class Operation:
-    """An operation that only programs have; it looks like a primitive of the op table."""
+    """An operation used only in programs; it has the interface of a primitive."""
 
     def __init__(self, name: str, forward: Callable[..., Any], elementwise: bool = False) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Instr(NamedTuple):
         return dict(self.params)[name]
 
     def reads(self) -> list[Value]:
-        """The values that this takes."""
+        """The values that the instruction reads."""
         found = [v for v in self.ins if type(v) is Value]
         for _, p in self.params:
             if type(p) in (tuple, list, Value):
@@ -80,16 +80,16 @@ class Program(NamedTuple):
     """One step ``(x, s) -> (y, s')`` and its derivative.
 
     Attributes:
-        code: The instructions, each after those it reads; the first ``forward`` are the step.
-        types: Of every value.
+        code: The instructions, each after the ones it reads; the first ``forward`` are the step.
+        types: The type of every value.
         xs: The parts of the input of a step.
         states: The parts of the state before.
-        free: What the step reads besides: parameters, constants.
+        free: The parameters and constants that the step reads.
         y: The output.
         after: The parts of the state after.
         gy: The gradient of y.
-        gafter: The gradients of the state after, None for a part that is not differentiable.
-        gxs, gstates, gfree: The gradients that the derivative gives, None where there is none.
+        gafter: The gradients of the state after; None for a part that is not differentiable.
+        gxs, gstates, gfree: The gradients that the derivative computes; None where there is none.
     """
 
     code: tuple[Instr, ...]
@@ -110,7 +110,7 @@ class Program(NamedTuple):
         return self.types[v].shape
 
     def results(self) -> list[Value]:
-        """All that the step and its derivative give."""
+        """All results of the step and its derivative."""
         given = (self.y, *self.after, *self.gxs, *self.gstates, *self.gfree)
         return [v for v in given if v is not None]
 
@@ -119,7 +119,7 @@ class Program(NamedTuple):
         return {o: i for i in self.code for o in i.outs}
 
     def renamed(self, alias: dict[Value, Value], code: Iterable[Instr]) -> Program:
-        """The program with this code, in which values are called as ``alias`` says."""
+        """The program with this code and values renamed by ``alias``."""
 
         def at(v: Any) -> Any:
             while v in alias:
@@ -140,7 +140,7 @@ class Program(NamedTuple):
 
 
 class Builder:
-    """New values and instructions for a program that is being rewritten."""
+    """Makes new values and instructions for a program that is being rewritten."""
 
     def __init__(self, program: Program) -> None:
         self.types = dict(program.types)
@@ -184,7 +184,7 @@ def substituted(instr: Instr, at: Callable[[Value], Any]) -> Instr:
 
 
 def called(instr: Instr, env: dict[Value, Any]) -> Any:
-    """What the instruction gives for these values."""
+    """The results of the instruction for these values."""
     args = [env[v] if type(v) is Value else v for v in instr.ins]
     params = {name: replaced(p, env.__getitem__) for name, p in instr.params}
     return instr.op.forward(*args, **params)

@@ -1,4 +1,4 @@
-"""Which inputs of a loop are x W or x W + b: they can be made some steps at a time."""
+"""Finds the inputs of a loop that are x W or x W + b: they can be computed in groups of steps."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Columns(NamedTuple):
 
 
 def projected(plan: Plan, made: dict[Value, Instr], q: Plane) -> Columns | None:
-    """What a plane is of a product with an input; None if it is no such columns.
+    """The columns of a product with an input that a plane is; None if it is none.
 
     Args:
         plan: The plan.
-        made: What makes each value before the loop.
+        made: The instruction that makes each value before the loop.
         q: A plane that no loop makes.
     """
     p, where = plan.program, plan.where

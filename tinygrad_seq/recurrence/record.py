@@ -1,9 +1,8 @@
-"""One step of a cell, recorded: what it computes as a program, and the derivative by the rules.
+"""Records one step of a cell as a program, and its derivative by the rules.
 
-A trace is told of every primitive that the step calls, with the arrays themselves: a value is known
-by the identity of its array. The derivative is not written by anybody: the engine walks back
-through the recorded step with ``create_graph``, so that the rules are run on tensors, and the same
-trace is told of what they compute.
+A trace receives every primitive that the step calls, with the arrays themselves; a value is
+identified by its array. For the derivative, the engine runs backward through the recorded step with
+``create_graph``. The rules then run on tensors, and the same trace receives what they compute.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ class Underivable(Exception):
 
 
 class Reads(NamedTuple):
-    """What a step reads besides its input and its state.
+    """What a step reads in addition to its input and its state.
 
     Attributes:
-        arrays: In the order of ``program.free``.
-        sources: Where the gradient of each of them goes, or None.
+        arrays: The arrays, in the order of ``program.free``.
+        sources: Where the gradient of each array goes, or None.
     """
 
     arrays: tuple[Any, ...]
@@ -45,11 +44,11 @@ class Recording(NamedTuple):
     """One step that was run.
 
     Attributes:
-        program: What it computed; without a derivative.
-        reads: What it read besides.
-        y, after: What the step gave.
-        trace: Who was told.
-        leaves: The tensors that stood for the parts of x and of the state.
+        program: What it computed, without the derivative.
+        reads: What it read in addition to its input and state.
+        y, after: What the step returned.
+        trace: The recorder.
+        leaves: The tensors passed as the parts of x and of the state.
     """
 
     program: Program
@@ -60,9 +59,9 @@ class Recording(NamedTuple):
     leaves: tuple[Tensor, ...]
 
     def signature(self) -> Any:
-        """What makes two steps one program: operations, shapes, dtypes, and what needs gradients.
+        """What two steps with the same program have in common.
 
-        It is compared and hashed, and holds no value of an array.
+        Operations, shapes, dtypes, and what needs gradients; hashable, without array values.
         """
         p = self.program
         types = tuple([(t.shape, t.dtype.str) for t in map(p.types.__getitem__, p.free)])
@@ -73,7 +72,7 @@ class Recording(NamedTuple):
 
 
 class Recorder(Trace):
-    """Told of every primitive, it writes the instruction down."""
+    """A trace that records every primitive as an instruction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,14 +95,14 @@ class Recorder(Trace):
         return v
 
     def at(self, value: Any) -> Any:
-        """The value that an operand is; a number is itself."""
+        """The value of an operand; a number stays a number."""
         if not is_array(value):
             return value
         v = self.values.get(id(value))
         if v is not None:
             return v
         v = self.new(value)
-        if self.deriving:  # zeros for the part of a result that went unused, and the like
+        if self.deriving:  # for example zeros for an unused part of a result
             self._equal(v, value)
         else:
             self.free.append(v)
@@ -120,7 +119,7 @@ class Recorder(Trace):
         self.code.append(Instr(FULL, (), params, (v,)))
 
     def _param(self, value: Any) -> Any:
-        """A static parameter, with the values of the step that stand in it."""
+        """A static parameter, with arrays in it replaced by their values."""
         if isinstance(value, tuple):
             return tuple([self._param(part) for part in value])
         if isinstance(value, list):
@@ -128,7 +127,7 @@ class Recorder(Trace):
         return self.at(value)
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
-        """Run a primitive and write it down."""
+        """Run a primitive and record it."""
         if isinstance(op, Fused):
             raise Underivable(f"it calls {op.name}, which is a fused operation itself")
         result = compute(*args, **params)
@@ -137,7 +136,7 @@ class Recorder(Trace):
         outs = []
         for out in result if several else (result,):
             out = xp(*args).asarray(out) if says_dtype else settle(out, args)
-            # a view of its own, where the primitive gave an array that has a number already
+            # a new view, if the primitive returned an array that already has a number
             outs.append(out.view() if id(out) in self.values else out)
         ins = tuple([self.at(a) for a in args])
         static = tuple(sorted([(name, self._param(p)) for name, p in params.items()]))
@@ -146,7 +145,7 @@ class Recorder(Trace):
         return tuple(outs) if several else outs[0]
 
     def recorded(self, node: Node) -> None:
-        """Note where the gradients of the operands go."""
+        """Remember where the gradients of the operands go."""
         if node.slot is None and len(self._args) == len(node.edges):
             for array, edge in zip(self._args, node.edges, strict=True):
                 if edge is None:
@@ -156,14 +155,14 @@ class Recorder(Trace):
                     raise Underivable("two tensors that need gradients share one array")
 
     def looked(self, tensor: Variable, how: str) -> None:
-        """Note that the step read numbers, which it might decide by."""
+        """Remember that the step read numbers, on which it might branch."""
         v = self.values.get(id(tensor._data))
         if v is not None and v not in self.free:
             self.read = how
 
 
 def record(step: Step, xs: Any, state: Any) -> Recording:
-    """Run ``step(xs, state)`` and write down what it computes.
+    """Run ``step(xs, state)`` and record what it computes.
 
     Args:
         step: The cell.
@@ -171,14 +170,14 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
         state: State before it: a tensor, tuples of them, or None.
 
     Raises:
-        Underivable: what it did is no program of the values it was given.
+        Underivable: the step cannot be expressed as a program of its arguments.
     """
     trace = Recorder()
-    # fresh views: an array that the step knows from elsewhere is not taken for its input
+    # fresh views, so that an array which the step also knows from elsewhere is not its input
     leaves = []
     for part in (*flat(xs), *flat(state)):
         if not isinstance(part, Tensor):
-            raise Underivable(f"its state holds a {type(part).__name__}, which is no tensor")
+            raise Underivable(f"its state holds a {type(part).__name__}, which is not a tensor")
         leaf = Tensor._wrap(part._data.view())
         leaf._requires_grad = leaf.dtype.kind == "f"
         leaves.append(leaf)
@@ -189,11 +188,11 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
             result = step(like(xs, leaves[:count]), like(state, leaves[count:]))
     except Underivable:
         raise
-    except Exception as error:  # its own fault is raised again where it runs step by step
+    except Exception as error:  # its own error is raised again when it runs step by step
         if trace.read is None:
             raise Underivable(f"its step raised {type(error).__name__}: {error}") from error
     if trace.read is not None:
-        raise Underivable(f"it reads the numbers of a tensor by {trace.read}, and may decide by it")
+        raise Underivable(f"it reads numbers of a tensor by {trace.read}, and may branch on them")
     y, after = _checked(result, state)
     parts = flat(after)
     for before, part in zip(leaves[count:], parts, strict=True):
@@ -211,7 +210,7 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
         y=trace.at(y._data),
         after=tuple([trace.at(part._data) for part in parts]),
     )
-    free = tuple(trace.free)  # what is given on as it was found is one of them
+    free = tuple(trace.free)  # a result that is returned unchanged is one of these
     reads = Reads(
         tuple([trace.arrays[v] for v in free]), tuple([trace.sources.get(v) for v in free])
     )
@@ -219,22 +218,22 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
 
 
 def _checked(result: Any, state: Any) -> tuple[Tensor, Any]:
-    """(y, state after) of a step, if it gave tensors in the form that it took."""
+    """(y, state after) of a step, if it returned tensors in the form of its arguments."""
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
         raise Underivable("it does not return the pair (y, state)")
     y, after = result
     if len(flat(after)) != len(flat(state)) or not all(isinstance(p, Tensor) for p in flat(after)):
-        raise Underivable("its state changes its form from step to step")
+        raise Underivable("its state changes its structure from step to step")
     return y, after
 
 
 def differentiated(recording: Recording) -> Program:
-    """The program with the derivative of the step: gradients of x, the state, and what is free."""
+    """The program with the derivative of the step: gradients of x, the state and free values."""
     p, trace, leaves = recording.program, recording.trace, recording.leaves
     trace.deriving = True
     outputs = [t for t in (recording.y, *flat(recording.after)) if t._requires_grad]
     seeds: dict[int, Tensor] = {}
-    for t in outputs:  # an output that is a part of the state has a gradient of its own
+    for t in outputs:  # an output that is a part of the state has a separate gradient
         np = xp(t._data)
         seeds[len(seeds)] = Tensor._wrap(np.ones_like(t._data))
     given = [trace.new(s._data) for s in seeds.values()]
@@ -255,7 +254,7 @@ def differentiated(recording: Recording) -> Program:
     n, m = len(p.xs), len(p.xs) + len(p.states)
     for k, part in enumerate(flat(recording.after)):
         if gafter[k] is None and numbers[n + k] is not None:
-            # made from nothing that has a gradient: what comes back for it ends here, unread
+            # it depends on nothing that needs a gradient: its gradient is not read
             gafter[k] = trace.new(xp(part._data).ones_like(part._data))
     return p._replace(
         code=tuple(trace.code),
@@ -269,16 +268,16 @@ def differentiated(recording: Recording) -> Program:
 
 
 def difference(first: Recording, second: Recording) -> str | None:
-    """Why two recorded steps are not one program; None if they are."""
+    """Why two recorded steps are not the same program; None if they are."""
     p, q = first.program, second.program
     if first.signature() != second.signature():
         names = [[i.op.name for i in r.code] for r in (p, q)]
         if names[0] != names[1]:
             return "its second step does not compute what its first step did"
-        return "its second step does the same with other constants, or on other values"
+        return "its second step uses other constants or other values"
     for a, b in zip(first.reads.arrays, second.reads.arrays, strict=True):
         if a is not b and not _equal(a, b):
-            return f"it reads an array of shape {a.shape} that is another one at every step"
+            return f"it reads an array of shape {a.shape} that is a different one at every step"
     if any(s is not t for s, t in zip(first.reads.sources, second.reads.sources, strict=True)):
         return "its second step reads other parameters than its first step"
     return None

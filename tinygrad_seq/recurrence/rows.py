@@ -1,8 +1,8 @@
-"""Where the planes of a loop lie on a GPU: in arrays of rows, each at its columns.
+"""The places of the planes of a loop on a GPU: arrays of rows, and columns in them.
 
-What a loop writes has targets: states and outputs, what the backward needs, operands in one piece.
-The gradient of a state may end as a sum with the last products of a step. It is then left in parts,
-the products and what is beside them, and the first kernel of the next step adds them up.
+What a loop writes has targets: states and outputs, values for the backward, operands in one array.
+The gradient of a state may end as a sum with the last products of a step. It is then left as
+separate summands, and the first kernel of the next step adds them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _map(op: Any, ins: Sequence[Any], out: Plane) -> Op:
 
 
 class Place(NamedTuple):
-    """Where a plane lies: an array, the width of its rows (0: one row for all), a first column."""
+    """The place of a plane: an array, the width of its rows (0: one for all), a first column."""
 
     array: str
     width: int
@@ -32,14 +32,14 @@ class Place(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a plane is written, and the plane that stands there at padding (None: zeros)."""
+    """Where a plane is written, and the plane written there at padding (None: zeros)."""
 
     place: Place
     hold: Plane | None = None
 
 
 class Room(NamedTuple):
-    """An array of rows that the loop writes: for every step, or anew at each."""
+    """An array of rows that the loop writes: one per step, or one reused by all steps."""
 
     width: int
     dtype: Any
@@ -48,20 +48,20 @@ class Room(NamedTuple):
 
 
 class Rows:
-    """The arrays of one loop, and the operations with what has to be copied between them.
+    """The arrays of one loop, and the operations including copies between arrays.
 
     Attributes:
-        ops: Maps, folds and products, each after those it reads; ``first``: maps before them that
-            add up gradients which the step before left in parts.
+        ops: Maps, folds and products, each after the ones it reads; ``first``: maps that first
+            add the summands of gradients left by the step before.
         home: Where a plane can be read.
         targets: Where a plane that a map makes is written.
-        whole: Arrays that hold a value in one piece.
+        whole: Arrays that hold a whole value.
         rooms: Arrays to make, by name.
         inputs: Values that no loop makes, by the name of their array.
         dots: The products that are written side by side, by the name of the array.
         held: The parts of the state that a product writes.
-        parts: Of gradients of states that are left in parts: (part of the state, first column,
-            last plus one, where the rest is).
+        parts: For gradients of states left as summands: (part of the state, first column, last
+            plus one, where the other summand is).
     """
 
     def __init__(self, plan: Plan, way: str, keep: bool) -> None:
@@ -69,7 +69,7 @@ class Rows:
         self.dtype = plan.program.types[plan.program.states[0]].dtype
         self.ops, self.first = list[Op](), list[Op]()
         for o in plan.ops(way):
-            if o.kind == "fold":  # it reads a value in one piece
+            if o.kind == "fold":  # it reads a whole value
                 o = o._replace(ins=tuple(plan.planes[o.instr.ins[0]]))
             self.ops.append(o)
         self.home: dict[Plane, Place] = {}
@@ -81,8 +81,8 @@ class Rows:
         self.held: list[int] = []
         self.parts: list[tuple[int, int, int, Place]] = []
         self._in_parts: list[tuple[int, int, int, Plane]] = []  # products, as in parts
-        self._before: dict[Plane, Plane] = {}  # a product as the step before left it
-        self._sooner: dict[Plane, list[Plane]] = {}  # what is read before a product is written
+        self._before: dict[Plane, Plane] = {}  # a product from the step before
+        self._sooner: dict[Plane, list[Plane]] = {}  # what is read before a product overwrites it
         loops = [*plan.ops("forward"), *plan.ops("backward")]
         every = [*plan.inputs, *[q for o in loops for q in o.outs]]
         self._ids = itertools.count(1 + max([q.id for q in every], default=0))
@@ -102,19 +102,19 @@ class Rows:
             yield q, low, high
 
     def width(self, v: Value) -> int:
-        """How many columns a value has."""
+        """The number of columns of a value."""
         shape = self.p.shape(v)
         return shape[-1] if shape else 1
 
     def _lies(self, v: Value | None, array: str) -> None:
-        """A value can be read in an array of its rows."""
+        """Note that a value can be read from an array of its rows."""
         if v is not None:
             for q, low, _ in self._pieces(v):
                 if isinstance(q, Plane):
                     self.home.setdefault(q, Place(array, self.width(v), low))
 
     def _given(self) -> None:
-        """Planes that are there before the loop."""
+        """Note the planes that exist before the loop."""
         p, plan = self.p, self.plan
         for k, v in enumerate(p.states):
             self._lies(v, f"s{k}")
@@ -136,7 +136,7 @@ class Rows:
                     self._lies(v, f"r{int(v)}")
 
     def _saved(self) -> dict[Plane, Place]:
-        """Where the forward leaves what the backward needs: columns of one array (of booleans)."""
+        """Where the forward saves for the backward: columns of one array (another for booleans)."""
         found, widths = {}, Counter[str]()
         for q in self.plan.saved:
             name = "v" if q.dtype == self.dtype else "w"
@@ -158,14 +158,14 @@ class Rows:
         return like._replace(id=next(self._ids))
 
     def _copied(self, q: Any, like: Plane) -> Plane:
-        """A map that copies a plane, or spreads one column or a number, when that is there."""
+        """A map that copies a plane, or broadcasts one column or a number."""
         copy = self._fresh(like)
         made = [k for k, o in enumerate(self.ops) if q in o.outs]
         self.ops.insert(made[0] + 1 if made else 0, _map(SAME, [q], copy))
         return copy
 
     def _write(self, q: Any, like: Plane, place: Place, hold: Plane | None = None) -> None:
-        """A plane, or a number, is wanted somewhere, in the shape of ``like``."""
+        """Write a plane or a number somewhere, in the shape of ``like``."""
         if not isinstance(q, Plane) or q.shape != like.shape:
             q = self._copied(q, like)
         self.targets.setdefault(q, []).append(Target(place, hold))
@@ -173,7 +173,7 @@ class Rows:
     # -- gradients of the state -----------------------------------------------------------------
 
     def _sums_in_parts(self) -> None:
-        """g = kept + products, added up by the first kernel of the next step."""
+        """g = kept + products, added by the first kernel of the next step."""
         p, plan = self.p, self.plan
         made = {q: o for o in self.ops for q in o.outs}
         uses = Counter([q for o in self.ops for q in o.ins if isinstance(q, Plane)])
@@ -212,7 +212,7 @@ class Rows:
         self.ops = [o for o in self.ops if dropped.isdisjoint(o.outs)]
 
     def _beside(self, terms: list[Any], g: Plane, place: Place) -> None:
-        """What is added to the products: one plane, whose place is that of the gradient."""
+        """The summand beside the products: one plane, in the place of the gradient."""
         while len(terms) > 1:
             total = self._fresh(g)
             self.ops.append(_map(ops.add, terms[:2], total))
@@ -220,7 +220,7 @@ class Rows:
         self._write(terms[0] if terms else 0.0, g, place, g)
 
     def _added(self, g: Plane, place: Place, products: list[Plane]) -> None:
-        """g from its parts, which are read before they are written anew."""
+        """g from its summands, which are read before they are overwritten."""
         total = self._fresh(g)
         self.home[total] = place
         for n, t in enumerate(products, 1):
@@ -236,7 +236,7 @@ class Rows:
     # -- what is written where ------------------------------------------------------------------
 
     def _wanted(self) -> None:
-        """Where planes must be written: states, outputs, what is kept, operands in one piece."""
+        """Note where planes must be written: states, outputs, kept values, whole operands."""
         p, plan = self.p, self.plan
         for k, v in enumerate(p.states):
             self.whole[v] = f"s{k}"
@@ -273,13 +273,13 @@ class Rows:
             self._write(q, piece, place, holds[k] if holds else None)
 
     def _row(self, v: Value, array: str, timed: bool) -> None:
-        """Room for a value in one piece."""
+        """An array for a whole value."""
         self._to_rows(v, array)
         self.rooms[array] = Room(self.width(v), self.p.types[v].dtype, timed)
         self.whole[v] = array
 
     def _read(self) -> None:
-        """Leave out what leads to nothing that is written."""
+        """Remove operations whose results are never written."""
         live = {*self.targets, *[q for *_, q in self._in_parts]}
         live |= {t.hold for found in self.targets.values() for t in found if t.hold is not None}
         for code in (self.ops, self.first):
@@ -290,7 +290,7 @@ class Rows:
                     live.update([q for q in o.ins if isinstance(q, Plane)])
 
     def _products(self) -> None:
-        """Where products are written: where they are wanted, if in one place and in order there."""
+        """Choose where products are written: where they are needed, if that is one place."""
         apart = {q for *_, q in self._in_parts}
         for o in [o for o in self.ops if o.kind == "dot"]:
             array = self._direct(o) if apart.isdisjoint(o.outs) else None
@@ -307,7 +307,7 @@ class Rows:
         self.parts = [(k, low, high, self.home[q]) for k, low, high, q in self._in_parts]
 
     def _direct(self, o: Op) -> str | None:
-        """The array that is to hold the result of a product, and nothing else."""
+        """The array that holds exactly the result of a product."""
         width = sum([q.width for q in o.outs])
         for first, hold in self.targets.get(o.outs[0], ()):
             if first.width != width or first.first or first.array[0] == "g":
@@ -327,7 +327,7 @@ class Rows:
         return None
 
     def _copies(self) -> None:
-        """Maps that copy what is wanted somewhere and no map makes."""
+        """Maps that copy planes which are needed somewhere and made by no map."""
         for o in [o for o in self.ops if o.kind == "fold"]:
             (q,) = o.outs
             self.home[q] = Place(f"f{q.id}", 1)
@@ -346,7 +346,7 @@ class Rows:
                 self.ops[k] = o._replace(ins=(*o.ins, *here, *after))
 
     def cross(self, kernels: dict[Plane, tuple[int, int]]) -> None:
-        """Room for planes that one kernel makes and another reads."""
+        """Make arrays for planes that one kernel writes and another reads."""
         maps = [o for o in (*self.first, *self.ops) if o.kind == "map"]
         made = {o.outs[0] for o in maps}
         pinned = {o.outs[0] for o in self.first}

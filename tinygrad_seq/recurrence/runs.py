@@ -1,7 +1,7 @@
-"""Runs of like maps on neighbouring planes, each of which is one call of NumPy.
+"""Groups equal maps on neighbouring planes into runs; each run is one NumPy call.
 
-Like maps of one depth whose operands are neighbours are one call, and so are their results made
-neighbours.
+Equal maps of one depth whose operands are neighbours are one call, which makes their results
+neighbours too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .plan import Op, Plane, is_row
 
 
 def runs_of(layout: Layout, maps: list[Op]) -> list[list[Op]]:
-    """The maps of a stage, each run of which is one call."""
+    """The maps of a stage in runs; each run is one call."""
     inside = {q for o in maps for q in o.outs}
     depth: dict[Plane, int] = {}
     for o in maps:
@@ -54,7 +54,7 @@ def _adjacent(layout: Layout, bucket: list[Op], inside: set[Plane]) -> list[list
         return min(places, default=("~", 0))
 
     bucket.sort(key=key)
-    for k in range(len(bucket[0].ins)):  # operands without a home become neighbours
+    for k in range(len(bucket[0].ins)):  # place operands without a home side by side
         planes = [o.ins[k] for o in bucket]
         homeless = [isinstance(q, Plane) and q in inside and q not in layout.home for q in planes]
         alike = all(homeless) and len({(q.shape, q.dtype) for q in planes}) == 1
@@ -74,7 +74,7 @@ def _adjacent(layout: Layout, bucket: list[Op], inside: set[Plane]) -> list[list
 
 
 def _goes_on(layout: Layout, run: list[Op], o: Op) -> bool:
-    """Whether each operand of a run is one for all, or a neighbour of the last."""
+    """Whether each operand of a run is shared by all, or a neighbour of the one before."""
     for k, q in enumerate(o.ins):
         first, last = run[0].ins[k], run[-1].ins[k]
         if not (
@@ -85,7 +85,7 @@ def _goes_on(layout: Layout, run: list[Op], o: Op) -> bool:
 
 
 def _follows(layout: Layout, a: Any, b: Any) -> bool:
-    """Whether b stands after a in a block."""
+    """Whether b follows a in a block."""
     x, y = (layout.home.get(q) if isinstance(q, Plane) else None for q in (a, b))
     if x is None or y is None or x.block is not y.block or x.block.columns:
         return False

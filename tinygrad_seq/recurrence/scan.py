@@ -1,7 +1,7 @@
-"""A derived loop as one operation: buffers, directions, padding, and what is done around the loop.
+"""A derived loop as one operation: buffers, directions, padding, and the work around the loop.
 
-Shapes: T steps, N sequences. States before and after the steps lie in one array ``(T+1, N, H)``, in
-the order of time: with ``reverse`` the state before step t is number t+1.
+Shapes: T steps, N sequences. States before and after the steps are one array ``(T+1, N, H)``, in
+the order of time: with ``reverse`` the state before step t has index t+1.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Pass:
 
     Attributes:
         np: The namespace of the arrays.
-        T: How many steps.
-        env: Values outside of the loops.
+        T: The number of steps.
+        env: Values outside the loops.
         states: Each part of the state before each step and after the last ``(T+1, ...)``.
-        y: Outputs, where they are made in the loop and are no part of the state, or None.
+        y: Outputs, if the loop makes them and they are not part of the state, or None.
         saved: What the forward saved for the backward, by name.
         mask: Which steps are read ``(T, N)``, or None.
         reverse: Whether the last step is read first.
@@ -49,11 +49,11 @@ class Pass:
         self.holds: Any = [None] * self.T if mask is None else None
 
     def before(self, states: Any) -> Any:
-        """Of states ``(T+1, ...)`` those before each step."""
+        """The states before each step, of ``(T+1, ...)``."""
         return states[1:] if self.reverse else states[:-1]
 
     def after(self, states: Any) -> Any:
-        """Of states ``(T+1, ...)`` those after each step."""
+        """The states after each step, of ``(T+1, ...)``."""
         return states[:-1] if self.reverse else states[1:]
 
     def in_order(self, array: Any, forward: bool) -> Any:
@@ -72,7 +72,7 @@ class Kept(NamedTuple):
 
     Attributes:
         states: Each part of the state, of all steps.
-        saved: What the loop saved besides.
+        saved: The other values that the loop saved.
         run: The pass.
     """
 
@@ -87,11 +87,11 @@ def _fit(mask: Any, array: Any) -> Any:
 
 
 class Scan:
-    """The forward and the backward of a plan, in a loop of NumPy's calls (or CuPy's).
+    """The forward and the backward of a plan, as a loop of NumPy or CuPy calls.
 
     Attributes:
-        arguments: Names of the arguments of :meth:`forward`: inputs, states, what is free.
-        kind: How the loop is run.
+        arguments: Names of the arguments of :meth:`forward`: inputs, states, free values.
+        kind: What runs the loop.
     """
 
     kind = "numpy"
@@ -106,7 +106,7 @@ class Scan:
         late |= {v for v in (*self.p.gxs, *self.p.gfree) if v is not None}
         late |= plan.read_backward()
         made_before = {o for i in plan.before for o in i.outs}
-        # what the backward reads of what was done before the loop is kept; else it is done in parts
+        # values before the loop are kept if the backward reads them; else they are made in parts
         self.keeps_before = bool(late & made_before) or plan.where[self.p.y] != "forward"
 
     # -- forward --------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class Scan:
         for name, v in (sums | whole).items():
             array = env.total(v) if name in sums else env.all(v)
             owner = id(owner_of(array))
-            found[name] = array.copy() if owner in taken else array  # nobody else holds it
+            found[name] = array.copy() if owner in taken else array  # no other reference exists
             taken.add(owner)
         for k, v in enumerate(p.xs):
             found.setdefault(f"x{k}", np.zeros_like(env.arrays[v]))
@@ -218,7 +218,7 @@ class Scan:
             run.env.put(v, total, SUM)
 
     def _rows_known(self, run: Pass) -> None:
-        """What the loops laid in rows for all steps, as values."""
+        """Make the rows that the loops wrote for all steps available as values."""
         for v, row in self.plan.rows.items():
             if row.kept:
                 host = run.saved[f"r{int(row.host)}"]
@@ -341,17 +341,17 @@ class Scan:
                 whole = whole[pick]
             if timed:
                 whole = run.in_order(whole, forward)
-                if whole.ndim == 1:  # numbers: walked as arrays without axes, to be written to
+                if whole.ndim == 1:  # iterated as arrays without axes, to be written to
                     whole = [whole[t, ...] for t in range(len(whole))]
             args.append(whole)
         holds = self._holds(run)[low:high]
         self._function(run.np, loop)(*args, holds if forward != run.reverse else holds[::-1])
 
     def _holds(self, run: Pass) -> list[Any]:
-        """For each step where it is padding, for every part of the state; None if it is not."""
+        """Per step, a mask of padding for every part of the state; None if there is no padding."""
         if run.holds is None:
             states = [room[0] for room in run.states]
-            looks = isinstance(run.mask, numpy.ndarray)  # on a GPU looking would wait
+            looks = isinstance(run.mask, numpy.ndarray)  # on a GPU reading the mask would wait
             run.holds = [
                 None if looks and row.all() else [_fit(~row, state) for state in states]
                 for row in run.mask
@@ -364,7 +364,7 @@ class Scan:
     def _hoisted(
         self, run: Pass, loop: Loop, hoists: list[Block], low: int, high: int
     ) -> dict[str, Any]:
-        """Blocks of what does not read the state, for the steps from low to high."""
+        """Blocks of values that do not read the state, for the steps from low to high."""
         p, np = self.p, run.np
         found, env = {}, None
         for block in hoists:
@@ -390,7 +390,7 @@ class Scan:
         return found
 
     def _some(self, run: Pass, low: int, high: int) -> Env:
-        """Values before the loop of some steps."""
+        """Values before the loop, for some of the steps."""
         env = run.env.copy()
         if not self.keeps_before:
             env.T = high - low
@@ -448,6 +448,6 @@ def _count(shape: Sequence[int]) -> int:
 
 
 def _hold(hold: list[Any], rows: Any) -> Any:
-    """Where a step is padding, in the form of rows."""
+    """The mask of padding, in the shape of rows."""
     first = hold[0]
     return first.reshape(first.shape[:1] + (1,) * (rows.ndim - 1))

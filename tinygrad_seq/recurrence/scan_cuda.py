@@ -1,4 +1,4 @@
-"""A derived loop on a GPU: what :mod:`.print_cuda` prints, between what every scan does."""
+"""A derived loop on a GPU: runs the text of :mod:`.print_cuda` inside a scan."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .scan import Pass, Scan
 
 
 class CudaScan(Scan):
-    """The forward and the backward of a plan, a few launches a step; the host never waits.
+    """The forward and the backward of a plan, with few launches per step; the host never waits.
 
-    What reads the input alone is done for all steps at once, since a GPU has no caches to fill.
+    Values that read only the input are computed for all steps at once, not in cache-sized parts.
 
     Args:
         plan: The plan.
         kernel: Compiles a source (``Backend.kernel``).
 
     Raises:
-        Uncompiled: the plan has something that there are no kernels for.
+        Uncompiled: there is no kernel for something that the plan needs.
     """
 
     kind = "cuda"
@@ -95,7 +95,7 @@ class CudaScan(Scan):
         return self._printed[way, keep]
 
     def _made(self, run: Pass, printed: CudaPrinter) -> dict[str, Any]:
-        """The arrays that a loop writes, beside states and outputs."""
+        """The arrays that a loop writes, except states and outputs."""
         found: dict[str, Any] = {}
         for name, (width, dtype, timed, zeros) in printed.rows.rooms.items():
             shape = (*((run.T,) if timed else ()), *self.plan.lead, width)
@@ -104,7 +104,7 @@ class CudaScan(Scan):
 
 
 def _side_by_side(np: Any, weights: list[Any]) -> Any:
-    """Weights of one left side as one, in an order of memory that products take as it is."""
+    """Weights with the same left operand as one, in a memory order that products take directly."""
     if len(weights) > 1:
         return np.concatenate(weights, axis=1)
     (W,) = weights

@@ -7,21 +7,21 @@ from typing import Any
 
 
 def each(f: Callable[..., Any], *trees: Any) -> Any:
-    """f of the parts of trees of one form."""
+    """f applied to the parts of trees with the same structure."""
     if isinstance(trees[0], tuple | list):
         return tuple(each(f, *parts) for parts in zip(*trees, strict=True))
     return f(*trees)
 
 
 def flat(tree: Any) -> list[Any]:
-    """The parts of a tree, in order; None has none."""
+    """The parts of a tree, in order; none for None."""
     if isinstance(tree, tuple | list):
         return [part for branch in tree for part in flat(branch)]
     return [] if tree is None else [tree]
 
 
 def like(tree: Any, parts: Iterable[Any]) -> Any:
-    """A tree of the form of ``tree`` with these parts."""
+    """A tree with the structure of ``tree`` and these parts."""
     return _filled(tree, iter(parts))
 
 

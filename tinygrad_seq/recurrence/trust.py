@@ -1,10 +1,10 @@
-"""When one recorded step may stand for all of them, and whether its derived loop is right.
+"""Checks whether one recorded step represents all steps, and whether its derived loop is right.
 
-A step is recorded anew at each call and looked up by what it computes, unless it says what it is
-made of (:mod:`.constant`). On first sight of a program: the second real step must be the same
-program of the same arrays; and the derived loop must equal two unrolled steps, in values and in all
-gradients. What fails runs unrolled, and can be asked why. (A counter of a cell's own that changes
-what it does from its third step on is not seen.)
+A step is recorded at each call and looked up by what it computes, unless it has ``constant()``
+(:mod:`.constant`). For a new program, the second real step must be the same program of the same
+arrays, and the derived loop must equal two unrolled steps, in values and in all gradients. A cell
+that fails runs unrolled, and ``nn.derivation`` says why. (A cell that counts its steps and changes
+what it does after the second is not noticed.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .unroll import unroll
 TOLERANCE = {"float64": 1e-6, "float32": 2e-3, "float16": 1e-1}
 
 _known: OrderedDict[Any, Derived | str] = OrderedDict()
-_lock = threading.RLock()  # the handler of a signal may read a sequence meanwhile
+_lock = threading.RLock()  # a signal handler may run a sequence in between
 
 
 @in_forked_child
@@ -44,7 +44,7 @@ def _renew() -> None:
 
 
 class Found(NamedTuple):
-    """What is known of a step: what it reads, what was derived, the loop; or why there is none."""
+    """What is known about a step: what it reads, the derived loop, or why there is none."""
 
     reads: Reads | None
     derived: Derived | None
@@ -53,14 +53,14 @@ class Found(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``"numpy"``, ``"numba"`` or ``"cuda"``; ``"unrolled"`` where there is no loop."""
+        """``"numpy"``, ``"numba"`` or ``"cuda"``; ``"unrolled"`` without a loop."""
         return "unrolled" if self.scan is None else self.scan.kind
 
 
 def found(
     step: Callable[[Any, Any], Any], xs: Any, state: Any, masked: bool, reverse: bool
 ) -> Found:
-    """The loop derived from a step, examined on first sight of its program."""
+    """The loop derived from a step, checked when its program is new."""
     known = constant.known(step, xs, state)
     if known is not None:
         reads, derived = known
@@ -84,12 +84,12 @@ def found(
             reason = verdict
     except Underivable as error:
         reason = str(error)
-    generator().bit_generator.state = drawn  # what was drawn for the record is drawn again
+    generator().bit_generator.state = drawn  # numbers drawn for the recording are drawn again
     return Found(None, None, None, reason)
 
 
 def _derived(step: Any, xs: Any, first: Recording, after: int) -> Derived | str:
-    """What was derived from this program before, or is now; or why nothing can be."""
+    """What is derived from this program, from the cache or now; or why nothing can be."""
     key = (first.signature(), backend_of(first.leaves[0]._data).name)
     with _lock:
         known = _known.get(key)
@@ -111,7 +111,7 @@ def _derived(step: Any, xs: Any, first: Recording, after: int) -> Derived | str:
 
 
 class Case(NamedTuple):
-    """A call whose first steps a loop is compared with."""
+    """A call whose first steps are compared with a loop."""
 
     step: Any
     xs: Any
@@ -122,14 +122,14 @@ class Case(NamedTuple):
 
 
 def _trusted(derived: Derived, case: Case) -> Scan | str:
-    """The fastest loop for these arrays that was found right; or why there is none."""
+    """The fastest correct loop for these arrays; or why there is none."""
     for kind in derived.kinds(flat(case.xs)[0]._data):
         known = derived.trusted.get((kind, case.masked))
         if known is None:
             known = derived.trusted[kind, case.masked] = _examined(derived, kind, case)
         if known is True:
             return derived.scan(kind)
-        if known is None:  # no finite numbers to compare: this time step by step
+        if known is None:  # no finite numbers to compare: this call runs step by step
             derived.trusted.pop((kind, case.masked), None)
             return "its first two steps give NaN or infinite values"
         derived.reasons[kind] = known
@@ -137,7 +137,7 @@ def _trusted(derived: Derived, case: Case) -> Scan | str:
 
 
 def _examined(derived: Derived, kind: str, case: Case) -> Any:
-    """Whether the loop of this kind equals two steps: True, None if unknown, or why not."""
+    """Whether a loop of this kind equals two steps: True, None if unknown, or why not."""
     try:
         scan = derived.scan(kind)
         largest, why = error_of(scan, case)
@@ -161,11 +161,11 @@ def _examined(derived: Derived, kind: str, case: Case) -> Any:
 
 
 def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
-    """Compare two steps with the cell unrolled: the largest error relative to what is allowed.
+    """The largest error of two steps of the loop against the unrolled cell, ÷ the tolerance.
 
     Returns:
-        (None, None) where the cell itself gives no finite numbers; else the error, and in words
-        what differs, or None if it is allowed.
+        (None, None) if the cell itself gives numbers that are not finite; else the error, and a
+        description of what differs, or None within the tolerance.
     """
     step, xs, state, recording, masked, reverse = case
     two = slice(-2, None) if reverse else slice(0, 2)

@@ -1,4 +1,4 @@
-"""The plain loop: a cell applied step by step, which every derived loop equals."""
+"""The plain loop: a cell applied step by step. Every derived loop must equal it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ step_by_step: ContextVar[bool] = ContextVar("step_by_step", default=False)
 class unrolled(Mode):
     """Compute and record recurrent layers operation by operation, step by step.
 
-    Without it a cell reads a sequence as one fused operation: faster, and one node in the graph.
-    The results are the same; use it to look at the graph of every step.
+    By default a layer is one fused operation, which is faster and one node in the graph. The
+    results are the same. Use this to see the graph of every step.
     ``with nn.unrolled(): ...`` or ``@nn.unrolled()``.
     """
 
@@ -48,10 +48,10 @@ def unroll(
 
 
 def pair(owner: str, result: Any, before: Any = None) -> tuple[Tensor, Any]:
-    """What a cell or a layer returned, if it is (y, state), in the form of the state before.
+    """Check that a cell or layer returned (y, state), with the structure of the state before.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it did not.
     """
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
@@ -61,19 +61,18 @@ def pair(owner: str, result: Any, before: Any = None) -> tuple[Tensor, Any]:
     y, after = result
     if not isinstance(y, Tensor):
         raise TypeError(
-            f"{owner} must return y as a Tensor, or gradients would be lost; got a "
-            f"{type(y).__name__}"
+            f"{owner} must return y as a Tensor, else gradients are lost; got a {type(y).__name__}"
         )
     if not _continues(before, after):
         raise TypeError(
-            f"{owner} must return its state in the form in which it was given; "
+            f"{owner} must return its state with the structure that it was given; "
             f"got {_written(after)} after {_written(before)}"
         )
     return y, after
 
 
 def _continues(before: Any, after: Any) -> bool:
-    """Whether a state has the form of the one before, and the shape that it broadcasts to.
+    """Whether a state has the structure of the one before, and shapes that it broadcasts to.
 
     None may become anything.
     """
@@ -92,7 +91,7 @@ def _continues(before: Any, after: Any) -> bool:
 
 
 def _written(state: Any) -> str:
-    """The form of a state, with the shapes of its parts."""
+    """The structure of a state as text, with the shapes of its parts."""
     if isinstance(state, tuple | list):
         return f"({', '.join(map(_written, state))}{',' * (len(state) == 1)})"
     shape = getattr(state, "shape", None)
@@ -107,7 +106,7 @@ def as_rows(mask: Any, x: Tensor) -> Any:
 def _freeze(valid: Any, after: Any, before: Any) -> Any:
     if before is None:
         raise ValueError(
-            "leaving out the first step that is read needs a state to keep until each sequence "
-            "starts: give state=, or the cell an initial_state(batch_shape)"
+            "a mask that leaves out a sequence's first step needs a state to keep until then: "
+            "give state=, or the cell an initial_state(batch_shape)"
         )
     return each(lambda a, b: ops.where(as_rows(there(valid, a.data), a), a, b), after, before)
