@@ -1,9 +1,9 @@
-"""What the hooks of the traces cost a training step while nobody looks.
+"""What the hooks of observers cost a training step without an observer.
 
     python benchmarks/tracing.py
 
 Wall times of two builds differ by more than the hooks cost, so the cost is counted: how often a
-step passes each hook, which a trace tells exactly, times what one passing takes with no trace on
+step passes each hook, which an observer tells exactly, times what one passing takes without one
 (the best of many), over the time of the step (the best of many). The aim is less than 1 %.
 """
 
@@ -14,8 +14,7 @@ import timeit
 import numpy as np
 
 from tinygrad_seq import nn
-from tinygrad_seq.autograd.mode import tracing
-from tinygrad_seq.autograd.scope import Trace, at_step
+from tinygrad_seq.autograd.observe import Observer, at_step, observing
 
 NETS = {  # steps, batch, sizes: small ones are the worst case
     "LSTM (20, 1, 8, 8)": (20, 1, 8),
@@ -23,11 +22,10 @@ NETS = {  # steps, batch, sizes: small ones are the worst case
 }
 
 
-class Counter(Trace):
+class Counter(Observer):
     """Counts what it is told."""
 
     def __init__(self):
-        super().__init__()
         self.forwards = self.nodes = self.pullbacks = 0
 
     def forward(self, op, compute, /, *args, **params):
@@ -37,9 +35,9 @@ class Counter(Trace):
     def recorded(self, node):
         self.nodes += 1
 
-    def pullback(self, node, *args):
+    def pullback(self, node, pull, /, *args):
         self.pullbacks += 1
-        return super().pullback(node, *args)
+        return super().pullback(node, pull, *args)
 
 
 def best(function, number, repeat):
@@ -52,15 +50,15 @@ def unit_costs():
     empty = min(timeit.repeat("pass", number=200_000, repeat=30)) / 200_000
 
     def cost(statement, setup="pass"):
-        names = {"tracing": tracing, "at_step": at_step, "here": None, "n": Counter()}
+        names = {"observing": observing, "at_step": at_step, "here": None, "n": Counter()}
         taken = timeit.repeat(statement, setup, number=200_000, repeat=30, globals=names)
         return min(taken) / 200_000 - empty
 
     return {
-        "operation": cost("h = tracing.get()\nif h is None: pass"),
-        "node": cost("n.scope = tracing.get()\nif n.scope is not None: pass"),
+        "operation": cost("h = observing.get()\nif h is None: pass"),
+        "node": cost("n.scope = observing.get()\nif n.scope is not None: pass"),
         "rule": cost("if here is None: pass"),
-        "module": cost("if tracing.get() is None: pass"),
+        "module": cost("if observing.get() is None: pass"),
         "time step": cost("with at_step(0): pass"),
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from . import ops
-from .autograd.scope import asked_first
+from .autograd.observe import replaceable
 from .backend import backend_named, backend_of, current, default_dtype, generator
 from .tensor import Tensor
 
@@ -38,19 +38,19 @@ def _made(array: Any, requires_grad: bool) -> Tensor:
     return Tensor._wrap(array).requires_grad_(requires_grad)
 
 
-@asked_first
+@replaceable
 def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of a shape, ``zeros(3, 4)`` or ``zeros((3, 4))``, float32 by default."""
     return _made(current().np.zeros(_shape(shape), dtype or default_dtype()), requires_grad)
 
 
-@asked_first
+@replaceable
 def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape, ``ones(3, 4)`` or ``ones((3, 4))``, float32 by default."""
     return _made(current().np.ones(_shape(shape), dtype or default_dtype()), requires_grad)
 
 
-@asked_first
+@replaceable
 def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """One value everywhere, float32 by default; a tensor as the value stays on the graph."""
     if isinstance(value, Tensor):
@@ -59,21 +59,21 @@ def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False)
     return _made(current().np.full(shape, value, dtype or default_dtype()), requires_grad)
 
 
-@asked_first
+@replaceable
 def zeros_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape and dtype of ``like``."""
     like = Tensor(like)
     return _made(backend_of(like.data).np.zeros(like.shape, dtype or like.dtype), requires_grad)
 
 
-@asked_first
+@replaceable
 def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape and dtype of ``like``."""
     like = Tensor(like)
     return _made(backend_of(like.data).np.ones(like.shape, dtype or like.dtype), requires_grad)
 
 
-@asked_first
+@replaceable
 def full_like(like: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """One value everywhere, with the shape and dtype of ``like``."""
     like = Tensor(like)
@@ -82,7 +82,7 @@ def full_like(like: Any, value: Any, dtype: Any = None, requires_grad: bool = Fa
     )
 
 
-@asked_first
+@replaceable
 def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """start, start + step, ... up to but not stop: ``arange(stop)``, ``arange(start, stop, step)``.
 

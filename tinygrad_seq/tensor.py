@@ -16,8 +16,8 @@ import numpy
 
 from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
+from .autograd.observe import looked
 from .autograd.operands import as_flag, as_operand, listed_dtype, refuse_masked
-from .autograd.scope import looked
 from .autograd.writes import version
 from .backend import (
     Array,

@@ -1,13 +1,14 @@
 """no_grad, enable_grad and anomaly mode (design points 6 and 7)."""
 
 import asyncio
+import contextlib
 import threading
 
 import numpy as np
 import pytest
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn
+from tinygrad_seq import nn, viz
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -192,6 +193,48 @@ def test_anomaly_mode_passes_over_infinities_that_were_asked_for():
         labels = ts.log_softmax(leaf(np.zeros((5, 2, 3))), axis=-1)
         nn.ctc_loss(labels, [[1, 1], [2, 0]], target_lengths=[2, 1]).backward()
     np.testing.assert_allclose(x.grad.numpy(), [1.0, 0.0])
+
+
+def test_anomaly_mode_sees_what_overflows_where_a_gradient_gets_its_dtype():
+    @ts.primitive
+    def twice(x, /):
+        return x * 2
+
+    twice.defvjp(x=lambda g: np.full(g.shape, 1e300))
+    x = ts.tensor([1.0], requires_grad=True)
+    with np.errstate(over="ignore"), ts.anomaly_mode():
+        y = twice(x).sum()
+        with pytest.raises(FloatingPointError, match=r"rule of twice.*NaN or Inf"):
+            y.backward()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_every_observer_is_told(order):
+    x = leaf([1.0, 4.0])
+    blocks = [ts.anomaly_mode(), viz.profile(), viz.trace()][::order]
+    with contextlib.ExitStack() as stack:
+        told = {type(stack.enter_context(block)): block for block in blocks}
+        y = ts.sqrt(x).sum()
+        y.backward()
+        with np.errstate(divide="ignore"), pytest.raises(FloatingPointError, match="log of shapes"):
+            ts.log(x * 0)
+    calls = [(c.phase, c.operation) for c in told[viz.profile].calls]
+    assert calls[:2] == [("forward", "sqrt"), ("forward", "sum")]
+    assert calls[2:4] == [("backward", "sum"), ("backward", "sqrt")]
+    assert float(told[viz.trace].values[y.node]) == 3.0
+    assert "test_modes.py" in y.node.origin
+
+
+@pytest.mark.parametrize("observer", [ts.anomaly_mode, viz.profile, viz.trace])
+@pytest.mark.parametrize(
+    "length", [ts.norm, ts.std, lambda x: ts.hypot(x[0], x[1])], ids=["norm", "std", "hypot"]
+)
+def test_second_derivatives_at_the_origin_are_the_same_when_observed(length, observer):
+    plain = ts.hessian(lambda x: length(x) ** 2)(np.zeros(2)).numpy()
+    with observer():
+        observed = ts.hessian(lambda x: length(x) ** 2)(np.zeros(2)).numpy()
+    assert plain.any()
+    np.testing.assert_array_equal(observed, plain)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
-from tinygrad_seq.autograd import deposit, scope, writes
+from tinygrad_seq.autograd import deposit, writes
 from tinygrad_seq.backend import blas, generator, threads
+from tinygrad_seq.nn import names
 from tinygrad_seq.recurrence import trust
 
 pytestmark = [
@@ -68,7 +69,7 @@ def train():
 def test_a_child_is_not_held_up_by_a_lock_of_another_thread():
     let_go = held_by_another(
         deposit._depositing,
-        scope._naming,
+        names._naming,
         writes._writing,
         trust._lock,
         blas._lock,

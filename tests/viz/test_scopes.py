@@ -13,7 +13,7 @@ from nets import CELLS, LAYERS, Tagger, halve
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
-from tinygrad_seq.autograd.mode import tracing
+from tinygrad_seq.autograd.observe import observing
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -59,7 +59,7 @@ def test_without_a_trace_nodes_have_no_scope():
 def test_the_trace_ends_with_its_block_also_after_an_error():
     with pytest.raises(ZeroDivisionError), viz.trace():
         1 / 0  # noqa: B018  # raises
-    assert tracing.get() is None
+    assert observing.get() is None
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -266,7 +266,7 @@ def test_one_trace_serves_several_threads_at_once():
         for _ in range(100):
             with trace:
                 y = net(sequence())
-            assert tracing.get() is None
+            assert observing.get() is None
             assert {o.path for o in operations(y)} == {"Linear"}
 
     assert in_threads(work) == []
@@ -294,7 +294,7 @@ def test_a_trace_may_be_entered_again_also_within_itself():
         with trace:
             y = net(y)
         y = net(y)
-    assert tracing.get() is None
+    assert observing.get() is None
     assert {(o.path, o.step) for o in operations(y)} == {("Linear", None), ("Linear", 1)}
 
 
@@ -325,7 +325,7 @@ def test_an_enter_that_fails_leaves_nothing_on(look):
 
     with pytest.raises(ValueError, match="no parts"), look(Broken()):
         pass
-    assert tracing.get() is None
+    assert observing.get() is None
     with look():
-        assert tracing.get() is not None
-    assert tracing.get() is None
+        assert observing.get() is not None
+    assert observing.get() is None

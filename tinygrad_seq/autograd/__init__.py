@@ -1,8 +1,9 @@
 """Layer 1: records operations and runs the backward pass. It knows no operation by name."""
 
+from .anomaly import anomaly_mode
 from .engine import backward, grad
 from .graph import Node, Variable
-from .mode import anomaly_mode, enable_grad, is_grad_enabled, no_grad
+from .mode import enable_grad, is_grad_enabled, no_grad
 from .primitive import PRIMITIVES, Interval, Primitive, composite, elementwise, primitive
 from .writes import mark_written
 

@@ -7,17 +7,17 @@ contribution to its gradient has arrived. Nothing recurses, and each node is vis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..backend import backend_of, keep_freed_memory
-from .anomaly import checked
 from .deposit import deposit
 from .graph import Node, Source, Variable, source_of
-from .mode import as_recording, tracing, watching
+from .mode import as_recording
+from .observe import observing
 from .reach import leading_to, reachable, require_reached
 from .saved import check_saved
-from .sums import Sums
+from .sums import Sums, fit
 from .upstream import upstream_of
 
 V = TypeVar("V", bound=Variable)
@@ -170,9 +170,11 @@ def _go_back(
 
 
 def _observed(sums: Sums) -> Callable[..., Any] | None:
-    """How a node's rules are applied while a trace or anomaly mode observes; None otherwise."""
-    here = tracing.get()
-    pull_back = None if here is None else here.trace.pullback
-    if watching.get():
-        return checked(pull_back or (lambda node, *args: node.op.pullback(node, *args)), sums)
-    return pull_back
+    """How a node's rules are applied while somebody observes; None otherwise."""
+    here = observing.get()
+
+    def fitted(node: Node, *args: Any) -> Iterator[tuple[Source, Any]]:
+        for source, value in node.op.pullback(node, *args):
+            yield source, fit(value, source, node, sums)
+
+    return None if here is None else lambda node, *args: here.pullback(node, fitted, *args)

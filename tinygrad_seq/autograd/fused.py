@@ -3,19 +3,21 @@
 Where a primitive has a rule per argument, a fused operation computes all gradients together. It
 names a *specification*: the same results computed operation by operation. First order uses the
 fused backward; where the backward pass itself is recorded, the specification is run and
-differentiated instead, unnoticed by the caller. In anomaly mode the specification is what is run.
+differentiated instead, unnoticed by the caller. Under an observer that unfuses (anomaly mode), the
+specification is run.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..backend import one_backend
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
-from .mode import enable_grad, recording, tracing, watching
-from .scope import told
+from .mode import enable_grad, recording
+from .observe import observing, unfused
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -42,7 +44,7 @@ class Fused:
     ) -> None:
         self.name = name
         self.arguments = arguments
-        self._forward = forward
+        self.forward = forward
         self._backward = backward
         self._plan = Plan((*arguments, "values", "specification"), (), (), pure=True)
 
@@ -59,13 +61,15 @@ class Fused:
             specification: Gives the same results from the same arguments, operation by operation.
             **params: Static parameters of the forward.
         """
-        if watching.get():  # where a NaN arises, the operation within can be named
+        if unfused():
             return tuple(specification())
         arrays = [None if a is None else a._data for a in args]
         edges = [None if a is None or not a._requires_grad else source_of(a) for a in args]
         keep = recording.get() and any(e is not None for e in edges)
         one_backend(self.name, arrays)
-        forward = self._forward if tracing.get() is None else told(self, self._forward)
+        here, forward = observing.get(), self.forward
+        if here is not None:
+            forward = functools.partial(here.forward, self, forward)
         results, values = forward(*arrays, keep=keep, **params)
         wrap: Any = next(a for a in args if a is not None)._wrap
         if not keep:

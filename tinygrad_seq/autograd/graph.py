@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
-from .mode import tracing
+from .observe import observing
 from .writes import clock
 
 Rule: TypeAlias = Callable[..., Any]
@@ -98,7 +98,7 @@ class Node:
         hooks: Called with the gradient of the output, in order, and may replace it.
         retained: A weak reference to the tensor that is to keep this gradient in ``.grad``.
         origin: The user's line that recorded it (in anomaly mode), for error messages.
-        scope: In which module and at which time step it was recorded (while traced), or None.
+        scope: In which module and at which time step it was recorded (while observed), or None.
     """
 
     __slots__ = (
@@ -138,9 +138,10 @@ class Node:
         self.hooks: dict[int, Callable[[Any], Any]] | None = None
         self.retained: weakref.ref[Variable] | None = None
         self.origin: str | None = None
-        self.scope = tracing.get()
+        self.scope = observing.get()
         if self.scope is not None:
-            self.scope.trace.recorded(self)
+            for observer in self.scope.observers:
+                observer.recorded(self)
 
     def kept(self) -> Sequence[Any]:
         """What is saved.

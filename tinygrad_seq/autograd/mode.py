@@ -1,4 +1,4 @@
-"""The current modes: recording, checking for NaN, and the scope that observers see.
+"""What holds inside of a ``with`` block: whether operations are recorded, and who observes them.
 
 Each mode is a ``ContextVar``, so threads and async tasks do not disturb one another.
 """
@@ -9,25 +9,49 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
-watching: ContextVar[bool] = ContextVar("watching", default=False)
-tracing: ContextVar[Any] = ContextVar("tracing", default=None)  # a scope.Scope while one is traced
 
-# The modes entered in this context and the values to put back: threads may share a mode.
-_entered: ContextVar[tuple[tuple[Any, bool], ...]] = ContextVar("_entered", default=())
+# The blocks entered in this context and the values to put back: threads may share a block.
+_entered: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("_entered", default=())
 
 
-class Mode:
-    """A context manager and decorator that gives a ``ContextVar`` a value for a while."""
+class Block:
+    """A context manager that gives a ``ContextVar`` a value for a while.
 
-    variable: ContextVar[bool]
-    value: bool
+    One object may be entered again, also within itself and in several threads.
+    """
+
+    variable: ContextVar[Any]
+    value: Any
+
+    def __enter__(self) -> Self:
+        value = self.value
+        before, entered = self.variable.get(), _entered.get()
+        try:
+            _entered.set((*entered, (self, before)))
+            self.variable.set(value)
+        except BaseException:  # an interrupt: without a block, nothing else would put it back
+            self.variable.set(before)
+            _entered.set(entered)
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        entered = _entered.get()
+        k = max((k for k, (mode, _) in enumerate(entered) if mode is self), default=None)
+        if k is None:
+            raise RuntimeError(f"{type(self).__name__} is left in a context it was not entered in")
+        self.variable.set(entered[k][1])  # first, lest an interrupt come between
+        _entered.set(entered[:k] + entered[k + 1 :])
+
+
+class Mode(Block):
+    """A block that is also a decorator, with or without parentheses."""
 
     @overload
     def __new__(cls) -> Self: ...
@@ -37,40 +61,16 @@ class Mode:
         mode = super().__new__(cls)
         return mode if function is None else mode(function)  # also as a bare decorator
 
-    def __enter__(self) -> None:
-        before, entered = self.variable.get(), _entered.get()
-        try:
-            _entered.set((*entered, (self, before)))
-            self.variable.set(self.value)
-        except BaseException:  # an interrupt: without a block, nothing else would put it back
-            self.variable.set(before)
-            _entered.set(entered)
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        entered = _entered.get()
-        k = max((k for k, (mode, _) in enumerate(entered) if mode is self), default=None)
-        if k is None:
-            raise RuntimeError(f"{type(self).__name__} is left in a context it was not entered in")
-        self.variable.set(entered[k][1])  # first, lest an interrupt come between
-        _entered.set(entered[:k] + entered[k + 1 :])
-
     def __call__(self, function: F) -> F:
         """Run every call of ``function`` (plain, generator or coroutine) in this mode."""
-        mode = type(self)
         if not callable(function):
-            raise TypeError(f"{mode.__name__} decorates functions; got {function!r:.60}")
+            raise TypeError(f"{type(self).__name__} decorates functions; got {function!r:.60}")
 
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def in_mode(*args: Any, **kwargs: Any) -> Any:
-                with mode():
+                with self:
                     return await function(*args, **kwargs)
 
         elif inspect.isgeneratorfunction(function):
@@ -82,7 +82,7 @@ class Mode:
                 resume, given = steps.send, None
                 try:
                     while True:
-                        with mode():
+                        with self:
                             try:
                                 item = resume(given)
                             except StopIteration as stop:
@@ -94,7 +94,7 @@ class Mode:
                         except BaseException as thrown:
                             resume, given = steps.throw, thrown
                 finally:
-                    with mode():
+                    with self:
                         steps.close()
 
         elif inspect.isasyncgenfunction(function):
@@ -105,7 +105,7 @@ class Mode:
                 resume, given = steps.asend, None
                 try:
                     while True:
-                        with mode():
+                        with self:
                             try:
                                 item = await resume(given)
                             except StopAsyncIteration:
@@ -117,14 +117,14 @@ class Mode:
                         except BaseException as thrown:
                             resume, given = steps.athrow, thrown
                 finally:
-                    with mode():
+                    with self:
                         await steps.aclose()
 
         else:
 
             @functools.wraps(function)
             def in_mode(*args: Any, **kwargs: Any) -> Any:
-                with mode():
+                with self:
                     return function(*args, **kwargs)
 
         return cast(F, in_mode)
@@ -140,19 +140,6 @@ class enable_grad(Mode):
     """Record again inside a :class:`no_grad` block."""
 
     variable, value = recording, True
-
-
-class anomaly_mode(Mode):
-    """Stop at the first NaN or Inf, forward or backward, and name where it arose.
-
-    The error names the operation, its shapes and the line that called it. Recording that line
-    costs time: use it to look for a fault, not to train.
-
-    Raises (inside the block):
-        FloatingPointError: an operation or its rule gave a NaN or an infinite value.
-    """
-
-    variable, value = watching, True
 
 
 def as_recording(on: bool, function: Callable[..., R], *args: Any) -> R:

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
-from .anomaly import check_result
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
-from .mode import recording, tracing, watching
+from .mode import recording
+from .observe import observing, replaceable
 from .operands import (
     FLOAT64,
     PLAIN,
@@ -38,7 +38,6 @@ from .operands import (
     settle,
     together,
 )
-from .scope import asked_first, told
 from .stacked_rows import StackedRows, few_rows
 
 if TYPE_CHECKING:
@@ -168,9 +167,9 @@ class Primitive:
     # -- forward ----------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **params: Any) -> Any:
-        here = tracing.get()
+        here = observing.get()
         if here is not None:
-            given = here.trace.instead(self, args, params)
+            given = here.instead(self, args, params)
             if given is not NotImplemented:
                 return given
         if params or len(args) != self._arity:
@@ -202,8 +201,10 @@ class Primitive:
             values = together(self.name, values, args if variable is not None else ())
         if variable is None:
             return self.forward(*values, **params)
-        forward = self.forward if here is None else told(self, self.forward)
-        out = forward(*values, **params)
+        if here is None:
+            out = self.forward(*values, **params)
+        else:
+            out = here.forward(self, self._settled, *values, **params)
         if type(out) is tuple:
             return self._wrap_several(variable, values, params, out, wanted, edges)
         if type(out) is not numpy.ndarray:
@@ -219,9 +220,14 @@ class Primitive:
             for read in plan.reads:
                 saved.append(read(values, params, out))
             node = Node(self, tuple(edges), tuple(saved), plan, interned(out.shape), out.dtype)
-        if watching.get():
-            check_result(self.name, out, values, node)
         return variable._wrap(out, node)
+
+    def _settled(self, *values: Any, **params: Any) -> Any:
+        """The forward as observers see it: results are arrays of the right dtype."""
+        out = self.forward(*values, **params)
+        if type(out) is tuple:
+            return tuple([settle(o, values) for o in out])
+        return xp(*values).asarray(out) if self._says_dtype else settle(out, values)
 
     def _wrap_several(
         self,
@@ -241,8 +247,6 @@ class Primitive:
             shape = interned(tuple([o.shape for o in out]))
             dtype = tuple([o.dtype for o in out])
             node = Node(self, tuple(edges), saved, plan, shape, dtype)
-        if watching.get():
-            check_result(self.name, out, values, node)
         if node is None:
             return tuple([variable._wrap(o) for o in out])
         nodes = [n if n.dtype.kind == "f" else None for n in node.outputs()]
@@ -354,8 +358,7 @@ class Primitive:
         assert plan is not None  # only recompute's has none
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
-        # Observers (anomaly mode, a trace, a graph of the backward) see each contribution.
-        watched = live or watching.get() or tracing.get() is not None
+        each = live or observing.get() is not None  # observers are told of every contribution
         joint = None
         if plan.joint is not None:
             given = plan.joint.apply(g, saved)
@@ -369,7 +372,7 @@ class Primitive:
             if use is None or edge is None or (wanted is not None and not wanted(edge)):
                 continue
             rows = use.rows
-            if rows is not None and not watched and few_rows(g, saved[rows], edge):
+            if rows is not None and not each and few_rows(g, saved[rows], edge):
                 yield edge, StackedRows(node, use, g)
                 continue
             gradient = use.apply(g, saved) if joint is None else joint[i]
@@ -444,7 +447,7 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function made of primitives: it needs no rule. Its first argument may be a list."""
     first = next(iter(inspect.signature(function).parameters))
 
-    @asked_first
+    @replaceable
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if not args and first not in kwargs:

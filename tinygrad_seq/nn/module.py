@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, Self, Ty
 import numpy as np
 
 from ..autograd import mark_written
-from ..autograd.mode import tracing
-from ..autograd.scope import inside, joined
+from ..autograd.observe import observing
 from ..backend import backend_named, there, xp
 from ..backend.dtypes import fitted
 from ..hints import MODULES, Hinted, absent
 from ..html import one_line, tree_html
 from ..tensor import Tensor
 from .checks import flag, floating_dtype, only_none
+from .names import inside, joined
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -126,11 +126,11 @@ class Module(Hinted):
         )
 
     def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        here = tracing.get()
+        here = observing.get()
         if here is None:
             return self.forward(*args, **kwargs)
         with inside(self):
-            given = here.trace.instead(self, args, kwargs)
+            given = here.instead(self, args, kwargs)
             return self.forward(*args, **kwargs) if given is NotImplemented else cast("R", given)
 
     if not TYPE_CHECKING:  # for which names that do not exist are errors of their own

@@ -12,7 +12,7 @@ from typing import Any
 from ..autograd import Interval, Variable, composite, elementwise
 from ..autograd.engine import pull
 from ..autograd.graph import source_of
-from ..autograd.mode import tracing
+from ..autograd.observe import symbolic
 from ..backend import Array, backend_of, is_array, xp
 from .compare import isfinite, isnan
 
@@ -84,7 +84,7 @@ def slope_at_origin(g: Any, y: Any) -> Any:
     2 for y², so that the Hessian of ‖x‖² is 2 at the origin too. It is asked for where the backward
     pass is recorded, and is itself a constant.
     """
-    if not (isinstance(g, Variable) and g._requires_grad) or tracing.get() is not None:
+    if not (isinstance(g, Variable) and g._requires_grad) or symbolic():
         return None
     np = xp(g._data)
     both = (g._data == 0) & (y._data == 0)

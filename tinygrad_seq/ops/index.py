@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import Variable, primitive
-from ..autograd.scope import asked_first
+from ..autograd.observe import replaceable
 from ..backend import Array, backend_of, default_dtype, is_array, xp
 from .arithmetic import REALS, where
 
@@ -144,7 +144,7 @@ def _check_kinds(name: str, x: Any, v: Any) -> None:
         )
 
 
-@asked_first
+@replaceable
 def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Array:
     """1 at each index, 0 elsewhere: shape (..., num_classes).  An array; it has no gradient.
 

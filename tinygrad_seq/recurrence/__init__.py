@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..autograd.mode import watching
+from ..autograd.observe import unfused
 from ..backend import there
 from ..tensor import Tensor
 from .record import Underivable
@@ -78,7 +78,7 @@ def refusal(xs: Any, state: Any) -> str:
     parts = flat(xs)
     if step_by_step.get():
         return "nn.unrolled() is in force"
-    if watching.get():
+    if unfused():
         return "anomaly mode checks every operation of every step"
     if len(parts[0]) < 2:
         return "there is a single step only"

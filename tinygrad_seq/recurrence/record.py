@@ -14,8 +14,7 @@ from ..autograd import enable_grad
 from ..autograd.engine import pull
 from ..autograd.fused import Fused
 from ..autograd.graph import Node, Source, Variable, source_of
-from ..autograd.operands import settle
-from ..autograd.scope import Trace
+from ..autograd.observe import Observer
 from ..backend import is_array, xp
 from ..tensor import Tensor
 from .program import FULL, Instr, Program, Type, Value
@@ -71,11 +70,12 @@ class Recording(NamedTuple):
         return code, inputs, p.free, types, wanted, p.y, p.after, len(p.xs)
 
 
-class Recorder(Trace):
-    """A trace that records every primitive as an instruction."""
+class Recorder(Observer):
+    """An observer that records every primitive as an instruction."""
+
+    symbolic = True
 
     def __init__(self) -> None:
-        super().__init__()
         self.values: dict[int, Value] = {}  # by the identity of arrays, which are kept alive here
         self.arrays: list[Any] = []
         self.types: dict[Value, Type] = {}
@@ -132,12 +132,11 @@ class Recorder(Trace):
             raise Underivable(f"it calls {op.name}, which is a fused operation itself")
         result = compute(*args, **params)
         several = type(result) is tuple
-        says_dtype = getattr(op, "_says_dtype", False)
-        outs = []
-        for out in result if several else (result,):
-            out = xp(*args).asarray(out) if says_dtype else settle(out, args)
-            # a new view, if the primitive returned an array that already has a number
-            outs.append(out.view() if id(out) in self.values else out)
+        # a new view, if the primitive returned an array that already has a number
+        outs = [
+            out.view() if id(out) in self.values else out
+            for out in (result if several else (result,))
+        ]
         ins = tuple([self.at(a) for a in args])
         static = tuple(sorted([(name, self._param(p)) for name, p in params.items()]))
         self.code.append(Instr(op, ins, static, tuple([self.new(o) for o in outs])))

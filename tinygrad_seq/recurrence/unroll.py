@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import ops
 from ..autograd.mode import Mode
-from ..autograd.scope import at_step
+from ..autograd.observe import at_step
 from ..backend import there
 from ..tensor import Tensor
 from .trees import each, flat, like

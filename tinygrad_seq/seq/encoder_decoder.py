@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..autograd.scope import asked_first
+from ..autograd.observe import replaceable
 from ..nn import GRU, Attention, Embedding, Linear, Module
 from ..nn.checks import integers, positive, valid_steps
 from ..nn.recurrent.layers import RecurrentLayer
@@ -77,7 +77,7 @@ class EncoderDecoder(Module):
         self.combine = None if attention is None else Linear(2 * hidden_size, hidden_size)
         self.read = Linear(hidden_size, target_size)
 
-    @asked_first
+    @replaceable
     def encode(self, source: Any, lengths: Any = None) -> Any:
         """Read the source.
 
@@ -124,7 +124,7 @@ class EncoderDecoder(Module):
             raise ValueError("this EncoderDecoder was built without attention: it has no weights")
         return weights
 
-    @asked_first
+    @replaceable
     def step(self, tokens: Any, state: Any) -> tuple[Tensor, Any]:
         """Read one token of each sequence: ids ``(N,)`` -> (scores ``(N, V)``, state)."""
         scores, _, state = self._scores(np.asarray(tokens)[None], state)

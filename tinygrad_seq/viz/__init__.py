@@ -1,6 +1,6 @@
 """Layer 7: prints, draws and measures recorded graphs."""
 
-from ..autograd.scope import Scope, at_step
+from ..autograd.observe import Scope, at_step
 from .draw import to_dot, to_mermaid
 from .explorer import explore
 from .graph import Graph, Input, Leaf, Operation, Result, Saved, graph

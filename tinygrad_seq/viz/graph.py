@@ -160,7 +160,7 @@ class Graph:
         if isinstance(source, Variable):
             return source._data
         if isinstance(source, Node):
-            return _told(source, "values", None)
+            return traced(source, "values")
         return source
 
     def alive(self) -> list[int]:
@@ -270,7 +270,7 @@ class _Reader:
         variadic = getattr(node.op, "variadic", False)
         plan = node.plan or Plan((), (), (), pure=True)  # recompute's has none
         kept = dict(zip(plan.names, node.saved or (), strict=False))
-        given = _told(node, "calls", ((), (), {}))[1]
+        given = traced(node, "calls", ((), (), {}))[1]
         value: Any
         for k, edge in enumerate(node.edges):
             if variadic:
@@ -296,7 +296,7 @@ class _Reader:
         if isinstance(source, Variable):
             kind = "parameter" if isinstance(source, Parameter) else "input"
             scope = getattr(user, "scope", None)
-            known = scope and scope.trace.names.get(id(source))
+            known = scope and scope.names and scope.names.get(id(source))
             return self.leaf(source, kind, known[1] if known else source.name), None
         if source.slot is not None:
             return self.ids[id(source.edges[0])], source.slot
@@ -334,10 +334,12 @@ class _Reader:
         return Saved(name, tuple(array.shape), str(array.dtype), int(array.nbytes), memory)
 
 
-def _told(node: Node, what: str, default: Any) -> Any:
-    """What a trace has kept of a node."""
-    looking = node.scope and node.scope.trace
-    return getattr(looking, what).get(node, default) if isinstance(looking, trace) else default
+def traced(node: Node, what: str, default: Any = None) -> Any:
+    """What a trace has kept of a node: of its ``values`` or ``calls``."""
+    for observer in node.scope.observers if node.scope else ():
+        if isinstance(observer, trace):
+            return getattr(observer, what).get(node, default)
+    return default
 
 
 def _arrays(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -10,12 +10,12 @@ from time import perf_counter
 from typing import Any
 
 from ..autograd import Node, Variable
-from ..autograd.mode import tracing
-from ..autograd.scope import Trace
+from ..autograd.observe import observing
 from ..autograd.writes import owner_of
 from ..backend import is_array
 from ..html import one_line
 from ..nn import Module
+from ..nn.names import Naming
 from .fold import amount, place
 
 BY = ("operation", "module", "step")
@@ -56,7 +56,7 @@ class Row:
     backward_bytes: int
 
 
-class profile(Trace):
+class profile(Naming):
     """Measure every operation on tensors in the block, and every rule that backward applies there.
 
     Time is the wall time of the arithmetic: of the forward of an operation, and backward of its
@@ -120,12 +120,14 @@ class profile(Trace):
         if node.slot is None and latest is not None and latest.operation == node.op.name:
             latest.time, self._here.latest = node.time, None
 
-    def pullback(self, node: Node, *args: Any) -> Iterable[tuple[Any, Any]]:
+    def pullback(
+        self, node: Node, pull: Callable[..., Iterable[tuple[Any, Any]]], /, *args: Any
+    ) -> Iterator[tuple[Any, Any]]:
         """Measure from the first gradient to the time when the last has been added."""
         scope, made = node.scope, 0
         given = {id(owner) for owner in _buffers((args[0], node.saved))}
         with self._measured("backward", node.op.name) as call:
-            for source, gradient in node.op.pullback(node, *args):
+            for source, gradient in pull(node, *args):
                 made += _made(gradient, given)
                 yield source, gradient
         call.time, call.nbytes = node.time, made
@@ -135,7 +137,7 @@ class profile(Trace):
     @contextmanager
     def _measured(self, phase: str, operation: str) -> Iterator[Call]:
         """Time the block, without what is measured inside of it."""
-        scope, here = tracing.get(), self._here
+        scope, here = observing.get(), self._here
         path, step = ("", None) if scope is None else (scope.path, scope.step)
         call = Call(phase, operation, path, step, 0.0, 0)
         outside, here.inside = getattr(here, "inside", 0.0), 0.0

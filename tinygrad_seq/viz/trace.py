@@ -1,4 +1,4 @@
-"""Look on while a graph is recorded: names, time steps and values for what is drawn later."""
+"""Observe a computation: names, time steps and values, for drawings and checks of its graph."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from ..autograd import Node
 from ..autograd.fused import Fused
-from ..autograd.scope import Trace
 from ..nn import Module
+from ..nn.names import Naming
 
 
-class trace(Trace):
+class trace(Naming):
     """Let every node recorded in the block know its module, its time step and its value.
 
     The path of a module is its place in the tree of the outermost one that is called, which itself
@@ -27,7 +27,7 @@ class trace(Trace):
 
     Attributes:
         values: Of each node recorded, the result: an array, or a tuple of them.
-        calls: Of each node recorded, what was called: (function, arguments, parameters).
+        calls: Of each node recorded, what was called: (operation, arguments, parameters).
 
     Example:
         >>> import tinygrad_seq as ts
@@ -48,7 +48,7 @@ class trace(Trace):
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """Compute, and remember it for the node that may follow."""
         result = compute(*args, **params)
-        self._latest.told = op, result, (compute, args, params)
+        self._latest.told = op, result, (op, args, params)
         return result
 
     def recorded(self, node: Node) -> None:

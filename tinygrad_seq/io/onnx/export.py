@@ -17,8 +17,8 @@ import numpy as np
 
 from ...atomic import replacing
 from ...autograd import Primitive, no_grad
-from ...autograd.scope import Trace
 from ...nn import Module
+from ...nn.names import Naming
 from ...version import __version__
 from . import creation, elementwise, modules, recurrent, reductions, shapes  # noqa: F401  # the handlers
 from .check import largest_difference
@@ -108,7 +108,7 @@ def export_onnx(
     """
     root = model if isinstance(model, Module) else getattr(model, "__self__", None)
     exporter = Exporter(root if isinstance(root, Module) else None)
-    graph = exporter.graph
+    graph = exporter.store.current
     proto = exporter.store.proto
     for name in outputs:
         exporter.declare(name)
@@ -140,19 +140,18 @@ def export_onnx(
     return difference
 
 
-class Exporter(Trace):
-    """Looks on while the model computes, and adds a node for what it computes with symbols.
+class Exporter(Naming):
+    """Observes the model, and adds a node for what it computes with symbols.
 
     Attributes:
         store: What is written.
-        graph: The graph that nodes go to: the model's, or the body of a loop.
     """
 
     def __init__(self, root: Module | None) -> None:
         super().__init__(root)
         self.root = root
         self.store = Store([] if root is None else root.named_parameters())
-        self.graph = Graph(self.store)
+        self.store.current = Graph(self.store)
         self._axes: dict[str, Axis] = {}
         self._modes: dict[Module, bool] = {}
 
@@ -181,15 +180,6 @@ class Exporter(Trace):
         )
         self.store.proto.inputs.append(info(Symbol.of(value)))
         return Symbol.of(value)
-
-    @contextmanager
-    def within(self, graph: Graph) -> Iterator[None]:
-        """Add nodes to the body of a loop for a while."""
-        outer, self.graph = self.graph, graph
-        try:
-            yield
-        finally:
-            self.graph = outer
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -228,7 +218,9 @@ class Exporter(Trace):
             args, params = op._bind(args, params)
         if handler is None:
             return NotImplemented
-        return handler(self.graph, *((op,) if isinstance(op, Module) else ()), *args, **params)
+        if isinstance(op, Module):
+            args = op, *args
+        return handler(self.store.current, *args, **params)
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """What reaches the arrays has no symbols among them."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ...autograd.mode import tracing
+from ...autograd.observe import observing
 from ...backend import backend_of, is_array
 from ...nn import Parameter
 from ...tensor import Tensor
@@ -29,7 +30,10 @@ class Store:
     Attributes:
         proto: The graph as it is written.
         bounds: Of integer inputs, the least and the largest number that the model takes.
+        current: The graph that nodes go to: the model's, or the body of a loop.
     """
+
+    current: Graph
 
     def __init__(self, parameters: Iterable[tuple[str, Parameter]]) -> None:
         self.proto = GraphProto("model")
@@ -61,6 +65,15 @@ class Store:
             self._kept.append(origin)
             self.proto.arrays[self._known[key]] = array
         return self._known[key]
+
+    @contextmanager
+    def within(self, graph: Graph) -> Iterator[None]:
+        """Add nodes to the body of a loop for a while."""
+        outer, self.current = self.current, graph
+        try:
+            yield
+        finally:
+            self.current = outer
 
 
 class Graph:
@@ -280,7 +293,7 @@ def broadcast(*shapes: Shape) -> Shape:
 
 def where() -> str:
     """The module that is running, as the beginning of a name."""
-    scope = tracing.get()
+    scope = observing.get()
     path = re.sub(r"[^\w.]", "_", scope.path) if scope is not None else ""
     return f"{path}/" if path else ""
 

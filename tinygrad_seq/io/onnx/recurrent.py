@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ... import nn, ops
-from ...autograd.mode import tracing
 from ...nn.recurrent.layers import RecurrentLayer
 from ...nn.recurrent.reweighted import Reweighted, with_weight
 from ...recurrence import each
@@ -220,7 +219,7 @@ def _body(
     before = each(lambda part: fresh("state", part, part.shape), state)
     given = fresh("x", x, x.shape[1:])
     read = None if valid is None else fresh("valid", valid, valid.shape[1:])
-    with tracing.get().trace.within(body):
+    with store.within(body):
         result = module.cell(given, before)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"a cell must return the pair (y, state); got {result!r:.60}")

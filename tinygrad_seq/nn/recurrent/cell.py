@@ -17,12 +17,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
 from ...autograd.primitive import Primitive
-from ...autograd.scope import inside
 from ...tensor import Tensor
 from .. import init
 from ..checks import features, floating_dtype, positive, same_dtype, state_of, zeros_beside
 from ..linear import affine
 from ..module import Module, Parameter
+from ..names import inside
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

@@ -12,13 +12,13 @@ from contextvars import ContextVar
 from typing import Any
 
 from ... import ops
-from ...autograd.scope import inside
 from ...backend import backend_of
 from ...recurrence import each, flat, like, pair
 from ...tensor import Tensor
 from ..checks import as_tensor, fraction
 from ..dropout import chosen, silenced
 from ..module import Module
+from ..names import inside
 from .cell import (
     Cell,
     Recall,

@@ -27,7 +27,7 @@ def check(graph: Graph, calls: Any, gradients: dict[int, list[Any]]) -> dict[int
 
     Args:
         graph: What to check; its last operation gives the loss.
-        calls: By node, the call that a trace has seen: (function, arguments, parameters).
+        calls: By node, the call that a trace has seen: (operation, arguments, parameters).
         gradients: By id, the gradient of each result.
 
     Returns:
@@ -110,7 +110,7 @@ class _Replay:
         call = self._calls.get(self._graph.sources[operation.id])
         if call is None:
             return None
-        compute, args, params = call
+        op, args, params = call
         given, params = _wide(list(args)), {name: _wide(value) for name, value in params.items()}
         for position, source in enumerate(operation.inputs):
             if source.wanted and source.source is not None:
@@ -119,8 +119,8 @@ class _Replay:
                     return None
                 given[position] = values[source.slot or 0]
         with np.errstate(all="ignore"):
-            result = compute(*given, **params)
-        if isinstance(self._graph.sources[operation.id].op, Fused):
+            result = op.forward(*given, **params)
+        if isinstance(op, Fused):
             result = result[0]
         return [np.asarray(on_host(r)) for r in (result if type(result) is tuple else (result,))]
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Node
-from ..graph import Graph, Operation
-from ..trace import trace
+from ..graph import Graph, Operation, traced
 from .arrays import Arrays, number, on_host
 from .bands import bands
 from .check import check as compare
@@ -27,7 +26,8 @@ def describe(
     values = _values(graph, loss)
     checks = {}
     if check:
-        calls = _calls(graph)
+        known = {s: traced(s, "calls") for s in graph.sources if isinstance(s, Node)}
+        calls = {node: call for node, call in known.items() if call is not None}
         if not calls:
             raise ValueError(
                 "explore(check=True) computes the graph again, and needs it recorded inside "
@@ -119,14 +119,3 @@ def _values(graph: Graph, loss: Any) -> dict[tuple[int, int], Any]:
     end, part_of = graph.outputs[0]
     found.setdefault((end, part_of or 0), np.asarray(on_host(loss.data)))
     return found
-
-
-def _calls(graph: Graph) -> dict[Any, Any]:
-    """The calls that traces have seen, by node."""
-    calls: dict[Any, Any] = {}
-    for source in graph.sources:
-        if isinstance(source, Node) and source.scope is not None:
-            looking = source.scope.trace
-            if isinstance(looking, trace) and source in looking.calls:
-                calls[source] = looking.calls[source]
-    return calls

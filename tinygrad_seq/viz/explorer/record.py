@@ -7,14 +7,13 @@ rules are applied to each part alone. The parts add up to the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...autograd import Node, grad
-from ...autograd.scope import Trace
-from ...autograd.sums import Sums, fit
+from ...autograd.observe import Observer
 from ...backend import xp
 from ...tensor import Tensor
 from ..graph import Graph
@@ -58,27 +57,29 @@ def record(loss: Tensor, graph: Graph, arrays: Arrays) -> Record:
     return watch.made
 
 
-class _Watch(Trace):
-    """Told of every operation that the engine passes; see the top of this file."""
+class _Watch(Observer):
+    """Told of every operation that the walk back passes; see the top of this file."""
 
     def __init__(self, graph: Graph, arrays: Arrays) -> None:
-        super().__init__()
         self.made = Record()
         self._graph = graph
         self._arrays = arrays
         self._ids = {id(source): k for k, source in enumerate(graph.sources)}
         self._sums: dict[tuple[int, int], Any] = {}  # by source and slot: the gradient so far
         self._parts: dict[int, dict[int | None, list[Any]]] = {}  # by source, step, slot
-        self._fit = Sums(Tensor._wrap, live=False)
 
-    def pullback(self, node: Node, g: Any, *rest: Any) -> Iterable[tuple[Any, Any]]:
+    def pullback(
+        self, node: Node, pull: Callable[..., Iterable[tuple[Any, Any]]], /, *args: Any
+    ) -> Iterable[tuple[Any, Any]]:
         """Hand on what the rules give, and note it, but not inside of what is recomputed."""
         k = self._ids.get(id(node))
         if k is None:
-            return node.op.pullback(node, g, *rest)
-        return self._watched(k, node, g, *rest)
+            return pull(node, *args)
+        return self._watched(k, node, pull, *args)
 
-    def _watched(self, k: int, node: Node, g: Any, *rest: Any) -> Iterator[tuple[Any, Any]]:
+    def _watched(
+        self, k: int, node: Node, pull: Callable[..., Any], g: Any, *rest: Any
+    ) -> Iterator[tuple[Any, Any]]:
         operation = self._graph.operations[k]
         whole = list(g) if type(g) is tuple else [g]
         self.made.flight[k] = sum(int(part.nbytes) for part in self._sums.values())
@@ -94,9 +95,8 @@ class _Watch(Trace):
             parts = {None: whole}
         several = len(parts) > 1
         step = next(iter(parts), None)
-        for argument, source, value in self._arguments(node, node.op.pullback(node, g, *rest)):
-            value_here = fit(value, source, node, self._fit)
-            self._note(k, argument, source, value_here, None if several else step, several)
+        for argument, source, value in self._arguments(node, pull(node, g, *rest)):
+            self._note(k, argument, source, value, None if several else step, several)
             yield source, value
         if several:
             for step, part in parts.items():
@@ -105,9 +105,8 @@ class _Watch(Trace):
                     for s, p in enumerate(part)
                 ]
                 given = tuple(full) if type(g) is tuple else full[0]
-                pulled = node.op.pullback(node, given, *rest)
-                for _, source, value in self._arguments(node, pulled):
-                    self._split(source, fit(value, source, node, self._fit), step)
+                for _, source, value in self._arguments(node, pull(node, given, *rest)):
+                    self._split(source, value, step)
 
     def _arguments(self, node: Node, pulled: Any) -> Iterator[tuple[int, Any, Any]]:
         """Which argument each gradient belongs to: they come in the order of the arguments."""

@@ -1,0 +1,186 @@
+"""Observers: in their block they are told of every operation, and of every rule on the way back.
+
+Anomaly mode, ``viz.trace``, ``viz.profile``, the export to ONNX and the derivation of loops are
+observers. A ``ContextVar`` holds the current :class:`Scope`: who observes, in which module and at
+which time step. Every recorded node keeps it. Without an observer it is None, and an operation
+costs one look at the variable.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .mode import Block
+
+if TYPE_CHECKING:
+    from .graph import Node, Variable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where an operation is recorded, and who observes it.
+
+    Attributes:
+        path: The module, dotted; ``""`` outside of modules.
+        step: The time step, or None.
+        observers: The outermost first.
+        names: What the layers above call their objects, by id, with the objects themselves; None
+            if no observer asks for names.
+    """
+
+    path: str = ""
+    step: int | None = None
+    observers: tuple[Observer, ...] = field(default=(), repr=False, compare=False)
+    names: dict[int, tuple[Any, str]] | None = field(default=None, repr=False, compare=False)
+
+    def instead(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """What the innermost observer that replaces this call gives, or else NotImplemented."""
+        for observer in reversed(self.observers):
+            given = observer.instead(op, args, params)
+            if given is not NotImplemented:
+                return given
+        return NotImplemented
+
+    def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
+        """``compute(*args, **params)``, by way of every observer."""
+        for observer in self.observers:
+            compute = functools.partial(observer.forward, op, compute)
+        return compute(*args, **params)
+
+    def pullback(
+        self, node: Node, pull: Callable[..., Iterable[tuple[Any, Any]]], /, *args: Any
+    ) -> Iterable[tuple[Any, Any]]:
+        """``pull(node, *args)``, by way of every observer."""
+        for observer in self.observers:
+            pull = functools.partial(_by_way_of, observer, pull)
+        return pull(node, *args)
+
+
+def _by_way_of(observer: Observer, pull: Callable[..., Any], node: Node, *args: Any) -> Any:
+    return observer.pullback(node, pull, *args)
+
+
+observing: ContextVar[Scope | None] = ContextVar("observing", default=None)
+
+
+class Observer(Block):
+    """Is told of every operation in its block. Derive from it to measure, keep, check or replace.
+
+    Several may be on at once: each is told.
+
+    Attributes:
+        unfuses: Whether fused operations are computed operation by operation meanwhile.
+        symbolic: Whether it writes a program that must hold for other numbers too. Then rules do
+            not decide by values, and observers further out are not told.
+    """
+
+    variable = observing
+    unfuses = False
+    symbolic = False
+
+    @property
+    def value(self) -> Scope:
+        """The scope inside of its block: where it is entered, with one observer more."""
+        outer = observing.get() or Scope()
+        if self.symbolic:
+            return replace(outer, observers=(self,))
+        if self in outer.observers:
+            return outer
+        return replace(outer, observers=(*outer.observers, self))
+
+    def instead(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Give what calling ``op``, a function or a module, results in; NotImplemented to let it
+        compute. It is asked before anything is checked."""
+        return NotImplemented
+
+    def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
+        """Give ``compute(*args, **params)``, the forward of ``op``."""
+        return compute(*args, **params)
+
+    def recorded(self, node: Node) -> None:
+        """``node`` has just been recorded, for the result of the latest forward."""
+
+    def looked(self, variable: Variable, how: str) -> None:
+        """The numbers of ``variable`` are read, by the attribute or method ``how``."""
+
+    def pullback(
+        self, node: Node, pull: Callable[..., Iterable[tuple[Any, Any]]], /, *args: Any
+    ) -> Iterable[tuple[Any, Any]]:
+        """Give ``pull(node, *args)``: the gradients that ``node`` passes on, in the shape and dtype
+        of its arguments. Each is used up before the next is asked for."""
+        return pull(node, *args)
+
+
+class Place(Block):
+    """Operations in its block are recorded in another scope."""
+
+    variable = observing
+
+    def __init__(self, scope: Scope) -> None:
+        self.value = scope
+
+
+NOWHERE = nullcontext()
+
+
+def at_step(t: int) -> AbstractContextManager[Any]:
+    """Let the nodes recorded in the block know that they belong to time step ``t``.
+
+    Layers that unroll do it themselves: this is for your own loops over time. Without an observer
+    it does nothing.
+
+    Example:
+        >>> import tinygrad_seq as ts
+        >>> from tinygrad_seq import viz
+        >>> h = ts.tensor(0.5, requires_grad=True)
+        >>> with viz.trace():
+        ...     for t in range(3):
+        ...         with viz.at_step(t):
+        ...             h = ts.tanh(h)
+        >>> h.node.scope
+        Scope(path='', step=2)
+    """
+    here = observing.get()
+    return NOWHERE if here is None else Place(replace(here, step=t))
+
+
+def replaceable(function: F) -> F:
+    """``function``, which an observer may compute in another way: :meth:`Observer.instead`."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **params: Any) -> Any:
+        here = observing.get()
+        if here is not None:
+            given = here.instead(call, args, params)
+            if given is not NotImplemented:
+                return given
+        return function(*args, **params)
+
+    return cast(F, call)
+
+
+def looked(variable: Variable, how: str) -> None:
+    """Tell the observers that the numbers of a tensor are read."""
+    here = observing.get()
+    if here is not None:
+        for observer in here.observers:
+            observer.looked(variable, how)
+
+
+def unfused() -> bool:
+    """Whether fused operations are to be computed operation by operation."""
+    here = observing.get()
+    return here is not None and any(observer.unfuses for observer in here.observers)
+
+
+def symbolic() -> bool:
+    """Whether what is computed now must hold for other numbers too."""
+    here = observing.get()
+    return here is not None and any(observer.symbolic for observer in here.observers)
