@@ -1,4 +1,4 @@
-"""Hypothesis, or a sentence that says how to get it; only what draws needs it."""
+"""Imports Hypothesis, or says how to install it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ try:
 except ImportError as error:
     raise ImportError(
         "The strategies and properties of tinygrad_seq.testing draw their cases with Hypothesis: "
-        "pip install 'tinygrad-seq[test]', or pip install -e '.[test]' in a checkout. The oracles "
-        "and gradcheck work without it."
+        "pip install 'tinygrad-seq[testing]', or pip install -e '.[testing]' in a clone. The "
+        "oracles and gradcheck work without it."
     ) from error
 
 __all__ = ["HealthCheck", "Settings", "given", "hnp", "st"]

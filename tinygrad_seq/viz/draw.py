@@ -1,9 +1,9 @@
-"""A graph as a picture's source: DOT for Graphviz, Mermaid for Markdown.
+"""A graph as the source of a picture: DOT for Graphviz, Mermaid for Markdown.
 
-Boxes are operations, or groups of them; parameters, inputs and constants stand beside each box that
-reads them, again and again, also in another shape, as the transpose of a weight. With one node for
-a weight that every time step reads, all arrows of an unrolled net would meet in it, and no layout
-could be found.
+Boxes are operations or groups of them. Parameters, inputs and constants are drawn beside each box
+that reads them, so they are repeated, also when they are only reshaped (the transpose of a weight).
+If a weight that every time step reads were one node, all arrows of an unrolled net would end there,
+and Graphviz would find no layout.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _STYLES = {  # of DOT, and the brackets of Mermaid
 
 @dataclass
 class _Drawing:
-    """What both languages say: boxes by name, arrows between them, and what is framed together."""
+    """What both languages draw: boxes by name, arrows between them, and frames around boxes."""
 
     boxes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)  # name: kind, lines
-    arrows: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # what flows
+    arrows: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # dtype and shape
     frames: list[tuple[str, list[str]]] = field(default_factory=list)  # title, boxes
-    weights: dict[int, str] = field(default_factory=dict)  # parameters, also reshaped, in words
+    weights: dict[int, str] = field(default_factory=dict)  # parameters, also reshaped, as text
 
 
 def to_dot(*outputs: Any, fold: str | None = "time") -> str:
@@ -43,12 +43,12 @@ def to_dot(*outputs: Any, fold: str | None = "time") -> str:
 
     Args:
         *outputs: Tensors that require grad, or one :class:`Graph`.
-        fold: ``"time"``: a box for all that ran at a time step, or in a module at none.
-            ``"module"``: a box for a module, all steps rolled into it. None: a box for each
-            operation, framed by module and step.
+        fold: ``"time"``: one box per time step, and per module outside time steps. ``"module"``:
+            one box per module, for all steps. None: one box per operation, framed by module and
+            step.
 
     Raises:
-        TypeError, ValueError: as :func:`graph`; or ``fold`` is something else.
+        TypeError, ValueError: as :func:`graph`; or ``fold`` has another value.
 
     Example:
         >>> import tinygrad_seq as ts
@@ -129,8 +129,8 @@ def to_mermaid(*outputs: Any, fold: str | None = "time") -> str:
 
 
 def _framed(drawing: _Drawing) -> Iterator[tuple[str, str | int | None]]:
-    """What to write, line by line, with its indent: a frame's number, a box's name, None to end a
-    frame; at last the boxes that no frame holds."""
+    """The lines to write, with their indent: a frame's number, a box's name, or None to end a
+    frame; boxes without a frame come last."""
     inside = set()
     for k, (_, names) in enumerate(drawing.frames):
         yield "  ", k
@@ -181,7 +181,7 @@ def _arrive(
     drawing: _Drawing,
     flows: dict[tuple[str, str], dict[tuple[int, int | None], str]],
 ) -> None:
-    """The arrows that end in an operation; leaves are put beside its box."""
+    """Add the arrows that end in an operation; leaves are put beside its box."""
     box, leaves = box_of[o.id], []
     for i in o.inputs:
         if i.source is None:
@@ -198,7 +198,7 @@ def _arrive(
 
 
 def _beside(graph: Graph, box: str, leaves: list[int], drawing: _Drawing) -> str:
-    """The box of the leaves that ``box`` reads, with these among them."""
+    """Add these leaves to the box of leaves beside ``box``; returns its name."""
     name = f"l{box.removeprefix('n')}"
     _, lines = drawing.boxes.setdefault(name, ("leaves", []))
     for id in leaves:
@@ -211,7 +211,7 @@ def _beside(graph: Graph, box: str, leaves: list[int], drawing: _Drawing) -> str
 
 
 def _weights(graph: Graph) -> dict[int, str]:
-    """Parameters, and what is a parameter in another shape, in words."""
+    """Parameters and reshaped parameters, as text."""
     said = {p.id: called(graph, p.id) for p in graph.leaves if p.kind == "parameter"}
     for o in graph.operations:
         if o.name in _RESHAPING and o.inputs[0].source in said:
@@ -225,7 +225,7 @@ def _said(o: Operation) -> str:
 
 
 def _summary(part: Group, kept: int) -> list[str]:
-    """A group, which makes the graph keep so many bytes, in three lines."""
+    """Three lines about a group, the last with the bytes that it keeps."""
     count = len(part.operations)
     lines = [place(part.path, part.steps) or "top level"]
     lines.append(part.operations[0].name if count == 1 else f"{count} operations")
@@ -249,7 +249,7 @@ def _quoted(text: list[str]) -> str:
 
 
 def _entities(text: list[str]) -> str:
-    """Lines as a string of Mermaid, with a number for all that is not plain."""
+    """Lines as a string of Mermaid, with special characters as numbers."""
     plain = " .,_=:%/+"
     escaped = (
         "".join(c if c.isalnum() or c in plain else f"#{ord(c)};" for c in line)

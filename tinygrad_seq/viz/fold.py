@@ -1,4 +1,4 @@
-"""Fold a graph: what belongs together by time or by module, and how to say it."""
+"""Folds a graph by time or by module, and describes groups in words."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Group(NamedTuple):
     """Operations that are shown as one.
 
     Attributes:
-        path: The module that all of them lie in.
-        steps: Their time steps, in the order of execution; empty for those of no step.
+        path: The module that contains all of them.
+        steps: Their time steps, in the order of execution; empty outside time steps.
         operations: In execution order.
     """
 
@@ -32,10 +32,10 @@ def groups(graph: Graph, fold: str | None) -> list[Group]:
 
     Args:
         graph: What to fold.
-        fold: ``"time"``: what runs one after another at one time step is a group, and so is what
-            runs one after another in one module at no step. These are in order: none depends on a
-            later one. ``"module"``: all that was recorded in a module, of all steps, is a group.
-            None: what runs one after another in one module at one step.
+        fold: ``"time"``: consecutive operations of one time step are a group, and so are
+            consecutive operations of one module outside time steps. No group depends on a later
+            one. ``"module"``: all operations of a module, of all steps, are a group. None:
+            consecutive operations of one module and one step are a group.
 
     Raises:
         ValueError: ``fold`` is none of these.
@@ -62,7 +62,7 @@ def check_fold(fold: Any) -> None:
 
 
 def repeats(parts: Iterable[Group]) -> Iterator[list[Group]]:
-    """Groups that follow one another and do the same at different time steps, together."""
+    """Consecutive groups that do the same at different time steps, together."""
     return (list(run) for _, run in groupby(parts, _alike))
 
 
@@ -82,7 +82,7 @@ def _group(members: Sequence[Operation]) -> Group:
 
 
 def _common(paths: Sequence[str]) -> str:
-    """The module that all of these lie in."""
+    """The module that contains all of these."""
     first, last = min(paths).split("."), max(paths).split(".")
     count = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     return ".".join(first[: min(len(first), len(last)) if count is None else count])
@@ -113,7 +113,7 @@ def amount(count: int) -> str:
 
 
 def called(graph: Graph, source: int | None, slot: int | None = None) -> str:
-    """What a listing calls a result or a leaf: ``%3``, ``%3[1]``, ``lstm.weight_ih_l0``."""
+    """The name of a result or a leaf in a listing: ``%3``, ``%3[1]``, ``lstm.weight_ih_l0``."""
     if source is None:
         return "const"
     if source >= len(graph.operations):
@@ -122,5 +122,5 @@ def called(graph: Graph, source: int | None, slot: int | None = None) -> str:
 
 
 def argument(graph: Graph, given: Input) -> str:
-    """An argument as it is read: where it came from, or its value."""
+    """An argument as text: the name of its source, or its value."""
     return given.value if given.value is not None else called(graph, given.source, given.slot)

@@ -1,4 +1,4 @@
-"""A recorded graph as plain data: what every listing, drawing and page is made of."""
+"""A recorded graph as plain data, the input of every listing, drawing and page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an operation gives: a shape and the name of a dtype."""
+    """A result of an operation: a shape and the name of a dtype."""
 
     shape: Shape
     dtype: str
@@ -30,12 +30,12 @@ class Input:
     """An argument of an operation.
 
     Attributes:
-        argument: Its name, as the op table has it: ``x``, ``xs[2]``.
+        argument: Its name in the operation: ``x``, ``xs[2]``.
         source: The id of the operation or leaf that it came from; None for a constant that was not
             kept.
-        slot: Which result of that operation, if it has several.
-        wanted: Whether a gradient goes back there.
-        reads: What the rule for it takes after the gradient: ``y``, arguments, parameters.
+        slot: The index of the result of that operation, if it has several.
+        wanted: Whether it gets a gradient.
+        reads: What its rule takes after the gradient: ``y``, arguments, parameters.
         value: A number that was kept, as text.
     """
 
@@ -52,10 +52,10 @@ class Saved:
     """An array that an operation keeps for its rules.
 
     Attributes:
-        name: As the rules call it: ``y`` is the result, others are arguments.
+        name: Its name in the rules: ``y`` is the result, others are arguments.
         shape, dtype, nbytes: Of the array.
-        memory: The number of the buffer it lies in (:attr:`Graph.memories`): two arrays with the
-            same number share it.
+        memory: The number of its buffer (:attr:`Graph.memories`); arrays with the same number share
+            memory.
     """
 
     name: str
@@ -72,13 +72,13 @@ class Operation:
     Attributes:
         id: Its number in execution order.
         name: What was computed, ``matmul``.
-        results: What it gave, usually one.
+        results: Its results, usually one.
         path: The module it was recorded in, dotted (see :class:`trace`), or ``""``.
         step: The time step it was recorded at, or None.
         inputs: Its arguments.
-        saved: What it keeps for its rules; empty once freed.
+        saved: The arrays that it keeps for its rules; empty once freed.
         settings: Numbers and flags that it keeps, (name, text).
-        freed: Whether backward has passed and let go what it kept.
+        freed: Whether a backward pass has freed what it kept.
     """
 
     id: int
@@ -104,11 +104,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """What was not computed: where gradients end, or a constant that a rule needs.
+    """A value that was not computed: a tensor that gets a gradient, or a constant for a rule.
 
     Attributes:
         id: Its number, after those of the operations.
-        name: Unlike that of every other leaf; of a parameter its dotted name, if traced.
+        name: A unique name; for a parameter its dotted name, if traced.
         kind: ``"parameter"``, ``"input"`` (requires grad) or ``"constant"``.
         shape, dtype, nbytes: Of its values.
         memory: The number of its buffer, as in :class:`Saved`.
@@ -125,15 +125,15 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What some results were computed from, and how.
+    """How some results were computed.
 
     Attributes:
         operations: In execution order; ``operations[k].id == k``.
         leaves: In the order of first use; ids go on after those of the operations.
-        outputs: (id, slot) of each result that was asked for; the slot is None unless its operation
-            has several.
+        outputs: (id, slot) of each output; the slot is None unless its operation has several
+            results.
         memories: The size of each buffer in bytes, by its number. A view keeps its whole buffer.
-        sources: By id, what is described: the engine's node, the leaf tensor or the constant array.
+        sources: The described object by id: the engine's node, leaf tensor or constant array.
     """
 
     operations: tuple[Operation, ...]
@@ -155,7 +155,7 @@ class Graph:
 
     def value(self, id: int) -> Any:
         """The values of a leaf, or of an operation's result (a tuple if it has several), as arrays;
-        None where no trace has kept them."""
+        None if no trace kept them."""
         source = self.sources[id]
         if isinstance(source, Variable):
             return source._data
@@ -164,8 +164,8 @@ class Graph:
         return source
 
     def alive(self) -> list[int]:
-        """Bytes kept for backward when the rules of each operation are about to be applied, by its
-        id. A buffer counts once; those of parameters and inputs, which stay anyway, do not."""
+        """Bytes kept for backward just before the rules of each operation run, by id. A buffer
+        counts once; buffers of parameters and inputs, which exist anyway, do not count."""
         held = {leaf.memory for leaf in self.leaves if leaf.kind != "constant"}
         alive, total = [], 0
         for operation in self.operations:
@@ -178,16 +178,16 @@ class Graph:
 
 
 def graph(*outputs: Any) -> Graph:
-    """Describe what results were computed from. Reading does not change the recorded graph.
+    """Describe how outputs were computed. The recorded graph is not changed.
 
-    Takes time linear in the number of operations; nothing recurses.
+    Takes time linear in the number of operations, without recursion.
 
     Args:
         *outputs: Tensors that require grad.
 
     Raises:
-        TypeError: an output is no Tensor.
-        ValueError: there is none, or nothing was recorded for one.
+        TypeError: an output is not a Tensor.
+        ValueError: there is no output, or nothing was recorded for one.
 
     Example:
         >>> import tinygrad_seq as ts
@@ -204,8 +204,8 @@ def graph(*outputs: Any) -> Graph:
             raise TypeError(f"graph takes tensors; got {y!r:.60}")
         if not y._requires_grad:
             raise ValueError(
-                f"nothing was recorded for a tensor of shape {y.shape}: none of the tensors that "
-                "it was computed from requires grad, or it was made under no_grad"
+                f"nothing was recorded for a tensor of shape {y.shape}: none of its arguments "
+                "requires grad, or it was computed under no_grad"
             )
     read = _Reader()
     tops = [source_of(y) for y in outputs]
@@ -223,7 +223,7 @@ def graph(*outputs: Any) -> Graph:
 
 
 class _Reader:
-    """Describes nodes, given oldest first, and numbers what it meets on the way."""
+    """Describes nodes, oldest first, and numbers nodes, leaves and buffers."""
 
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
@@ -231,10 +231,10 @@ class _Reader:
         self.ids: dict[int, int] = {}  # by the id() of a source
         self.memories: list[int] = []
         self._buffers: dict[int, int] = {}  # by the id() of the owner of memory: its number
-        self._names: dict[str, int] = {}  # how many leaves wished for a name
+        self._names: dict[str, int] = {}  # how many leaves had this name
 
     def operation(self, number: int, node: Node) -> Operation:
-        """Describe a node; what it came from has been described."""
+        """Describe a node; its arguments have been described."""
         several = type(node.dtype) is tuple
         shapes = node.shape if several else (node.shape,)
         dtypes = node.dtype if several else (node.dtype,)
@@ -265,10 +265,10 @@ class _Reader:
         )
 
     def inputs(self, node: Node) -> Iterator[Input]:
-        """The arguments of a node, with their names and where they came from."""
+        """The arguments of a node, with their names and sources."""
         names: tuple[str, ...] = getattr(node.op, "arguments", ())
         variadic = getattr(node.op, "variadic", False)
-        plan = node.plan or Plan((), (), (), pure=True)  # recompute's has none
+        plan = node.plan or Plan((), (), (), pure=True)  # the node of recompute has none
         kept = dict(zip(plan.names, node.saved or (), strict=False))
         given = traced(node, "calls", ((), (), {}))[1]
         value: Any
@@ -292,7 +292,7 @@ class _Reader:
                 yield Input(name, None, value=None if value is None else _short(value))
 
     def place(self, source: Any, user: Any) -> tuple[int, int | None]:
-        """The id of a source that ``user`` reads, and which of its results is meant."""
+        """The id of a source that ``user`` reads, and the index of its result."""
         if isinstance(source, Variable):
             kind = "parameter" if isinstance(source, Parameter) else "input"
             scope = getattr(user, "scope", None)
@@ -303,7 +303,7 @@ class _Reader:
         return self.ids[id(source)], None
 
     def leaf(self, source: Any, kind: str, name: str | None) -> int:
-        """The id of a leaf, which is described when it is met first."""
+        """The id of a leaf; describes it the first time."""
         number = self.ids.get(id(source))
         if number is None:
             number = self.ids[id(source)] = len(self.sources)
@@ -316,7 +316,7 @@ class _Reader:
         return number
 
     def unlike_others(self, name: str) -> str:
-        """A name for a leaf: this one, or this one with a number."""
+        """A unique name for a leaf: this name, or this name with a number."""
         wish = name
         while name in self._names:
             self._names[wish] += 1
@@ -335,7 +335,7 @@ class _Reader:
 
 
 def traced(node: Node, what: str, default: Any = None) -> Any:
-    """What a trace has kept of a node: of its ``values`` or ``calls``."""
+    """What a trace kept of a node: an entry of its ``values`` or ``calls``."""
     for observer in node.scope.observers if node.scope else ():
         if isinstance(observer, trace):
             return getattr(observer, what).get(node, default)

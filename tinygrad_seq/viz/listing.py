@@ -1,4 +1,4 @@
-"""A graph as text: the program that ran, and the program that goes back through it."""
+"""A graph as text: the program that ran, and its backward pass."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ MANY = 6  # arguments in a line
 
 
 def listing(*outputs: Any, fold: str | None = None) -> str:
-    """What was recorded, as text: a line per operation in execution order, then the way back.
+    """The recorded graph as text: a line per operation in execution order, then the backward pass.
 
-    Forward, a line has the result, the operation and its arguments (``const`` for one that needs no
+    A forward line has the result, the operation and its arguments (``const`` for one that needs no
     gradient and was not kept), the shape, the module and time step (if traced), and what is kept
-    for backward: ``+ 24 B`` counts what no earlier operation, parameter or input holds. Backward, a
-    line is one application of a rule: ``d%2 = multiply.a(d%5, b)`` gives the gradient of ``%2`` by
-    the rule of ``multiply`` for its argument ``a``, from the gradient of ``%5`` and the kept ``b``;
-    ``+=`` adds it to the contributions that are there already.
+    for backward: ``+ 24 B`` counts what no earlier operation, parameter or input holds. A backward
+    line is one application of a rule: ``d%2 = multiply.a(d%5, b)`` is the gradient of ``%2`` by the
+    rule of ``multiply`` for its argument ``a``, from the gradient of ``%5`` and the kept ``b``;
+    ``+=`` adds a further contribution.
 
     Args:
         *outputs: Tensors that require grad, or one :class:`Graph`.
-        fold: ``"time"``: show one of several time steps that do the same. ``"module"``: a line for
-            all that ran in a module.
+        fold: ``"time"``: show only one of several time steps that do the same. ``"module"``: one
+            line per module.
 
     Raises:
-        TypeError, ValueError: as :func:`graph`; or ``fold`` is something else.
+        TypeError, ValueError: as :func:`graph`; or ``fold`` has another value.
 
     Example:
         >>> import tinygrad_seq as ts
@@ -72,14 +72,14 @@ def listing(*outputs: Any, fold: str | None = None) -> str:
 
 
 def graph_of(outputs: tuple[Any, ...]) -> Graph:
-    """The graph of some tensors, or the one that was given."""
+    """The graph of some tensors, or the given graph."""
     if len(outputs) == 1 and isinstance(outputs[0], Graph):
         return outputs[0]
     return graph(*outputs)
 
 
 def _table(rows: list[Row]) -> str:
-    """Rows of cells as lines, the cells of a column one below the other, up to a width."""
+    """Rows of cells as lines with aligned columns, up to a width."""
     widths = [0] * max(map(len, rows))
     for row in rows:
         for k, cell in enumerate(row[:-1]):
@@ -136,7 +136,7 @@ def _call(whole: Graph, o: Operation) -> str:
 
 
 def _few(parts: list[str]) -> list[str]:
-    """At most a handful of a long row."""
+    """A long list, shortened to a few items."""
     return parts if len(parts) <= MANY else [*parts[:2], "...", parts[-1]]
 
 
@@ -156,20 +156,20 @@ def _kept(o: Operation, new: int) -> str:
 
 def _backward(whole: Graph, runs: list[list[Group]], fold: bool) -> Iterator[Row]:
     yield ("backward",)
-    arrived: set[End] = set()  # what has a gradient already
+    arrived: set[End] = set()  # the values that already have a gradient
     for end in whole.outputs:
         value = "1" if _shape(whole, end).endswith("[]") else "given"
         yield _gradient(whole, [end], value, arrived)
     for run in reversed(runs):
         yield from _again([part.steps[:1] for part in reversed(run)])
-        for o in reversed(run[-1].operations):  # the step that comes first on the way back
+        for o in reversed(run[-1].operations):  # the step that comes first in the backward pass
             yield from _rules(whole, o, fold, arrived)
         yield from _etc(run)
         arrived |= {(i.source, i.slot) for part in run for o in part.operations for i in o.inputs}
 
 
 def _rules(whole: Graph, o: Operation, fold: bool, arrived: set[End]) -> Iterator[Row]:
-    """A line for each application of a rule of an operation; folded, one for a long row of them."""
+    """A line per application of a rule of an operation; folded, one for many arguments."""
     wanted = [i for i in o.inputs if i.wanted]
     if fold and len(wanted) > MANY:
         ends: list[End] = [(i.source, i.slot) for i in wanted]
@@ -182,7 +182,7 @@ def _rules(whole: Graph, o: Operation, fold: bool, arrived: set[End]) -> Iterato
 
 
 def _gradient(whole: Graph, ends: list[End], value: str, arrived: set[End]) -> Row:
-    """The line that gives a gradient to ``ends``, or adds it to what has arrived there."""
+    """The line that sets or adds to the gradients of ``ends``."""
     names = ", ".join(_few([f"d{called(whole, *end)}" for end in ends]))
     sign = "+=" if arrived.issuperset(ends) else "="
     arrived.update(ends)
@@ -191,14 +191,14 @@ def _gradient(whole: Graph, ends: list[End], value: str, arrived: set[End]) -> R
 
 def _shape(whole: Graph, end: End) -> str:
     source, slot = end
-    assert source is not None  # gradients go to what is known
+    assert source is not None  # gradients go to known sources
     about = whole[source]
     result = about.results[slot or 0] if isinstance(about, Operation) else about
     return kind(result.shape, result.dtype)
 
 
 def _modules(whole: Graph, parts: list[Group]) -> Iterator[Row]:
-    """A line for each module: how often what ran in it, and what it keeps."""
+    """A line per module: what ran in it, how often, and what it keeps."""
     alive = [0, *whole.alive()]
     for part in parts:
         names = Counter(o.name for o in part.operations)

@@ -15,8 +15,8 @@ _LABELS: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a $ in a name 
 
 
 def gradient_flow(model: Module, ax: Any = None) -> Any:
-    """How large the gradient of each parameter is: a dot for its root mean square, a line to its
-    largest element, on a logarithmic axis; a gradient of exactly zero, or none, is said in words.
+    """Plot the size of each parameter's gradient: a dot for its root mean square, a line to its
+    largest element, on a logarithmic axis. Zero and missing gradients are labelled in words.
 
     Args:
         model: A module, after ``backward``.
@@ -70,12 +70,12 @@ def gradient_flow(model: Module, ax: Any = None) -> Any:
 
 
 def hidden_states(states: Any, tokens: Any = None, sequence: int = 0, ax: Any = None) -> Any:
-    """What each hidden unit holds at each time step, as a heat map: blue below zero, red above.
+    """Plot each hidden unit at each time step as a heat map: blue below zero, red above.
 
     Args:
         states: The outputs of a recurrent layer, ``(T, N, H)`` or ``(T, H)``; a tensor or an array.
         tokens: Labels of the steps, T of them; numbers if None.
-        sequence: Which of the N sequences.
+        sequence: The index of one of the N sequences.
         ax: The axes to draw on; new ones if None.
 
     Returns:

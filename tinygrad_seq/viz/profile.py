@@ -1,4 +1,4 @@
-"""Measure: the time and memory of every operation, forward and backward, by module and step."""
+"""Measures the time and memory of every operation, forward and backward, by module and step."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Call:
         phase: ``"forward"``, or ``"backward"`` for the rules of one operation.
         operation: Its name.
         path, step: Where it was recorded.
-        seconds: Its own time: what is measured inside of it does not count again.
-        nbytes: Of the memory that it made and handed on: results and what a fused operation keeps,
-            or gradients. A view of what was given makes nothing.
-        time: The number of its node (``node.time``), or None where nothing was recorded.
+        seconds: Its own time, without calls measured inside it.
+        nbytes: The memory that it made: results, what a fused operation keeps, or gradients. A
+            view of an argument counts 0.
+        time: The number of its node (``node.time``), or None if nothing was recorded.
     """
 
     phase: str
@@ -46,7 +46,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table: totals of the calls that have one thing in common."""
+    """A line of the table: totals of one group of calls."""
 
     name: str
     calls: int
@@ -59,17 +59,16 @@ class Row:
 class profile(Naming):
     """Measure every operation on tensors in the block, and every rule that backward applies there.
 
-    Time is the wall time of the arithmetic: of the forward of an operation, and backward of its
-    rules with the adding up of what they give. What Python does between is the rest of ``seconds``.
-    Nodes know their module and time step, as in :class:`trace`. Measuring costs a few microseconds
-    per operation.
+    Times are wall times: of an operation's forward, and of its rules including the sums of their
+    results. The rest of ``seconds`` is Python between operations. Nodes know their module and time
+    step, as in :class:`trace`. Measuring costs a few microseconds per operation.
 
     Args:
         model: As for :class:`trace`.
 
     Attributes:
         calls: Every measured piece of work, in the order in which they ended.
-        seconds: The wall time of the block, once it is left.
+        seconds: The wall time of the block, after its end.
 
     Example:
         >>> import tinygrad_seq as ts
@@ -104,10 +103,10 @@ class profile(Naming):
         self.seconds = perf_counter() - self._started
         super().__exit__(*error)
 
-    # -- what is told -------------------------------------------------------------------------
+    # -- observing -----------------------------------------------------------------------------
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
-        """Compute, and measure it."""
+        """Compute and measure a call."""
         with self._measured("forward", op.name) as call:
             result = compute(*args, **params)
         call.nbytes = _made(result, {id(owner) for owner in _buffers(args)})
@@ -115,7 +114,7 @@ class profile(Naming):
         return result
 
     def recorded(self, node: Node) -> None:
-        """Note which node a call became."""
+        """Remember which node a call became."""
         latest = getattr(self._here, "latest", None)
         if node.slot is None and latest is not None and latest.operation == node.op.name:
             latest.time, self._here.latest = node.time, None
@@ -150,11 +149,11 @@ class profile(Naming):
             here.inside = outside + elapsed
             self.calls.append(call)
 
-    # -- what came out ------------------------------------------------------------------------
+    # -- results -------------------------------------------------------------------------------
 
     def rows(self, by: str = "operation") -> list[Row]:
-        """Totals by ``"operation"``, ``"module"`` or ``"step"``, those that took longest first
-        (steps in their order)."""
+        """Totals by ``"operation"``, ``"module"`` or ``"step"``, the longest first (steps in
+        order)."""
         if by not in BY:
             raise ValueError(f"by must be one of {', '.join(BY)}; got {by!r}")
         groups: dict[Any, list[Call]] = {}
@@ -168,7 +167,7 @@ class profile(Naming):
         return [_row(_named(key, by), groups[key]) for key in keys]
 
     def table(self, by: str = "operation") -> str:
-        """The rows as text, with their total and what Python did between."""
+        """The rows as text, with their total and the time between operations."""
         rows = [*self.rows(by), _row("total", self.calls)]
         cells = [[by, "calls", "forward ms", "backward ms", "forward bytes", "backward bytes"]]
         cells += [
@@ -209,7 +208,7 @@ def _named(key: Any, by: str) -> str:
 
 
 def _made(value: Any, given: set[int]) -> int:
-    """The bytes of the buffers behind a result, but for those that were ``given``."""
+    """The bytes of the buffers of a result, without those of the arguments ``given``."""
     made = {id(owner): int(owner.nbytes) for owner in _buffers(value) if id(owner) not in given}
     return sum(made.values())
 

@@ -1,4 +1,4 @@
-"""One HTML file to walk through a recorded graph: forward, and the gradient back."""
+"""One HTML file that shows a recorded graph step by step, forward and backward."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ def explore(
     check: bool = False,
     profile: Profile | None = None,
 ) -> Path:
-    """Write a page that draws what ``loss`` was computed from, and steps through it and back.
+    """Write a page that draws how ``loss`` was computed and steps through it, forward and backward.
 
-    The page is one file without any other: it opens from disk, makes no connection, and the same
-    graph gives the same bytes. Recorded inside :func:`viz.trace`, operations have their module,
-    their time step and all values; inside ``nn.unrolled()``, recurrent layers are seen step by
-    step. Small arrays are stored exactly, of large ones the largest magnitudes of a coarse grid.
+    The page is a single file: it opens from disk, makes no connections, and the same graph gives
+    the same bytes. Record the graph inside :func:`viz.trace` to show modules, time steps and all
+    values, and inside ``nn.unrolled()`` to show recurrent layers step by step. Small arrays are
+    stored exactly; for large ones, the largest magnitudes on a coarse grid.
 
-    The backward pass is really run, and nothing is changed by it: not ``.grad``, not the graph,
-    not the random numbers that follow. Gradient hooks are not run.
+    The backward pass runs, but changes nothing: not ``.grad``, not the graph, not later random
+    numbers. Gradient hooks do not run.
 
     Args:
         loss: A tensor of one element that requires grad.
         path: Where to write the page.
-        title: What it is called; the name of the file if left out.
+        title: The title of the page; the name of the file by default.
         check: Compare every gradient with a finite difference of the loss. Needs a trace, and time
             quadratic in the number of operations.
-        profile: What :func:`viz.profile` measured, to colour operations by their time.
+        profile: A :func:`viz.profile` of the loss, to colour operations by their time.
 
     Returns:
         The path of the page.
 
     Raises:
-        TypeError: ``loss`` is no tensor, or ``profile`` no profile.
-        ValueError: it has more than one element, or nothing was recorded for it, or a check is
-            asked for and there was no trace.
+        TypeError: ``loss`` is not a Tensor, or ``profile`` is not a profile.
+        ValueError: ``loss`` has more than one element, nothing was recorded for it, or ``check``
+            is set without a trace.
         RuntimeError: the graph was freed by an earlier backward.
 
     Example:
@@ -67,10 +67,10 @@ def explore(
         )
     made = graph(loss)
     if not made.operations:
-        raise ValueError("nothing was recorded for a leaf, which was not computed")
+        raise ValueError("nothing was recorded: the loss is a leaf, which was not computed")
     if any(operation.freed for operation in made.operations):
         raise RuntimeError(
-            "explore walks back through the graph, and an earlier backward has freed it: call "
+            "explore runs a backward pass, but an earlier backward has freed the graph: call "
             "explore before backward, or backward(retain_graph=True)"
         )
     target = Path(path)

@@ -1,4 +1,4 @@
-"""Arrays for the page: exact where they are small, a coarse picture of the others."""
+"""Arrays for the page: small ones exactly, large ones on a coarse grid."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Arrays:
     """A store of arrays that a page shows; equal ones are stored once.
 
     Args:
-        expected: About how many there will be: how finely large ones are kept depends on it.
+        expected: About how many there will be, which decides how coarse the grid is.
 
     Attributes:
-        limit: An array of at most this many elements is stored exactly; of a larger one, the
-            element of largest magnitude in each block of a grid of at most this many blocks.
-        stored: What the page gets, one record per array.
+        limit: An array of at most this many elements is stored exactly. A larger one is divided
+            into at most this many blocks, each stored as its element of largest magnitude.
+        stored: The records for the page, one per array.
     """
 
     def __init__(self, expected: int) -> None:

@@ -1,7 +1,7 @@
-"""Bands: where an operation stands from bottom to top, as a recurrent net is drawn on paper.
+"""Bands: the vertical place of an operation, as a recurrent net is drawn on paper.
 
-Operations of one module that are recorded at time steps make a band of cells, one cell per step;
-those outside of time make a bar as wide as all steps. A band stands above those it reads.
+Operations of one module at time steps form a band of cells, one cell per step. Operations outside
+time steps form a bar as wide as all steps. A band is above the bands that it reads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Key: TypeAlias = tuple[str, bool, int]
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A module path, whether it runs through time, and its height: 0 is the lowest."""
+    """A module path, whether it has time steps, and its height: 0 is the lowest."""
 
     path: str
     timed: bool
@@ -34,11 +34,11 @@ def bands(graph: Graph) -> tuple[list[Band], list[int]]:
         for operation in operations
     ]
     timed = [operation.step is not None for operation in operations]
-    left: list[int] = []  # how often time was left on the way to an operation
+    left: list[int] = []  # how often the path to an operation left the time steps
     for k in range(count):
         left.append(max((left[s] + (timed[s] and not timed[k]) for s in reads[k]), default=0))
     soonest: list[int | None] = [None] * count
-    for k in reversed(range(count)):  # what prepares weights belongs to those that use it
+    for k in reversed(range(count)):  # operations on weights belong to those that use them
         wish = soonest[k]
         left[k] = left[k] if wish is None else wish
         for s in reads[k]:
@@ -55,7 +55,7 @@ def bands(graph: Graph) -> tuple[list[Band], list[int]]:
     levels: list[int] = []
     for k in range(len(groups)):
         levels.append(max((levels[u] + 1 for u in under[k]), default=0))
-    for k in reversed(range(len(groups))):  # what only reads weights stands just below its reader
+    for k in reversed(range(len(groups))):  # a band that reads only weights is below its reader
         readers = [m for m in range(len(groups)) if k in under[m]]
         if readers and not under[k]:
             levels[k] = min(levels[m] for m in readers) - 1
@@ -69,7 +69,7 @@ def bands(graph: Graph) -> tuple[list[Band], list[int]]:
 
 
 def _circles(below: dict[Key, dict[Key, None]]) -> list[list[Key]]:
-    """Keys that stand below each other in a circle belong together; lower groups come first."""
+    """Groups of keys that depend on each other in a cycle; lower groups come first."""
     finished: list[Key] = []
     _visit(below, below, finished.append)
     above: dict[Key, list[Key]] = {key: [] for key in below}
@@ -87,7 +87,7 @@ def _circles(below: dict[Key, dict[Key, None]]) -> list[list[Key]]:
 
 
 def _visit(starts: Any, follow: Any, leave: Any, seen: set[Key] | None = None) -> None:
-    """Depth first without recursion; ``leave`` is called after all that follows a key."""
+    """Depth first without recursion; ``leave`` is called after all successors of a key."""
     seen = set() if seen is None else seen
     for start in starts:
         if start in seen:

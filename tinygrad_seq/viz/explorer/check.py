@@ -1,7 +1,7 @@
 """Finite differences of the loss at every value of a recorded graph.
 
-Every operation is computed again on the host in float64, with one value moved a little along a
-random direction v, and what depends on it followed to the loss:
+One value is moved a little along a random direction v. Everything that depends on it is computed
+again, on the host in float64, up to the loss:
 
     (L(y + εv) - L(y - εv)) / 2ε    beside    ⟨ȳ, v⟩
 """
@@ -27,12 +27,12 @@ def check(graph: Graph, calls: Any, gradients: dict[int, list[Any]]) -> dict[int
 
     Args:
         graph: What to check; its last operation gives the loss.
-        calls: By node, the call that a trace has seen: (operation, arguments, parameters).
-        gradients: By id, the gradient of each result.
+        calls: The recorded call of each node: (operation, arguments, parameters).
+        gradients: The gradient of each result, by id.
 
     Returns:
-        By id: the two numbers and their difference, relative to ‖ȳ‖ ‖v‖. What cannot be computed
-        again, or holds NaN or infinities, is left out.
+        By id: the two numbers and their difference, relative to ‖ȳ‖ ‖v‖. Values that cannot be
+        computed again, or are not finite, are left out.
     """
     replay = _Replay(graph, calls)
     made = {}
@@ -66,7 +66,7 @@ def check(graph: Graph, calls: Any, gradients: dict[int, list[Any]]) -> dict[int
 
 
 class _Replay:
-    """The same computation in float64, from any value on."""
+    """Repeats the computation in float64, starting from any value."""
 
     def __init__(self, graph: Graph, calls: Any) -> None:
         self._graph = graph
@@ -84,7 +84,7 @@ class _Replay:
                 self.values[operation.id] = result
 
     def loss(self, k: int, moved: list[Any]) -> float | None:
-        """The loss with these as the results of operation (or leaf) k."""
+        """The loss, given these results of operation (or leaf) k."""
         values = {k: moved}
         after = self._after(k)
         for m in after:
@@ -126,7 +126,7 @@ class _Replay:
 
 
 def _wide(value: Any) -> Any:
-    """Arrays, also in lists, on the host and floats in float64; anything else as it is."""
+    """Arrays, also in lists, on the host, floats as float64; anything else unchanged."""
     if type(value) in (list, tuple):
         return type(value)(map(_wide, value))
     if not is_array(value):

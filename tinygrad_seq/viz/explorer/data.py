@@ -19,7 +19,7 @@ from .rules import rule_of
 def describe(
     loss: Any, graph: Graph, title: str, check: bool = False, profile: Any = None
 ) -> dict[str, Any]:
-    """All that the page shows, as plain data for JSON."""
+    """The content of the page, as plain data for JSON."""
     results = sum(len(operation.results) for operation in graph.operations)
     arrays = Arrays(4 * results + 2 * len(graph.leaves))
     walked = record(loss, graph, arrays)
@@ -30,7 +30,7 @@ def describe(
         calls = {node: call for node, call in known.items() if call is not None}
         if not calls:
             raise ValueError(
-                "explore(check=True) computes the graph again, and needs it recorded inside "
+                "explore(check=True) computes the graph again and needs it recorded inside "
                 "viz.trace(): with viz.trace(model): loss = ..."
             )
         checks = compare(graph, calls, walked.raw)
@@ -99,7 +99,7 @@ def _operation(
 
 
 def _values(graph: Graph, loss: Any) -> dict[tuple[int, int], Any]:
-    """What is known of the results, by id and slot: kept by a trace, or saved for a rule."""
+    """The known results, by id and slot: kept by a trace, or saved for a rule."""
     found: dict[tuple[int, int], Any] = {}
     for operation in graph.operations:
         k, node = operation.id, graph.sources[operation.id]

@@ -1,4 +1,4 @@
-"""The page as one text: its markup, style and scripts, and the data in it."""
+"""The page as one text: markup, style, scripts and data."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SCRIPTS = (
 def page(data: dict[str, Any]) -> str:
     """The HTML of the page for this data.
 
-    Names of the user's end up inside a script element: no ``<`` is left in the data, so none of
-    them can end it.
+    Names chosen by the user are inside a script element, so every ``<`` in the data is escaped: no
+    name can end the element.
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     parts = {

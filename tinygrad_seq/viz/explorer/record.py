@@ -1,8 +1,8 @@
-"""Record a backward pass: every gradient, its contributions, and the time step of each.
+"""Records a backward pass: every gradient, its contributions, and the time step of each.
 
-The rules are linear in the upstream gradient, so what reaches a weight that all steps share can be
-told apart by step: where an operation outside of time hands on what came from several steps, its
-rules are applied to each part alone. The parts add up to the gradient.
+Rules are linear in the upstream gradient, so the gradient of a weight that all steps share can be
+split by step: if an operation outside time steps receives parts from several steps, its rules are
+applied to each part. The parts add up to the gradient.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ...tensor import Tensor
 from ..graph import Graph
 from .arrays import Arrays, norm, number, on_host
 
-PARTS = 20_000_000  # elements that may be handled to tell one operation's gradient apart by step
+PARTS = 20_000_000  # limit of elements for splitting one operation's gradient by step
 
 
 @dataclass
 class Record:
-    """What a walk back gave, by the id of an operation or leaf.
+    """A recorded backward pass, by the id of an operation or leaf.
 
     Attributes:
-        gradients: Of each result of an operation, or of a leaf: the number in the store, or None.
+        gradients: The gradient of each result or leaf: its number in the store, or None.
         raw: The same gradients, as arrays.
-        handed: Per operation, what it handed on, in order: argument, the sum it went into, the
-            array, its norm and that of the sum so far.
+        handed: Per operation, the gradients of its arguments, in order: argument, target, array,
+            its norm, and the norm of the target's sum so far.
         flight: Bytes of the gradients alive when the rules of an operation are applied.
         by_step: Per leaf, in the order of arrival: step, array, norm, norm of the sum so far.
     """
@@ -43,7 +43,7 @@ class Record:
 
 
 def record(loss: Tensor, graph: Graph, arrays: Arrays) -> Record:
-    """Walk back from ``loss`` once; no ``.grad`` is touched, no hook is run, the graph is kept."""
+    """Run backward from ``loss``; changes no ``.grad``, runs no hook and keeps the graph."""
     watch = _Watch(graph, arrays)
     leaves = [leaf for leaf in graph.leaves if leaf.kind != "constant"]
     sources = [graph.sources[leaf.id] for leaf in leaves]
@@ -58,20 +58,20 @@ def record(loss: Tensor, graph: Graph, arrays: Arrays) -> Record:
 
 
 class _Watch(Observer):
-    """Told of every operation that the walk back passes; see the top of this file."""
+    """An observer that receives every operation of the backward pass."""
 
     def __init__(self, graph: Graph, arrays: Arrays) -> None:
         self.made = Record()
         self._graph = graph
         self._arrays = arrays
         self._ids = {id(source): k for k, source in enumerate(graph.sources)}
-        self._sums: dict[tuple[int, int], Any] = {}  # by source and slot: the gradient so far
-        self._parts: dict[int, dict[int | None, list[Any]]] = {}  # by source, step, slot
+        self._sums: dict[tuple[int, int], Any] = {}  # the gradient so far, by source and slot
+        self._parts: dict[int, dict[int | None, list[Any]]] = {}  # the same by source, step, slot
 
     def pullback(
         self, node: Node, pull: Callable[..., Iterable[tuple[Any, Any]]], /, *args: Any
     ) -> Iterable[tuple[Any, Any]]:
-        """Hand on what the rules give, and note it, but not inside of what is recomputed."""
+        """Pass on what the rules return, and record it, except inside a recomputed segment."""
         k = self._ids.get(id(node))
         if k is None:
             return pull(node, *args)
@@ -109,7 +109,7 @@ class _Watch(Observer):
                     self._split(source, value, step)
 
     def _arguments(self, node: Node, pulled: Any) -> Iterator[tuple[int, Any, Any]]:
-        """Which argument each gradient belongs to: they come in the order of the arguments."""
+        """The argument of each gradient; gradients come in the order of the arguments."""
         position = 0
         for source, value in pulled:
             while node.edges[position] is not source:
@@ -142,17 +142,17 @@ class _Watch(Observer):
             self._split(source, value, step)
 
     def _split(self, source: Any, value: Any, step: int | None) -> None:
-        """Add to the part of a source's gradient that came from this step."""
+        """Add to this step's part of a source's gradient."""
         k, slot = self._place(source)
         operations = self._graph.operations
         if k < len(operations) and operations[k].step is not None:
-            return  # from here on it is this step's
+            return  # from here on the gradient belongs to this step
         slots = len(operations[k].results) if k < len(operations) else 1
         part = self._parts.setdefault(k, {}).setdefault(step, [None] * slots)
         part[slot] = value.copy() if part[slot] is None else part[slot] + value
 
     def steps_of(self, leaf: int) -> list[dict[str, Any]]:
-        """The parts of a leaf's gradient, in the order of their arrival."""
+        """The parts of a leaf's gradient, in the order of arrival."""
         made, total = [], None
         for step, (part,) in self._parts.get(leaf, {}).items():
             total = part if total is None else total + part
@@ -169,7 +169,7 @@ class _Watch(Observer):
 
 
 def _along(part: Any, whole: Any) -> float | str:
-    """⟨part, whole⟩ / ⟨whole, whole⟩: shares of the gradient, which add up to 1."""
+    """⟨part, whole⟩ / ⟨whole, whole⟩: shares of the gradient; they add up to 1."""
     a, b = (on_host(x).astype(float).ravel() for x in (part, whole))
     square = float(b @ b)
     return number(float(a @ b) / square) if square else 0.0
@@ -177,7 +177,7 @@ def _along(part: Any, whole: Any) -> float | str:
 
 @contextmanager
 def _without_hooks(sources: Iterable[Any]) -> Iterator[None]:
-    """Let no gradient hook run, and no tensor retain its gradient, for a while."""
+    """Inside the block no gradient hook runs and no tensor retains its gradient."""
     nodes: list[Any] = [source for source in sources if isinstance(source, Node | Tensor)]
     before = [(node, node.hooks, getattr(node, "retained", None)) for node in nodes]
     try:

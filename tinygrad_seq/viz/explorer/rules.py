@@ -1,4 +1,4 @@
-"""The rule of an operation in words and formulas, as its docstring or its source has them."""
+"""The rule of an operation in words and formulas, from its docstring or source."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ...autograd.fused import Fused
 
 _WHOLE_SEQUENCE = (
     "The whole sequence as one operation, with one backward for all its arguments. "
-    "Recorded inside nn.unrolled(), it is drawn step by step."
+    "Record it inside nn.unrolled() to see it step by step."
 )
 
-LINES = 12  # of a rule that is a function
+LINES = 12  # for a rule that is a function
 
 _FORMULA = re.compile(r"[^\s=]+ = ")
 
 
 def rule_of(op: Any) -> dict[str, Any]:
-    """What the page says of an operation: ``words``, and ``formulas`` such as ``ā = ȳ bᵀ``.
+    """What the page says about an operation: ``words``, and ``formulas`` such as ``ā = ȳ bᵀ``.
 
-    Where the docstring has no formula for the gradients, ``code`` has the rules as written.
+    If the docstring has no formula for the gradients, ``code`` has the source of the rules.
     """
     if isinstance(op, Fused):
         return {"words": _WHOLE_SEQUENCE, "formulas": [], "code": []}
@@ -38,7 +38,7 @@ def rule_of(op: Any) -> dict[str, Any]:
 
 
 def _written(op: Any) -> list[str]:
-    """The rules as they stand in the source: ``argument: expression``, or a function's lines."""
+    """The rules as written in the source: ``argument: expression``, or a function's lines."""
     lines = []
     for argument, rule in getattr(op, "rules", {}).items():
         try:
@@ -55,7 +55,7 @@ def _written(op: Any) -> list[str]:
 
 
 def _lambda_of(source: str, argument: str) -> str | None:
-    """The expression of the lambda that is given for an argument, in a line or lines around it."""
+    """The expression of the lambda for an argument, from a line or the lines around it."""
     for text in (source, f"_({source.rstrip(',')})", f"_({source})"):
         for node in ast.walk(_parsed(text)):
             if isinstance(node, ast.keyword) and node.arg == argument:
@@ -67,7 +67,7 @@ def _lambda_of(source: str, argument: str) -> str | None:
 
 
 def _parsed(text: str) -> ast.AST:
-    """The first statement of a text; an empty module if it is not Python by itself."""
+    """The first statement of a text; an empty module if it does not parse."""
     try:
         return ast.parse(text).body[0]
     except (SyntaxError, IndexError):
