@@ -109,9 +109,11 @@ def draw(history, baselines, cell, path):
             axes.plot(epochs, line, style, color=course.COLORS[cell], label=f"{cell}, {name}")
         for name, bits in baselines.items():
             axes.axhline(bits, **course.BASELINE)
-            axes.text(1, bits, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom")
+            place = axes.get_yaxis_transform()
+            axes.text(0.99, bits, name, transform=place, ha="right", va="bottom")
         axes.set(xlabel="epoch", ylabel="bits per character", xlim=(0.5, None))
-        axes.set_title("A net that remembers, and n-grams")
+        axes.margins(y=0.1)
+        axes.set_title("Loss of the model, and of n-grams (dashed)")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.92))
 
 

@@ -160,7 +160,7 @@ def draw(model, piece: np.ndarray, history, reached: dict[str, float], path: Pat
         for (name, value), style in zip(list(reached.items())[:-1], ("--", ":"), strict=True):
             right.axhline(value, **course.BASELINE | {"linestyle": style}, label=name)
         right.set(xlabel="epoch", ylabel="nats per step", ylim=(0, None))
-        right.set_title("What a step costs")
+        right.set_title("Loss")
         right.legend()
 
 

@@ -138,9 +138,9 @@ def main(argv: list[str] | None = None) -> float:
         steps = 1 + np.arange(len(one))
         a.plot(steps, one / np.log(2), **course.BASELINE, label="one process")
         a.plot(steps, two / np.log(2), linewidth=0.8, label="two ranks")
-        a.plot(steps[:saved], killed[:saved] / np.log(2), ":", label="two ranks, one then killed")
-        a.plot(steps[saved:], killed[saved:] / np.log(2), ":", label="what is left, one process")
-        a.axvline(kill, color="tab:red", linewidth=0.8)
+        a.plot(steps[:saved], killed[:saved] / np.log(2), ":", label="two ranks, before the kill")
+        a.plot(steps[saved:], killed[saved:] / np.log(2), ":", label="resumed on one process")
+        a.axvline(kill, color="tab:red", linewidth=0.8, label="one rank killed")
         a.set(xlabel="step", ylabel="bits per character", title="Three runs, one curve")
         a.legend()
         for name in ("two ranks", "two, then one"):

@@ -131,9 +131,10 @@ def main(argv: list[str] | None = None) -> float:
     )
     with course.picture(options.out / "20_onnx.png", figsize=(7, 3.5)) as axes:
         axes.semilogy(np.maximum(differences, 1e-9), ".", color=course.COLORS["LSTM"])
-        axes.axhline(np.finfo(np.float32).eps, **course.BASELINE)
+        axes.axhline(np.finfo(np.float32).eps, **course.BASELINE, label="float32's ε")
         axes.set(xlabel="character", ylabel="largest difference of a score", ylim=(1e-8, 1e-3))
-        axes.set_title("The model here and its file in ONNX Runtime, fed their own output")
+        axes.set_title("Scores of the model and of its file in ONNX Runtime, on their own output")
+        axes.legend()
     writer = Path(__file__).with_name("onnx_writer.py")
     command = [sys.executable, str(writer), str(path), "--seed", str(options.seed)]
     written = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -137,7 +137,7 @@ def cut_and_read(pictures: list, labels: np.ndarray, lines: list, epochs: int) -
 
 def draw(lines: list, said: list, got: list, log_p: np.ndarray, path: Path) -> None:
     """Four lines; below each, how sure of which digit the net is at every column."""
-    with course.picture(path, 4, 2, figsize=(12, 5), height_ratios=[1, 1] * 2) as axes:
+    with course.picture(path, 4, 2, figsize=(12, 6), height_ratios=[1, 1] * 2) as axes:
         for k in range(4):
             above, below = axes[k // 2 * 2, k % 2], axes[k // 2 * 2 + 1, k % 2]
             above.imshow(lines[k].T, cmap="gray_r", aspect="auto")
@@ -145,11 +145,14 @@ def draw(lines: list, said: list, got: list, log_p: np.ndarray, path: Path) -> N
             above.set_title(f"{truth} read as {text}")
             above.axis("off")
             p = np.exp(log_p[: len(lines[k]), k])
-            below.plot(p[:, BLANK], **course.BASELINE)
+            below.plot(p[:, BLANK], **course.BASELINE, label="blank")
             for digit in np.unique(got[k]):
-                below.plot(p[:, digit], color=f"C{digit}", label=str(digit))
+                below.plot(
+                    p[:, digit], color="black" if digit == 7 else f"C{digit}", label=str(digit)
+                )
             below.set(xlim=(-0.5, len(p) - 0.5), ylim=(0, 1.05), yticks=[0, 1])
-            below.legend(ncols=8, loc="upper center", fontsize=7)
+            below.set(xlabel="column", ylabel="probability", xticks=range(0, len(p), 5))
+            below.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
