@@ -136,6 +136,7 @@ ON_VALUES = frozenset(
 
 # What changes neither values nor gradients: how to sort, where to put the result in memory.
 _NO_MATTER = {"kind", "stable", "casting", "copy", "subok", "optimize", "overwrite_input"}
+_WRITE_UNCOPIED = (numpy.nan_to_num,)  # with copy=False, into their argument
 _OTHER_NAME = {"a_min": "min", "a_max": "max", "newshape": "shape", "correction": "ddof"}
 _IDENTITY = {ops.sum: 0, ops.prod: 1, ops.nansum: 0, ops.all: True, ops.any: False}
 _JOINED = {ops.sum: ops.add, ops.prod: ops.multiply, ops.max: ops.maximum, ops.min: ops.minimum}
@@ -237,7 +238,9 @@ def _adapted(name: str, op: Any, numpys: Any, args: Any, kwargs: dict[str, Any])
             named |= value
         elif parameter.default is parameter.empty and len(call) < len(ours):
             call.append(value)
-        elif _same(value, parameter.default) or key in _NO_MATTER:
+        elif _same(value, parameter.default) or (
+            key in _NO_MATTER and numpys not in _WRITE_UNCOPIED
+        ):
             continue
         elif own not in ours:
             beyond[key] = value
@@ -277,7 +280,10 @@ def signature_of(function: Any) -> inspect.Signature:
 def name_of(function: Any) -> str:
     """What a user calls a NumPy function, after ``np.``."""
     name: str = function.__name__
-    return f"linalg.{name}" if getattr(numpy, name, None) is not function else name
+    if getattr(numpy, name, None) is function:
+        return name
+    module = getattr(function, "__module__", None) or "numpy.linalg"
+    return f"{module.removeprefix('numpy.')}.{name}"
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -57,11 +57,11 @@ def _in_place(op: Callable[..., Any], sign: str) -> Callable[[Any, Any], Any]:
     """``t += v`` makes a new tensor; where a write into a parameter must be meant, say so."""
 
     def operator(self: Tensor, other: Any) -> Any:
-        if self._requires_grad and self.node is None:
+        if self.node is None and (self._requires_grad or self._is_parameter):
             raise RuntimeError(
-                f"p {sign}= v on a leaf that requires grad would make a new tensor and leave p as "
-                f"it is: write into it with p.copy_(p {sign} v) under no_grad(), or say "
-                f"q = p {sign} v for a new one"
+                f"p {sign}= v on a parameter, or a leaf that requires grad, makes a new tensor and "
+                f"leaves p as it is: write into it with p.copy_(p {sign} v) under no_grad(), or "
+                f"say q = p {sign} v for a new one"
             )
         return op(self, other)
 
@@ -95,6 +95,7 @@ class Tensor(Variable, Operators):
     __slots__ = ()
 
     _grad: Tensor | None
+    _is_parameter = False
 
     def __init__(
         self,
@@ -199,6 +200,8 @@ class Tensor(Variable, Operators):
     def numpy(self) -> HostArray:
         """The values as a NumPy array that shares memory; from a GPU, a copy.
 
+        After writing into it, call ``mark_written(t.data)``.
+
         Raises:
             RuntimeError: the tensor requires grad: the array would leave the graph unnoticed.
         """
@@ -206,7 +209,8 @@ class Tensor(Variable, Operators):
         if self._requires_grad:
             raise RuntimeError(
                 "this tensor requires grad, and an array would leave the graph: call "
-                "t.detach().numpy() to take the values alone"
+                "t.detach().numpy() to take the values alone; a list of tensors is joined by "
+                "ts.stack"
             )
         return backend_of(self._data).to_host(self._data)
 

@@ -182,6 +182,8 @@ def test_where_of_a_condition_alone_asks_for_places():
         (lambda t: np.add.at(t, 0, 1.0), r"np.add.at has no derivative rule"),
         (lambda t: np.put_along_axis(t, np.zeros((2, 1), int), t, 1), "ts.put_along_axis gives"),
         (lambda t: np.linalg.svd(t), "full_matrices=False"),
+        (lambda t: np.fft.fft(t), r"np\.fft\.fft has no derivative rule"),
+        (lambda t: np.nan_to_num(t, copy=False), "np.nan_to_num on a tensor takes no copy"),
         (lambda t: np.linalg.qr(t), "np.linalg.qr has no derivative rule"),
         (lambda t: np.einsum(t, [0, 1], [0]), "einsum takes the subscripts as a string"),
         (lambda t: np.pad(t, 1, constant_values=t[0, 0]), "no gradient passes through"),

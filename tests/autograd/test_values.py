@@ -13,6 +13,7 @@ import pytest
 from device import host
 
 import tinygrad_seq as ts
+from tinygrad_seq import nn
 from tinygrad_seq.backend import xp
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -61,6 +62,8 @@ def test_augmented_assignment_of_a_parameter_says_what_to_do(sign):
             AUGMENTED[sign](p, v)
         p.copy_(p - 0.5)
     assert host(p).tolist() == [0.5, 1.5]
+    with pytest.raises(RuntimeError, match=r"p\.copy_"):
+        AUGMENTED[sign](nn.Parameter([1.0, 2.0]).requires_grad_(False), v)
 
 
 def test_item_assignment_on_a_tracked_tensor_names_the_functional_form():
@@ -142,9 +145,66 @@ def test_an_index_is_what_it_was_when_it_was_used():
     listed[0] = 2
     z.backward()
     np.testing.assert_array_equal(w.grad.numpy(), [1.0, 1.0, 0.0])
+    w.grad = None
     i[0] = 2
-    with pytest.raises(RuntimeError, match="index"):
+    y.backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [1.0, 1.0, 0.0])
+
+
+CHOOSERS = {
+    "a tensor around an index": (lambda x, i: x[ts.Tensor(i)], [2, 0, 0]),
+    "an index in a tuple": (lambda x, i: x[(ts.Tensor(i), ...)], [2, 0, 0]),
+    "integers as a condition": (lambda x, i: ts.where(i, x, 0.0), [0, 1, 1]),
+    "integers as a factor": (lambda x, i: x * i, [0, 1, 1]),
+    "integers as an exponent": (lambda x, i: x**i, [1, 2, 3]),
+    "a mask of steps": (
+        lambda x, i: nn.Recurrent(lambda x, h: (x + h, x + h))(
+            x.reshape(3, 1, 1), ts.zeros(1, 1, dtype="f8"), mask=i
+        )[0],
+        [[True], [False], [True]],
+    ),
+}
+
+
+@pytest.mark.host("arrays of the host are refilled")
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_what_chooses_may_be_filled_again(name):
+    f, values = CHOOSERS[name]
+    found = []
+    for refilled in (False, True):
+        x, choice = leaf([1.0, 2.0, 3.0]), np.array(values)
+        y = f(x, choice).sum()
+        if refilled:
+            choice[...] = choice[::-1].copy() * 0
         y.backward()
+        found.append(x.grad.numpy())
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("add", lambda x: ts.add(x, None)),
+        ("subtract", lambda x: x - None),
+        ("where", lambda x: ts.where(x > 0, x, None)),
+        ("where", lambda x: ts.select([x > 0], [None])),
+        ("maximum", lambda x: ts.maximum(x, None)),
+        ("matmul", lambda x: x @ None),
+        ("set_at", lambda x: ts.index_set(x, 0, None)),
+        ("add_at", lambda x: ts.index_add(x, 0, None)),
+        ("contract", lambda x: ts.einsum(",->", 1.0, None)),
+        ("sum", lambda x: ts.sum(None)),
+        ("hypot", lambda x: ts.hypot(None, x)),
+        ("append", lambda x: ts.append(x, None)),
+        ("meshgrid", lambda x: ts.meshgrid(x, None)),
+        ("broadcast_arrays", lambda x: ts.broadcast_arrays(None, x)),
+        ("stack", lambda x: ts.stack([x, None])),
+    ],
+)
+def test_none_is_no_operand(name, call):
+    with pytest.raises(TypeError, match=rf"^{name} takes tensors, arrays and real numbers; got No"):
+        call(leaf([1.0, 2.0]))
+    assert ts.clip(leaf([1.0, 2.0]), None, 1.5).tolist() == [1.0, 1.5]  # here it is no bound
 
 
 def test_writes_of_what_is_no_real_number_are_refused():

@@ -156,3 +156,44 @@ def test_probabilities_in_half_precision_sum_to_one():
     assert Categorical(probs=ts.tensor(probs)).batch_shape == ()
     with pytest.raises(ValueError, match="sum of 1"):
         Categorical(probs=ts.tensor(probs[:900]))
+
+
+MEET = {
+    "x[i]": lambda x, i: x[i],
+    "x[i, j]": lambda x, i: x[i, i * 0],
+    "take": lambda x, i: ts.take(x, i, 0),
+    "take_along_axis": lambda x, i: ts.take_along_axis(x, i[:, None], 0),
+    "repeat": lambda x, i: ts.repeat(x, i.size, 0),
+    "index_add": lambda x, i: ts.index_add(ts.zeros(2, dtype=x.dtype), i * 0, x[i, 0]),
+}
+
+
+@pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize("name", MEET)
+def test_gradients_that_meet_at_one_place_are_added_up_in_float32(name):
+    """1.6 in steps of 1e-4: float16 alone stops at 0.25."""
+    found = []
+    for dtype in ("f2", "f8"):
+        x, i = ts.ones(2, 3, dtype=dtype, requires_grad=True), np.zeros(16_000, int)
+        y = MEET[name](x, i)
+        g = ts.full(y.shape, 1e-4, dtype="f2").astype(dtype)
+        found.append(ts.autograd.grad(y, x, g)[0].numpy().astype("f8"))
+    np.testing.assert_allclose(*found, rtol=1e-3)
+
+
+@pytest.mark.host("NumPy adds row after row")
+@pytest.mark.parametrize("f", [ts.softmax, ts.log_softmax, ts.logsumexp])
+def test_exponentials_along_a_long_first_axis_are_added_up_in_parts(f):
+    """Row after row, as NumPy adds them, a float32 sum of a million is wrong in the third digit."""
+    x = np.random.default_rng(0).random((1_000_000, 2))
+    found = f(ts.Tensor(x.astype("f4")), axis=0).numpy()
+    np.testing.assert_allclose(found, f(x.astype("f4").astype("f8"), axis=0), rtol=2e-6)
+
+
+def test_integers_and_booleans_where_floats_are_usual():
+    big = ts.tensor([2**40 + 1, 1])
+    assert ts.nansum(big).item() == 2**40 + 2
+    assert ts.fabs(ts.tensor(np.array([-128], np.int8))).item() == 128
+    flags = ts.tensor([True, False, True, True])
+    assert ts.median(flags).item() == 1
+    assert ts.quantile(flags, 0.1).item() == pytest.approx(0.3)

@@ -11,8 +11,8 @@ import numpy
 from ..backend import backend_of, current, is_array, one_backend, result_dtype, xp
 from .graph import Variable
 
-# What a forward takes as it is. NumPy's integer scalars and np.float64 become Python numbers: weak.
-PLAIN = frozenset((float, int, bool, type(None)))
+# Numbers that a forward takes as they are, weak. NumPy's integers and np.float64 become such.
+PLAIN = frozenset((float, int, bool))
 
 REAL = "fiubc"  # kinds of dtypes; complex numbers are for complex-step checks on arrays alone
 FLOAT64 = numpy.dtype(numpy.float64)
@@ -97,7 +97,7 @@ def as_static(name: str, value: Any) -> Any:
             raise TypeError(
                 f"no gradient passes through {name}: give its values alone, with detach()"
             )
-        return value._data
+        value = value._data
     refuse_masked(value, name)
     if isinstance(value, (tuple, list)):
         parts = [as_static(name, part) for part in value]

@@ -7,7 +7,8 @@
     tanh.defvjp(x=lambda g, y: g * (1 - y * y))
 
 All plumbing is here, once, so that a rule is only mathematics. Array arguments stand before the
-slash, static parameters after it; ``*xs`` takes any number of arrays, given as one list. A rule
+slash, static parameters after it; ``*xs`` takes any number of arrays, given as one list. None is
+an array argument only of a primitive that has one with the default None. A rule
 names what it needs: ``g`` the gradient of the output, ``y`` the output, an argument, the shape of
 an argument (``x_shape``), a parameter. Only what is named is kept alive. The rule of ``*xs`` gives
 the gradients of all as a tuple, or names the position ``i`` and gives that of one. A forward that
@@ -108,6 +109,7 @@ class Primitive:
                 f"primitive {self.name} has no array argument: put them before a slash, "
                 f"def {self.name}(x, /, axis=None)"
             )
+        self._optional = any(p.default is None for p in given if p.name in self.arguments)
         needs_binding = self.variadic or inspect.Parameter.empty in self.parameters.values()
         self._arity = -1 if needs_binding else len(self.arguments)
         self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
@@ -191,8 +193,9 @@ class Primitive:
             else:
                 kind = type(arg)
                 if not (kind in PLAIN or (kind is numpy.ndarray and arg.dtype.kind in REAL)):
-                    arg = as_operand(arg, [getattr(a, "_data", a) for a in args], self.name)
-                elif recorded and kind is numpy.ndarray and arg.dtype.kind == "b":
+                    if arg is not None or not self._optional:
+                        arg = as_operand(arg, [getattr(a, "_data", a) for a in args], self.name)
+                elif recorded and kind is numpy.ndarray and arg.dtype.kind != "f":
                     arg = arg.copy()  # a mask that is filled again in a loop
                 values.append(arg)
             edges.append(edge)
@@ -275,7 +278,7 @@ class Primitive:
                 self._refuse(args, params)
             self._forms.add(form)
         for name, value in bound.items():
-            if type(value) not in PLAIN:
+            if value is not None and type(value) not in PLAIN:
                 bound[name] = as_static(name, value)
         if not self.variadic:
             return args[:count], bound

@@ -164,7 +164,7 @@ def booleans(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
     array = _on_host(values)
     if array.dtype.kind != "b":
         raise TypeError(f"{owner} expects a {name} of booleans; got {array.dtype}")
-    return array
+    return array.copy()  # it may be filled again in a loop
 
 
 def indices(owner: str, name: str, values: Any, size: int) -> np.ndarray[Any, Any]:

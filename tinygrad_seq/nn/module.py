@@ -43,6 +43,8 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
+    _is_parameter = True
+
     def __init__(self, data: Any, name: str | None = None) -> None:
         source = Tensor(data).data
         super().__init__(xp(source).array(source, order="C"), requires_grad=True, name=name)

@@ -21,6 +21,7 @@ from .arithmetic import (
     ceil,
     clamp,
     divide,
+    fabs,
     floor,
     fmax,
     fmin,
@@ -210,7 +211,7 @@ from .statistics import (
 )
 
 # Second names, which users expect.
-abs = fabs = absolute
+abs = absolute
 clip = clamp
 degrees, radians = rad2deg, deg2rad
 

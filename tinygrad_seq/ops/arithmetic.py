@@ -218,6 +218,12 @@ absolute.defvjp(x=lambda g, x: where(x == 0, 0.0, g * sign(x)))
 absolute.domain(x=AWAY_FROM_0, analytic=False)
 
 
+@composite
+def fabs(x: Array) -> Array:
+    """Absolute value, of floats also for integers, whose smallest has none."""
+    return absolute(x * 1.0)
+
+
 @elementwise
 def maximum(a: Array, b: Array, /) -> Array:
     """Larger of two.  ȳ goes to the larger one; equal ones share it evenly."""
@@ -245,7 +251,7 @@ minimum.domain(a=REALS, b=REALS, analytic=False)
 
 
 @elementwise
-def limit(x: Array, low: Array, high: Array, /) -> Array:
+def limit(x: Array, low: Any = None, high: Any = None, /) -> Array:
     """x kept within [low, high]; either may be None.  ȳ goes to x where low ≤ x ≤ high, else to
     the bound that holds."""
     return xp(x, low, high).clip(x, low, high)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Variable, primitive
 from ..autograd.observe import replaceable
-from ..backend import Array, backend_of, default_dtype, is_array, xp
+from ..backend import Array, backend_of, default_dtype, is_array, narrowed, wider, xp
 from .arithmetic import REALS, where
 
 if TYPE_CHECKING:
@@ -51,13 +51,18 @@ getitem.domain(x=REALS)
 @primitive
 def scatter_add(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
     """Zeros of the given shape with x added at index; repeated positions add up."""
-    backend = backend_of(x)
-    y = backend.np.zeros(shape, x.dtype)
+    return _added(xp(x).zeros(shape, x.dtype), index, x)
+
+
+def _added(y: Array, index: Any, v: Any) -> Array:
+    """y, which is written, with v added at index; float16 is added up in float32."""
+    backend, wide = backend_of(y), wider(y) if y.dtype.kind == "f" else y
+    v = backend.np.asarray(v, wide.dtype)
     if _is_basic(index):
-        y[index] = x
+        wide[index] += v
     else:
-        backend.scatter_add(y, backend.index(index, shape), x)
-    return y
+        backend.scatter_add(wide, backend.index(index, y.shape), v)
+    return narrowed(wide, y)
 
 
 getitem.defvjp(x=lambda g, index, x_shape: scatter_add(g, index, x_shape))
@@ -101,13 +106,7 @@ set_at.domain(x=REALS, v=REALS)
 def add_at(x: Array, v: Array, /, index: Any) -> Array:
     """A copy of x with v added at index; repeated positions add up."""
     backend = backend_of(x, v)
-    y = backend.np.array(x)
-    v = backend.np.asarray(v, y.dtype)
-    if _is_basic(index):
-        y[index] += v
-    else:
-        backend.scatter_add(y, backend.index(index, y.shape), v)
-    return y
+    return _added(backend.np.array(x), index, v)
 
 
 add_at.defvjp(x=lambda g: g, v=lambda g, index: getitem(g, index))

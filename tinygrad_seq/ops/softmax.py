@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import primitive
-from ..backend import Array, narrowed, wider, xp
+from ..backend import Array, backend_of, narrowed, wider, xp
 from .arithmetic import REALS, where
 from .axes import Axis
 from .functions import exp
@@ -27,7 +27,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
     """y = ln Σ e^xᵢ,  x̄ = ȳ softmax x.  Where every xᵢ is -∞, so is y, with gradient 0."""
     np, wide = xp(x), wider(x)
     top = _top(wide, axis, (-np.inf, np.inf))
-    total = np.sum(np.exp(wide - top), axis=axis, keepdims=True)
+    total = backend_of(x).sum(np.exp(wide - top), axis, True)
     empty = total == 0
     y = np.where(empty, -np.inf, np.log(total + empty) + top)
     return narrowed(y if keepdims else y.reshape(dropped(x.shape, axis)), x)
@@ -49,7 +49,7 @@ def softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = e^xᵢ / Σ e^xⱼ,  x̄ = y ⊙ (ȳ - Σ ȳⱼ yⱼ)."""
     np, wide = xp(x), wider(x)
     y = np.exp(wide - _top(wide, axis, (-np.inf,)))
-    return narrowed(y / np.sum(y, axis=axis, keepdims=True), x)
+    return narrowed(y / backend_of(x).sum(y, axis, True), x)
 
 
 softmax.defvjp(x=lambda g, y, axis: y * (g - sum(g * y, axis=axis, keepdims=True)))
@@ -61,7 +61,7 @@ def log_softmax(x: Array, /, axis: Axis = -1) -> Array:
     """yᵢ = xᵢ - ln Σ e^xⱼ,  x̄ = ȳ - e^y Σ ȳⱼ."""
     np, wide = xp(x), wider(x)
     shifted = wide - _top(wide, axis, (-np.inf,))
-    return narrowed(shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True)), x)
+    return narrowed(shifted - np.log(backend_of(x).sum(np.exp(shifted), axis, True)), x)
 
 
 log_softmax.defvjp(x=lambda g, y, axis: g - exp(y) * sum(g, axis=axis, keepdims=True))

@@ -20,7 +20,8 @@ from .shape import astype, broadcast_to, moveaxis, reshape
 @composite
 def nansum(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """The sum of what is not NaN."""
-    return sum(where(isnan(x), 0.0, x), axis=axis, keepdims=keepdims)
+    x = where(isnan(x), 0.0, x) if x.dtype.kind == "f" else x
+    return sum(x, axis=axis, keepdims=keepdims)
 
 
 @composite
@@ -79,6 +80,7 @@ def quantile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Arr
     q = np.asarray(plain(q), dtype=float)
     if not ((q >= 0) & (q <= 1)).all():
         raise ValueError(f"quantile takes q in [0, 1]; got {q}")
+    x = astype(x, int) if x.dtype.kind == "b" else x  # booleans have no differences
     lined = sort(gathered(x, axis), 0)
     n = lined.shape[0]
     if not n:
