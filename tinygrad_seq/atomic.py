@@ -1,6 +1,6 @@
-"""Replace a file in one step, so that a crash never leaves half of one.
+"""Replaces a file in one step, so that a crash never leaves half a file.
 
-Everything in the library that writes a file writes it in this way.
+The library writes every file in this way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed
+except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 OLD = 60
@@ -25,12 +25,12 @@ OLD = 60
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write; when the block ends well it takes the place of ``path``.
+    """A binary file to write, which replaces ``path`` when the block ends without an error.
 
-    The bytes go to a new file in the same folder, reach the disk, and only then get the name.
-    When the block raises, the new file is removed and ``path`` stays as it was. A link is followed,
-    and a file keeps its mode and, where that is allowed, its owner. New files for the same ``path``
-    whose process was killed are removed.
+    The bytes go to a new file in the same folder, which is flushed to the disk and then renamed.
+    If the block raises, the new file is removed and ``path`` is unchanged. A link is followed. The
+    file keeps its mode and, if allowed, its owner. New files for the same ``path`` left by killed
+    processes are removed.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -49,7 +49,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _remove_left_over(target.parent, mark)
     temporary = target.parent / f"{mark}{os.urandom(8).hex()}.tmp"
     try:
-        # Where nothing was, the mode that the umask allows, unlike the tempfile module's 0600.
+        # A new file gets the mode that the umask allows, unlike the tempfile module's 0600.
         mode = stat.S_IMODE(before.st_mode) if before else 0o666
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             if fcntl:
@@ -74,7 +74,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _keep(descriptor: int, before: os.stat_result) -> None:
-    """Give a new file the owner and the mode of the one whose place it takes."""
+    """Give a new file the owner and the mode of the file that it replaces."""
     if hasattr(os, "fchown"):  # POSIX
         with suppress(OSError):  # only the superuser may change a file's owner
             os.fchown(descriptor, before.st_uid, before.st_gid)
@@ -82,11 +82,11 @@ def _keep(descriptor: int, before: os.stat_result) -> None:
 
 
 def _remove_left_over(folder: Path, mark: str) -> None:
-    """Remove new files of this name that nobody writes any more: old ones that nobody has locked.
+    """Remove old, unlocked new files of this name: no process writes them any more.
 
-    One that is being made has no lock for a moment, and is not old.
+    A file that is just being made has no lock for a moment, but it is not old.
     """
-    with suppress(OSError):  # the folder may be written to, and not listed
+    with suppress(OSError):  # the folder may be writable but not listable
         for path in folder.glob(f"{mark}*.tmp"):
             with suppress(OSError), open(path, "rb") as file:
                 if time.time() - os.fstat(file.fileno()).st_mtime > OLD:
@@ -96,10 +96,10 @@ def _remove_left_over(folder: Path, mark: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk, where the system lets a folder be opened."""
+    """Flush the new name to the disk, if the system allows opening a folder."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    with suppress(PermissionError):  # one that can be written to, and not listed
+    with suppress(PermissionError):  # a folder that is writable but not readable
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)

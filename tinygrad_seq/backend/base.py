@@ -1,9 +1,9 @@
-"""The seam between the library and the arrays that it computes with.
+"""The interface between the library and its array libraries.
 
-A primitive never names NumPy: it asks ``xp(x)`` for the namespace of the arrays it was given, and
-``backend_of(x)`` for the few functions that array libraries spell differently or lack. Another
-library joins by subclassing :class:`Backend`, overriding what it has another form of, and
-registering its array type (:func:`register`); no primitive changes.
+A primitive never names NumPy: ``xp(x)`` is the namespace of its arrays, and ``backend_of(x)`` has
+the few functions that array libraries name differently or lack. To add a library, subclass
+:class:`Backend`, override what differs, and register its array type (:func:`register`); no
+primitive changes.
 """
 
 from __future__ import annotations
@@ -41,37 +41,37 @@ Array: TypeAlias = "numpy.ndarray[Any, Any] | Any"
 """An array of whichever library computes; ``numpy.ndarray`` by default."""
 
 
-PART = 128  # rows that are added up one by one
+PART = 128  # rows that are added one by one
 
 
 class Source(NamedTuple):
-    """What one thread of a GPU does for element ``i``, in C; ``T`` is the dtype of its arrays.
+    """The C code of one GPU thread for element ``i``; ``T`` is the dtype of its arrays.
 
-    The arguments of ``cupy.ElementwiseKernel``, or of ``ReductionKernel`` where it reduces.
+    The arguments of ``cupy.ElementwiseKernel``, or of ``ReductionKernel`` if it reduces.
     """
 
     ins: str
     outs: str
     body: str
-    reduce: tuple[str, str, str] | None = None  # how two meet, what becomes of it, the start
+    reduce: tuple[str, str, str] | None = None  # of two values, at the end, the start
 
 
 class Backend:
     """An array library: its namespace, the way to and from the host, and its kernels.
 
-    The methods written here are the composites in terms of the namespace: the reference, which
-    another backend may replace one by one.
+    The methods here are written with the namespace. They are the reference; another backend may
+    override each.
 
     Attributes:
-        name: How users name it, ``"numpy"``.
+        name: The name for users, ``"numpy"``.
         np: The array namespace, with NumPy's names.
         array_type: The type of its arrays.
         kernels: Linear recurrences (``scan``), the softmax cross-entropy and the steps of
             optimizers (``steps``), by name.
-        kernel: Compiles a :class:`Source` for its arrays, where derived loops are kernels of their
-            own (``recurrence``); None where they are calls of the namespace.
-        flat: Whether an optimizer lays the parameters of a group into one buffer: where starting a
-            computation costs more than the computation.
+        kernel: Compiles a :class:`Source` if derived loops are kernels (``recurrence``); None if
+            they are calls of the namespace.
+        flat: Whether an optimizer joins the parameters of a group into one buffer, because each
+            call costs more than its computation.
     """
 
     name = "numpy"
@@ -90,25 +90,25 @@ class Backend:
         return array
 
     def synchronize(self) -> None:
-        """Wait until all that was asked for is computed; NumPy never leaves anything open."""
+        """Wait until everything is computed; NumPy always is."""
 
     def use_device(self, number: int) -> None:
-        """Compute on this device of the machine from now on; the host is one."""
+        """Compute on this device of the machine from now on; the host has only one."""
 
     def joint_sum(
         self, rank: int, size: int, hand_round: Callable[[Any], Any]
     ) -> Callable[[Array], Array] | None:
-        """Σ over ranks of an array on their devices, or None where it lies on the host anyway.
+        """A function for Σ over ranks on their devices, or None if arrays are on the host anyway.
 
         Args:
             rank: The number of this process.
-            size: How many there are.
-            hand_round: Gives on every rank what it is given on rank 0.
+            size: The number of processes.
+            hand_round: Returns on every rank its argument on rank 0.
         """
         return None
 
     def uniform(self, shape: tuple[int, ...]) -> Array:
-        """Draw float32 from U[0, 1), for masks; the library's generator decides what comes."""
+        """Draw float32 from U[0, 1), for masks, seeded by the library's generator."""
         return generator().random(shape, dtype=numpy.float32)
 
     def quiet(self) -> AbstractContextManager[Any]:
@@ -120,9 +120,9 @@ class Backend:
         return narrowed(erf(self.np, wider(x)), x)
 
     def sum(self, x: Array, axis: Any, keepdims: bool) -> Array:
-        """Σ x along axes, where NumPy adds row by row in parts, for its rounding grows as rows do.
+        """Σ x along axes. Where NumPy adds row by row, add in parts: rounding grows with the rows.
 
-        float16 is added up in float32.
+        float16 is added in float32.
         """
         np = self.np
         if not is_array(x) or x.dtype.kind != "f":
@@ -152,14 +152,14 @@ class Backend:
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""
-        np, x = self.np, floating(x)  # -x of an unsigned x is none
+        np, x = self.np, floating(x)  # an unsigned x has no -x
         with np.errstate(over="ignore"):  # e⁻ˣ = ∞ gives the right limit, 0
             y = np.exp(np.negative(x))
         y += 1
         return np.reciprocal(y)
 
     def product(self, a: Array, b: Array) -> Array:
-        """a b, and 0 where a is 0, or b is and a is no NaN."""
+        """a b, and 0 where a is 0, or where b is 0 and a is not NaN."""
         np = self.np
         with self.quiet():
             y = np.multiply(a, b)
@@ -177,7 +177,7 @@ class Backend:
         return y
 
     def joint_norm(self, gradients: Sequence[Array]) -> Any:
-        """The norm of all gradients as one vector, a number, also where g² would overflow."""
+        """The norm of all gradients as one vector, without overflow of g²."""
         return math.hypot(*(self._norm(g) for g in gradients))
 
     def _norm(self, g: Array) -> float:
@@ -191,20 +191,20 @@ class Backend:
         return largest * math.sqrt(squares(g / largest))
 
     def shrink(self, gradients: Sequence[Array], norm: Any, bound: float, eps: float) -> bool:
-        """Write g ← g · min(1, bound / (norm + ε)) into every gradient; whether any was written."""
+        """Write g ← g · min(1, bound / (norm + ε)) into every gradient; returns if it did."""
         scale = bound / (norm + eps)
         if scale >= 1:
             return False
         for g in gradients:
-            by_block(lambda part: self.np.multiply(part, scale, out=part), g)  # NaN, too
+            by_block(lambda part: self.np.multiply(part, scale, out=part), g)  # also if it is NaN
         return True
 
     def index(self, index: Any, shape: tuple[int, ...]) -> Any:
-        """An index into an array of that shape, in the form that this library takes."""
+        """An index into an array of that shape, in the form of this array library."""
         return index
 
     def assign(self, target: Array, index: Any, values: Any) -> None:
-        """``target[index] = values``; where a position is repeated, the last value stays."""
+        """``target[index] = values``; for a repeated position the last value stays."""
         target[index] = values
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
@@ -216,7 +216,7 @@ class Backend:
         np = self.np
         rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
         if not (is_array(rows) and rows.dtype.kind in "iu" and rows.size and target.ndim > 1):
-            # add.at reads past the end of values that it has to broadcast itself (NumPy 2.4)
+            # add.at reads past the end of values that it must broadcast (NumPy 2.4)
             np.add.at(target, index, np.broadcast_to(values, target[index].shape))
             return
         ids, n = rows.reshape(-1), target.shape[0]
@@ -236,7 +236,7 @@ _by_type: dict[type, Backend] = {numpy.ndarray: _numpy}
 
 
 def register(backend: Backend) -> Backend:
-    """Make a backend known by the type of its arrays."""
+    """Register a backend for the type of its arrays."""
     _by_type[backend.array_type] = backend
     return backend
 
@@ -252,24 +252,24 @@ def backend_of(*values: Any) -> Backend:
 
 def xp(value: Any = None, *others: Any) -> Any:
     """The array namespace (NumPy's names) of the first array among the arguments."""
-    if type(value) is numpy.ndarray:  # asked in every operation
+    if type(value) is numpy.ndarray:  # called in every operation
         return numpy
     return backend_of(value, *others).np
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array of a known library."""
+    """Whether ``value`` is an array of a registered library."""
     return type(value) in _by_type or isinstance(value, numpy.ndarray)
 
 
 def there(array: Array, beside: Array) -> Array:
-    """``array`` where the array ``beside`` is: itself, or a copy on the other side."""
+    """``array`` on the device of the array ``beside``: itself, or a copy."""
     here, target = backend_of(array), backend_of(beside)
     return array if here is target else target.from_host(here.to_host(array))
 
 
 def several() -> bool:
-    """Whether another library than NumPy is in use at all."""
+    """Whether a library other than NumPy is in use."""
     return len(_by_type) > 1
 
 
@@ -277,7 +277,7 @@ def one_backend(owner: str, values: Iterable[Any]) -> None:
     """Refuse arrays of two libraries in one operation.
 
     Raises:
-        TypeError: some of the arrays among ``values`` are on another side than others.
+        TypeError: the arrays among ``values`` are on different devices.
     """
     found = {b.name: v for v in values if (b := _by_type.get(type(v))) is not None}
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""How many threads NumPy's matrix products take, where NumPy comes with OpenBLAS."""
+"""Sets the number of threads of NumPy's matrix products, if NumPy uses OpenBLAS."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .forks import in_forked_child
 T = TypeVar("T")
 
 _NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads")
-_lock = threading.RLock()  # the handler of a signal may come in while its thread holds it
-_inside: dict[int, int] = {}  # id of each one_thread() that holds now -> its thread
-_before: dict[str, int] = {}  # "threads": the number to go back to
+_lock = threading.RLock()  # a signal handler may run while its thread holds the lock
+_inside: dict[int, int] = {}  # id of each active one_thread() -> its thread
+_before: dict[str, int] = {}  # "threads": the number to restore
 
 
 class one_thread:
-    """Let matrix products take one thread in here; gives whether that could be said.
+    """Inside the block matrix products use one thread; yields whether that could be set.
 
-    OpenBLAS's own threads wait for work by spinning, and while they do, others share the processor
-    with them. The setting is the process's; it is put back when the last one leaves. An interrupt
-    at the first moment of leaving a block would leave it as it is: see :func:`in_one_thread`.
+    OpenBLAS's threads spin while they wait for work and so take processor time from others. The
+    setting holds for the process; it is restored when the last block ends. An interrupt at the
+    first moment of leaving a block would prevent this: see :func:`in_one_thread`.
     """
 
     def __enter__(self) -> bool:
@@ -37,7 +37,7 @@ class one_thread:
         get, put = functions
         with _lock:
             _inside[id(self)] = threading.get_ident()
-            _before.setdefault("threads", get())  # one step: an interrupted one was right already
+            _before.setdefault("threads", get())  # one step, right if interrupted
             put(1)
         return True
 
@@ -48,7 +48,7 @@ class one_thread:
 
 
 def in_one_thread(work: Callable[[bool], T]) -> T:
-    """``work(said)`` within :class:`one_thread`, which an interrupt at any moment leaves."""
+    """``work(said)`` inside :class:`one_thread`, which ends even if interrupted at any moment."""
     inside = one_thread()
     try:
         return work(inside.__enter__())
@@ -56,19 +56,19 @@ def in_one_thread(work: Callable[[bool], T]) -> T:
         try:
             inside.__exit__()
         finally:
-            inside.__exit__()  # an interrupt may have ended the first
+            inside.__exit__()  # an interrupt may have ended the first call
 
 
 def _put_back() -> None:
     functions, before = _openblas(), _before.get("threads")
     if functions and before is not None and not _inside:
         functions[1](before)
-        _before.clear()  # afterwards: whoever interrupts here finds the number still
+        _before.clear()  # last: an interrupt before this still finds the number
 
 
 @in_forked_child
 def _forget_others() -> None:
-    """Of the threads that were inside, only the forking one has followed."""
+    """Keep only the forking thread's entry: the child has no other thread."""
     global _lock
     _lock = threading.RLock()
     for key, thread in list(_inside.items()):
@@ -78,13 +78,13 @@ def _forget_others() -> None:
 
 
 def use_threads(number: int) -> bool:
-    """Let matrix products take so many threads from now on; gives whether that could be said."""
+    """Set the number of threads of matrix products; returns whether that could be set."""
     functions = _openblas()
     if functions is None:
         return False
     with _lock:
         if _inside:
-            _before["threads"] = number  # to go back to
+            _before["threads"] = number  # to restore later
         else:
             functions[1](number)
     return True
@@ -92,11 +92,11 @@ def use_threads(number: int) -> bool:
 
 @functools.cache
 def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """How to read and set the number of threads of the OpenBLAS in NumPy's wheels."""
+    """The functions that read and set the number of threads of the OpenBLAS in NumPy's wheels."""
     here = Path(numpy.__file__).parent
     for folder in (here.parent / "numpy.libs", here / ".dylibs"):
         for path in folder.glob("*openblas*"):
-            library = ctypes.CDLL(str(path))  # which is loaded already: this only asks for it
+            library = ctypes.CDLL(str(path))  # already loaded: this only returns its handle
             for name in _NAMES:
                 get = getattr(library, name.format("get"), None)
                 put = getattr(library, name.format("set"), None)

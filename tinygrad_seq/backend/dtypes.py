@@ -1,4 +1,4 @@
-"""Which float a Python number becomes, and how dtypes combine."""
+"""The float dtype of Python numbers, and how dtypes combine."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def set_default_dtype(dtype: Any) -> None:
 
 
 def fitted(values: numpy.ndarray[Any, Any], dtype: Any, what: str) -> numpy.ndarray[Any, Any]:
-    """Host values in another dtype, for what is loaded.
+    """Loaded values, on the host, in another dtype.
 
     Raises:
-        ValueError: a finite value among them is beyond ``dtype``.
+        ValueError: a finite value overflows in ``dtype``.
     """
     with numpy.errstate(over="ignore"):
         cast = values.astype(dtype, copy=False)
@@ -44,17 +44,17 @@ def fitted(values: numpy.ndarray[Any, Any], dtype: Any, what: str) -> numpy.ndar
 
 
 def floating(x: Any) -> Any:
-    """An array of floats (or complex numbers) as it is, as is a number; of others as float64."""
+    """Floats, complex numbers and Python numbers unchanged; other arrays as float64."""
     return x if getattr(x, "dtype", FLOAT).kind in "fc" else x.astype(numpy.float64)
 
 
 def wider(x: Any) -> Any:
-    """float16 as float32 and integers as float64, in which sums and squares are computed."""
+    """float16 as float32 and integers as float64, for sums and squares."""
     return x.astype(numpy.float32) if _is_half(x) else floating(x)
 
 
 def narrowed(y: Any, x: Any) -> Any:
-    """A result that was computed from ``wider(x)``, in the dtype of x where x was float16."""
+    """A result computed from ``wider(x)``, converted back if x was float16."""
     return y.astype(numpy.float16) if _is_half(x) else y
 
 

@@ -1,4 +1,4 @@
-"""What has to be made anew in a child of ``os.fork``."""
+"""Runs functions in a child of ``os.fork``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ F = TypeVar("F", bound=Callable[[], None])
 
 
 def in_forked_child(function: F) -> F:
-    """Have ``function`` called in every child of ``os.fork``, as a decorator.
+    """Decorator: call ``function`` in every child of ``os.fork``.
 
-    Only the forking thread follows into a child. A lock that another thread held would stay locked
-    there for ever, and what that thread was about to put back would stay as it is.
+    A child has only the forking thread. A lock held by another thread would stay locked there for
+    ever, and a setting that this thread was about to restore would stay changed.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)

@@ -1,11 +1,11 @@
-"""What the library sets for the whole process, unasked, and the switch for it.
+"""Settings that the library makes for the whole process, and the switch for them.
 
 - glibc keeps freed memory (:func:`keep_freed_memory`), from the first backward pass on.
-- OpenBLAS takes one thread while compiled loops share a product; the number is put back afterwards
+- OpenBLAS uses one thread while compiled loops share a product; the number is restored afterwards
   (``blas.one_thread``).
-- numba's machine code is written to the user's folder for caches (``jit.cache.folder``).
+- numba's machine code is written to the user's cache folder (``jit.cache.folder``).
 
-TINYGRAD_SEQ_PROCESS=0 in the environment, read at import, leaves all three alone.
+TINYGRAD_SEQ_PROCESS=0 in the environment, read at import, switches off all three.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def keep_freed_memory() -> None:
 
     glibc gives freed blocks of more than a threshold back to the system, and a training step then
     spends a fifth of its time on page faults. Freeing one large block raises the threshold, up to
-    32 MiB; the block is never touched, so this takes no time and no memory. glibc has no way back.
+    32 MiB; the block is never touched, so this takes no time and no memory. It cannot be undone.
     """
     if allowed:
         block = numpy.empty(31 << 20, numpy.uint8)

@@ -1,7 +1,6 @@
 """One seeded host generator for weights, masks and shuffles.
 
-Numbers are drawn on the host, whatever backend computes, so that a seed gives the same weights
-everywhere.
+Numbers are drawn on the host for every backend, so that a seed gives the same weights everywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ def generator() -> numpy.random.Generator:
 
 
 def manual_seed(seed: int) -> numpy.random.Generator:
-    """Start the library's generator afresh from ``seed`` and return it."""
+    """Restart the library's generator from ``seed`` and return it."""
     global _generator
     _generator = numpy.random.default_rng(seed)
     return _generator
@@ -33,7 +32,7 @@ def get_rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put the generator back into a state taken by :func:`get_rng_state`.
+    """Restore a state of the generator that :func:`get_rng_state` returned.
 
     Raises:
         ValueError: ``state`` is not the state of such a generator.
@@ -52,5 +51,5 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 @in_forked_child
 def _renew() -> None:
-    """The same numbers from a generator of the child's own: the old one may be locked."""
+    """Give a child a new generator with the same numbers: the old one may be locked."""
     set_rng_state(get_rng_state())

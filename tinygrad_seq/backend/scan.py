@@ -1,11 +1,11 @@
-"""The kernel of a linear recurrence: the loop that nothing can be made of but a loop.
+"""The kernel of a linear recurrence: a loop over time.
 
     h_t = a_t ⊙ h_{t-1} + b_t                     forwards
-    w_t = g_t + a*_{t+1} ⊙ w_{t+1}                its adjoint, which runs the other way
+    w_t = g_t + a*_{t+1} ⊙ w_{t+1}                its adjoint, in reverse
 
 Both solve a triangular system: L h = b with ones on the diagonal and -a_t below it, and Lᴴ w = g.
-A plain loop over time is the best there is on a processor: the closed form by cumulative products
-overflows, and an associative scan does twice the work. With the extra ``jit`` it is compiled.
+On a processor a plain loop over time is best: the closed form by cumulative products overflows, and
+an associative scan does twice the work. With the extra ``jit`` the loop is compiled.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def linear_scan(
         np: The namespace of the arrays.
         a: Factors, of a shape that broadcasts to that of ``b``, and its dtype.
         b: What comes in ``(T, ...)``.
-        start: h before the first step ``(...)``; None for nothing.
+        start: h before the first step ``(...)``; None for zero.
         reverse: Whether it starts at the last step.
         adjoint: Solve Lᴴ w = b instead; there is no ``start`` then.
         pairs: Whether the last axis, of size 2, holds the parts of complex numbers.
@@ -72,13 +72,13 @@ def _compiled() -> Callable[..., None] | None:
         from .jit.scan import linear_scan as loop  # imports numba
 
         loop(numpy.ones(1), numpy.ones((2, 1)), None, False, False, numpy.empty((2, 1)))
-    except Exception:  # whatever is amiss with the compiler, there is NumPy
+    except Exception:  # if the compiler fails in any way, NumPy is used
         return None
     return loop
 
 
 def _complex(np: Any, x: Array) -> Array:
-    """Pairs (real, imaginary) as complex numbers: a view, where the memory allows it."""
+    """Pairs (real, imaginary) as complex numbers: a view if the memory layout allows it."""
     kind = np.result_type(x.dtype, np.complex64)
     return np.ascontiguousarray(x).view(kind)[..., 0]
 

@@ -1,8 +1,8 @@
-"""Which backend makes new tensors: NumPy, until another is chosen.
+"""Selects the backend of new tensors; NumPy is the default.
 
-An operation computes where its arrays are; the choice made here decides only where *creation*
-happens: ``ts.tensor``, ``ts.zeros``, ``ts.Tensor(numbers)``, the weights of a layer. CuPy is
-imported when it is first chosen, never before.
+An operation computes where its arrays are. The selection decides only where new tensors are made:
+``ts.tensor``, ``ts.zeros``, ``ts.Tensor(numbers)``, the weights of a layer. CuPy is imported when
+it is first selected.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def backend_named(name: str) -> Backend:
     """The backend of that name, imported at its first use.
 
     Raises:
-        ValueError: there is none of that name.
-        RuntimeError: it cannot be had here: a package is missing, or no GPU is found.
+        ValueError: there is no backend of that name.
+        RuntimeError: it is not available: a package is missing, or no GPU is found.
     """
     if name == "numpy":
         return backend_of()
@@ -35,7 +35,7 @@ def backend_named(name: str) -> Backend:
 
 
 def current() -> Backend:
-    """The backend where creation happens: the one chosen, or TINYGRAD_SEQ_BACKEND, or NumPy."""
+    """The backend of new tensors: the selected one, or TINYGRAD_SEQ_BACKEND, or NumPy."""
     global _selected
     if _selected is None:
         _selected = backend_named(os.environ.get("TINYGRAD_SEQ_BACKEND") or "numpy")
@@ -48,8 +48,8 @@ class use_backend:
         ts.use_backend("cupy")            # weights and tensors made from here on live on the GPU
         with ts.use_backend("numpy"):     # on the host in here
 
-    It holds for all threads. Tensors that exist stay where they are: ``t.to("cupy")`` and
-    ``model.to("cupy")`` bring them over.
+    It holds for all threads. Existing tensors stay where they are; ``t.to("cupy")`` and
+    ``model.to("cupy")`` move them.
 
     Args:
         name: ``"numpy"`` or ``"cupy"``.

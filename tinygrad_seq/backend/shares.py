@@ -1,11 +1,11 @@
-"""How NumPy's work is cut for the pool of threads: products by rows, the rest by blocks.
+"""Divides NumPy's work among the pool of threads: products by rows, other work by blocks.
 
-The cuts depend on shapes alone, and every part is computed as it would be within the whole, so no
-result here depends on the number of threads.
+The division depends only on shapes, and each part is computed as in the whole, so no result depends
+on the number of threads.
 
-Where loops are compiled, OpenBLAS keeps to one thread meanwhile: its own wait for more work by
-spinning, for tens of milliseconds, on the cores that the loops' threads need. On NumPy alone they
-make all products, for the thin ones of a loop gain from threads that are awake.
+Where loops are compiled, OpenBLAS uses one thread meanwhile: its threads spin for tens of
+milliseconds while they wait, on cores that the loops' threads need. On NumPy alone OpenBLAS makes
+all products with its threads, because the thin products of a loop gain from threads that spin.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """
     if a.ndim < 2 or b.ndim < 2:
         return np.matmul(a, b, out=out)
-    each = a.size * b.shape[-1]  # multiplications, where b has no leading axes of its own
+    each = a.size * b.shape[-1]  # multiplications, if b has no leading axes
     if each < ALONE or not usable():
         return np.matmul(a, b, out=out)
 
@@ -54,9 +54,9 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def _shared(a: Array, b: Array, out: Array | None, size: int, unit: int, work: int) -> Array:
-    """The product in parts of so many units of rows each, or of matrices; the rest is the last's.
+    """The product in parts of some units of rows, or of matrices; the last part has the rest.
 
-    Whoever asks for one thread gets NumPy's product itself.
+    With one thread this is NumPy's own product.
     """
     units = size // unit
     each = threads.share(units, -(-PRODUCT * units // work))
@@ -83,11 +83,11 @@ BLOCKS = 4
 def in_blocks(work: Callable[[int, int], object], size: int, width: int = 1) -> None:
     """``work(low, high)`` for the rows of a large array, block by block, shared between threads.
 
-    ``work`` writes to places of its own, by calls that hold no lock, as NumPy's ufuncs.
+    Calls of ``work`` must write to separate places and hold no lock, like NumPy's ufuncs.
 
     Args:
-        size: How many rows.
-        width: Elements of a row.
+        size: The number of rows.
+        width: The number of elements of a row.
     """
     block = max(1, BLOCK // max(1, width))
     blocks = -(-size // block)

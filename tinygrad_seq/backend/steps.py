@@ -1,6 +1,6 @@
-"""The table of kernels beyond recurrent layers: composites that a backend may do in one go.
+"""Kernels for losses and optimizers: composites that a backend may replace by one kernel.
 
-Softmax cross-entropy of class indices t (an index below 0 counts for nothing), of scores x
+Softmax cross-entropy of class indices t (an index below 0 is ignored) and scores x
 ``(R, C)``; for a value v, v̄ = ∂loss/∂v:
 
     l = ln Σⱼ e^xⱼ - x_t,    x̄ⱼ = l̄ (e^xⱼ / Σ e^x - [j = t])
@@ -125,7 +125,7 @@ def adam(
 
 
 def squares(g: Array) -> float:
-    """Σ g², which may overflow."""
+    """Σ g²; it may overflow."""
     flat = wider(g).reshape(-1)
     totals = numpy.zeros(-(-flat.size // BLOCK))
 

@@ -1,7 +1,7 @@
-"""The pool of threads: who helps, and how the parts of a work are handed out.
+"""The pool of threads: starts helpers and distributes the parts of a piece of work.
 
-Who shares and who helps meet in queues and dicts whose methods are C's: an interrupt comes before
-or after one of them, never inside, so none can leave a lock held or a count wrong.
+Callers and helpers communicate through queues and dicts with methods in C. An interrupt comes
+before or after such a method, never inside it, so it cannot leave a lock held or a count wrong.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _limit: int | None = None
 
 @functools.cache
 def count() -> int:
-    """How many threads to use, the calling one among them.
+    """The number of threads to use, including the calling one.
 
-    As :func:`set_num_threads` or the environment says, else :func:`limit`, else one for each core.
-    In the environment 0 leaves it open, and of "4,2" (OpenMP's levels of nesting) the first counts.
+    It is set by :func:`set_num_threads` or the environment, else by :func:`limit`; default: cores.
+    In the environment 0 means unset, and of "4,2" (OpenMP's levels of nesting) the first counts.
 
     Raises:
-        ValueError: the environment says something else than a number.
+        ValueError: the environment variable is not a number.
     """
     if _chosen is not None:
         return _chosen
@@ -45,7 +45,7 @@ def count() -> int:
                     f"{name} must be a number of threads, 0 for one on each core; got {given!r}"
                 )
             if int(number):
-                if name == VARIABLES[0]:  # the others OpenBLAS reads itself
+                if name == VARIABLES[0]:  # OpenBLAS reads the other variables itself
                     blas.use_threads(int(number))
                 return int(number)
             break
@@ -53,22 +53,22 @@ def count() -> int:
 
 
 def get_num_threads() -> int:
-    """How many threads the library computes with."""
+    """The number of threads that the library computes with."""
     return count()
 
 
 def set_num_threads(number: int) -> None:
-    """Let all that the library computes take so many threads, whatever the environment says.
+    """Set the number of threads that the library computes with; overrides the environment.
 
     It holds for matrix products, compiled loops, losses and optimizers, and for NumPy's products
-    outside of the library, where NumPy comes with OpenBLAS, as its wheels do.
+    outside the library if NumPy uses OpenBLAS, as its wheels do.
 
     Args:
-        number: At least 1; 1 computes in the calling thread alone.
+        number: At least 1; with 1 only the calling thread computes.
 
     Raises:
         ValueError: the number is below 1.
-        TypeError: it is no integer.
+        TypeError: it is not an integer.
     """
     global _chosen
     if operator.index(number) < 1:
@@ -79,14 +79,14 @@ def set_num_threads(number: int) -> None:
 
 
 def cores() -> set[int]:
-    """The cores that this process may use, by number; one, where the system does not tell."""
+    """The cores that this process may use; one core if the system does not say."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else {0}
 
 
 def limit(number: int) -> None:
-    """Use so many threads from now on, unless the user or the environment says how many.
+    """Set the number of threads, unless the user or the environment has set it.
 
-    Then NumPy's own products take so many too, where NumPy comes with OpenBLAS, as its wheels do.
+    NumPy's own products then use this number too, if NumPy uses OpenBLAS, as its wheels do.
     """
     global _limit
     _limit = number
@@ -96,16 +96,16 @@ def limit(number: int) -> None:
 
 
 def share(size: int, least: int) -> int:
-    """How many of ``size`` each thread takes, where fewer than ``least`` are not worth one."""
+    """How many of ``size`` items each thread takes, but at least ``least``."""
     return -(-size // max(1, min(count(), size // max(least, 1))))
 
 
 def at_once(work: Callable[[int, int], object], size: int, each: int) -> None:
-    """``work(low, high)`` for the parts of ``range(size)``, of ``each`` or fewer, at one time.
+    """Run ``work(low, high)`` for parts of ``range(size)`` of at most ``each``, in parallel.
 
-    Whoever is free takes the next part, the calling thread too: where no other thread is to be had
-    (the program ends, or has too many), it takes all. ``work`` must hold no lock and write to
-    places of its own.
+    A free thread takes the next part, and so does the calling thread. If no other thread is
+    available (the program ends, or has too many), it does all parts. ``work`` must hold no lock,
+    and its calls must write to separate places.
     """
     if each >= size:
         work(0, size)
@@ -118,34 +118,34 @@ def at_once(work: Callable[[int, int], object], size: int, each: int) -> None:
         try:
             shared.wait()
         finally:
-            shared.wait()  # an interrupt may have ended the first
-            shared.work = _nothing  # a helper that comes late keeps no arrays alive
+            shared.wait()  # an interrupt may have ended the first call
+            shared.work = _nothing  # a late helper keeps no arrays alive
     for error in shared.ended.values():
         if error is not None:
             raise error
 
 
 class _Shared:
-    """A piece of work in parts, each done by the one who is the first to claim it."""
+    """A piece of work in parts; the first thread that claims a part does it."""
 
     def __init__(self, work: Callable[[int, int], object], size: int, each: int) -> None:
         self.work = work
         self.size = size
         self.lows = range(0, size, each)
-        self.claims: dict[int, object] = {}  # part -> the helper that does it, None the caller
+        self.claims: dict[int, object] = {}  # part -> the helper that does it; None for the caller
         self.ended: dict[int, BaseException | None] = {}  # part of a helper -> its error
-        self.context = copy_context()  # a helper warns as the caller does: numpy.errstate
-        self.bell: SimpleQueue[None] = SimpleQueue()  # rung after each entry in ``ended``
+        self.context = copy_context()  # helpers use the caller's numpy.errstate
+        self.bell: SimpleQueue[None] = SimpleQueue()  # set after each entry in ``ended``
 
     def take(self) -> None:
-        """Do the parts that nobody has claimed, in the calling thread."""
+        """Do the unclaimed parts in the calling thread."""
         for low in self.lows:
             if self.claims.setdefault(low, None) is None:
                 self.work(low, min(low + self.lows.step, self.size))
 
     def help(self) -> None:
-        """As :meth:`take`, in a helper: an error is kept for the calling thread."""
-        me = object()  # not the thread: it may be asked twice
+        """Like :meth:`take`, in a helper; an error is kept for the calling thread."""
+        me = object()  # not the thread: it may be called twice
         context = self.context.copy()
         for low in self.lows:
             if self.claims.setdefault(low, me) is me:
@@ -158,14 +158,14 @@ class _Shared:
                 self.bell.put(None)
 
     def wait(self) -> None:
-        """Until helpers have ended what they began; what is not begun by now never will be."""
+        """Wait until helpers have finished the parts they began; no new part begins."""
         theirs = {low for low in self.lows if self.claims.setdefault(low, None) is not None}
         while not self.ended.keys() >= theirs:
             self.bell.get()
 
 
 def _nothing(low: int, high: int) -> None:
-    """What a helper finds where the work is done."""
+    """What a helper runs if the work is already done."""
 
 
 _asked: SimpleQueue[_Shared] = SimpleQueue()
@@ -185,7 +185,7 @@ def _ask_for_help(shared: _Shared, number: int) -> None:
 
 
 def _help(asked: SimpleQueue[_Shared]) -> None:
-    """The life of a helper; the end of the process ends it."""
+    """The loop of a helper thread, until the process ends."""
     while True:
         asked.get().help()
 

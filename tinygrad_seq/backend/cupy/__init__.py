@@ -1,5 +1,5 @@
-"""CuPy: the same arrays on a GPU. ``library`` holds every difference to NumPy, ``kernels`` the CUDA
-sources that are written by hand."""
+"""CuPy: the same arrays on a GPU. ``library`` has every difference to NumPy, ``kernels`` the CUDA
+sources written by hand."""
 
 from .library import load
 

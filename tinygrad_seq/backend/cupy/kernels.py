@@ -1,9 +1,9 @@
-"""The CUDA sources: what one thread does for element ``i``, in the dtype ``T`` of its arrays.
+"""CUDA sources: what one thread does for element ``i``, in the dtype ``T`` of its arrays.
 
-Each stands for a composite elsewhere, which is its specification; the names are those used there
-(``backend/steps``). Arguments called ``raw`` are seen whole, the others at ``i``. The bodies are
-plain C: the tests run them where there is no GPU. The kernels of recurrent layers are not written
-here; they are derived (``recurrence/print_cuda``).
+Each replaces a composite, which is its specification; the names are those used there
+(``backend/steps``). ``raw`` arguments are whole arrays, the others their elements ``i``. The bodies
+are plain C, so the tests run them without a GPU. The kernels of recurrent layers are not here; they
+are derived (``recurrence/print_cuda``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..base import Source
 
 
 def _scan(first: str, step: str) -> Source:
-    """A loop over time, forwards or back, of one element of the state: ``at`` is its place."""
+    """A loop over time, forward or in reverse, for one element of the state at index ``at``."""
     return Source(
         "raw T a, raw T b, raw T start, int64 steps, int64 width, bool begun, bool back, "
         "bool adjoint",
@@ -49,7 +49,7 @@ KERNELS: dict[str, Source] = {
         "T y",
         "y = t < 0 ? (T)0 : (T)(g * (exp(x - top - log_sum) - (j == t ? (T)1 : (T)0)));",
     ),
-    # h_t = a_t h_{t-1} + b_t, a thread for each h; the adjoint has the a of the step before
+    # h_t = a_t h_{t-1} + b_t, one thread per h; the adjoint uses the a of the step before
     "linear_scan": _scan(
         "T h = begun ? start[i] : (T)0, f = 0;",
         """
@@ -69,7 +69,7 @@ KERNELS: dict[str, Source] = {
         y[re] = h; y[im] = h_;
         """,
     ),
-    # Of ``rows``, which may repeat, where each comes next; sums in that order; the last of each
+    # For ``rows`` that may repeat: the next place of each row; sums in that order; the last value
     "chain": Source(
         "raw int64 rows, int64 count",
         "int64 after, raw bool first",
@@ -99,7 +99,7 @@ KERNELS: dict[str, Source] = {
     ),
     # Elementwise
     "erf": Source("T x", "T y", "y = erf(x);"),
-    # not by tanh, which loses what is small: the gradient of a loss
+    # not by tanh, which loses small values such as the gradient of a loss
     "sigmoid": Source("T x", "T y", "y = (T)1 / ((T)1 + exp(-x));"),
     "product": Source("T a, T b", "T y", "y = a == 0 || (b == 0 && a == a) ? (T)0 : (T)(a * b);"),
     "quotient": Source("T a, T b", "T y", "y = a == 0 ? (T)0 : (T)(a / b);"),
@@ -156,7 +156,7 @@ KERNELS: dict[str, Source] = {
 
 
 def compiler(cupy: Any) -> Callable[..., Any]:
-    """A function that makes the kernel of a source, once; CUDA compiles it at its first call."""
+    """A function that makes each source's kernel once; CUDA compiles it at its first call."""
 
     @functools.cache
     def kernel(source: Source, name: str = "derived") -> Any:

@@ -1,13 +1,13 @@
-"""What CuPy spells differently than NumPy, lacks, or does faster: the whole difference is here.
+"""Everything that CuPy names differently, lacks, or does faster than NumPy.
 
-CuPy is imported by :func:`load`, at first use. Three rules hold on a GPU:
+:func:`load` imports CuPy at first use. Three rules hold on a GPU:
 
-- Nothing waits, but ``to_host``, where a count decides a shape (an index that is a mask), and where
-  very many positions are sorted. Host indices are checked on the host: the device wraps them.
-- Random numbers are a function of a seed from the library's host generator and of the position, so
-  that a generator's state, a checkpoint, and a segment computed again mean what they mean on NumPy.
-- Where a position is repeated one thread adds its values in their order, never several that
-  compete: the same program gives the same bits.
+- Nothing waits except ``to_host``, an index by a mask (its count decides a shape), and sorting very
+  many positions. Host indices are checked on the host, because the device wraps them.
+- Random numbers are a function of the position and of a seed from the library's host generator, so
+  a generator's state, a checkpoint and a recomputed segment reproduce them, as on NumPy.
+- One thread adds the values of a repeated position, in order, so the same program gives the same
+  bits.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def load() -> Backend:
 
 
 class _Names:
-    """CuPy's namespace with what it lacks of NumPy's."""
+    """CuPy's namespace, with the functions of NumPy's that it lacks."""
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._cupy, name)
-        setattr(self, name, value)  # the next time it is found at once
+        setattr(self, name, value)  # the next time it is found directly
         return value
 
     def errstate(self, **_: str) -> nullcontext[None]:
@@ -123,11 +123,11 @@ class CuPy(Backend):
         return self._cupy.asarray(array)
 
     def synchronize(self) -> None:
-        """Wait until the device has computed all that was asked for."""
+        """Wait until the device has computed everything."""
         self._cupy.cuda.get_current_stream().synchronize()
 
     def use_device(self, number: int) -> None:
-        """Compute on this GPU, counted round where there are fewer."""
+        """Compute on the GPU of this number, modulo the number of GPUs."""
         count = self._cupy.cuda.runtime.getDeviceCount()
         self._cupy.cuda.Device(number % count).use()
 
@@ -170,11 +170,11 @@ class CuPy(Backend):
         return self.np.mean(x, axis=axis, keepdims=keepdims)
 
     def product(self, a: Any, b: Any) -> Array:
-        """a b with 0 · b = 0, without asking whether there is a 0."""
+        """a b with 0 · b = 0, without checking whether there is a 0."""
         return self._kernel("product")(*self._one_kind(a, b))
 
     def quotient(self, a: Any, b: Any) -> Array:
-        """a / b with 0 / b = 0, without asking whether there is a 0."""
+        """a / b with 0 / b = 0, without checking whether there is a 0."""
         if isinstance(b, int | float) and b:
             return self.np.true_divide(a, b)
         return self._kernel("quotient")(*self._one_kind(a, b))
@@ -216,12 +216,12 @@ class CuPy(Backend):
         return moved if isinstance(index, tuple) else moved[0]
 
     def _listed(self, part: list[Any]) -> Any:
-        """A list in an index as an array; numbers of the device in it are read."""
+        """A list in an index as an array; reads numbers on the device."""
         array = numpy.asarray([p.item() if isinstance(p, self.array_type) else p for p in part])
         return array if array.size else array.astype(numpy.int64)
 
     def _part(self, part: Any) -> Any:
-        """A part of an index that lies on the host."""
+        """A part of an index that is on the host."""
         array = numpy.asarray(part)
         if not array.size:
             array = array.astype(bool if array.dtype.kind == "b" else numpy.int64)
@@ -229,7 +229,7 @@ class CuPy(Backend):
         return array.item() if number else self.from_host(array)
 
     def assign(self, target: Array, index: Any, values: Any) -> None:
-        """Of the values for one position the last stays; on the device any might."""
+        """Assign; for a repeated position the last value stays, unlike in CuPy."""
         if not self._repeats(index):
             target[index] = values
             return
@@ -240,7 +240,7 @@ class CuPy(Backend):
             self._kernel("put_last")(rows, after, _contiguous(values), rows.size, target)
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
-        """``target[index] += values``: each position summed by one thread, in the order given."""
+        """``target[index] += values``; one thread adds the values of a position, in order."""
         index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
         width = 1
         if isinstance(index, self.array_type) and index.dtype.kind in "iu" and target.ndim > 1:
@@ -256,7 +256,7 @@ class CuPy(Backend):
             self._kernel("add_chains")(*chains, target, size=values.size)
 
     def _repeats(self, index: Any) -> bool:
-        """Whether an index could name a position twice: only arrays of integers can."""
+        """Whether an index may repeat a position; only integer arrays can."""
         parts = index if isinstance(index, tuple) else (index,)
         return any(isinstance(p, self.array_type) and p.dtype.kind in "iu" for p in parts)
 
@@ -265,7 +265,7 @@ class CuPy(Backend):
         return self._cupy.arange(target.size).reshape(target.shape)[index]
 
     def _chains(self, places: Array) -> tuple[Array, Array, Array]:
-        """Row numbers, where each comes next (their count: nowhere), and which come first."""
+        """Row numbers, the next place of each (their count if none), and which are first."""
         np, count = self._cupy, places.size
         rows = _contiguous(places).reshape(-1).astype(numpy.int64, copy=False)
         after, first = np.full(count, count, numpy.int64), np.ones(count, bool)

@@ -11,13 +11,13 @@ from ..base import Array
 def joint_sum(
     cupy: Any, rank: int, size: int, hand_round: Callable[[Any], Any]
 ) -> Callable[[Array], Array]:
-    """A function that gives the sum of the arrays that every rank calls it with.
+    """A function that sums the arrays with which the ranks call it.
 
     Args:
         cupy: The module.
         rank: The number of this process.
-        size: How many there are; each needs a GPU of its own.
-        hand_round: Gives on every rank what it is given on rank 0: the id of the communicator.
+        size: The number of processes; each needs its own GPU.
+        hand_round: Returns on every rank its argument on rank 0, the id of the communicator.
 
     Raises:
         RuntimeError: CuPy finds no NCCL.

@@ -1,7 +1,7 @@
-"""The extra ``jit``: loops compiled by numba in place of NumPy's calls, where it is installed.
+"""The extra ``jit``: loops compiled by numba instead of NumPy's calls, if numba is installed.
 
-numba is imported at the first recurrent layer that it can compute, never before; the machine code
-is kept on disk, so that a loop is compiled once for a machine (:mod:`.cache`).
+The first recurrent layer that can be compiled imports numba. The machine code is kept on disk, so a
+loop is compiled once per machine (:mod:`.cache`).
 
 Switched off by ``use_jit(False)``, or by TINYGRAD_SEQ_JIT=0 in the environment.
 """
@@ -19,12 +19,12 @@ _on = os.environ.get("TINYGRAD_SEQ_JIT", "1") != "0"
 
 
 class use_jit:
-    """Use the compiled kernels or not, from now on; in ``with``, until its end.
+    """Switch the compiled kernels on or off, from now on; in ``with``, until its end.
 
         ts.use_jit(False)        # NumPy alone
         with ts.use_jit(False):  # NumPy alone in here
 
-    It holds for all threads. Without numba it makes no difference: there is only NumPy.
+    It holds for all threads. Without numba it has no effect.
     """
 
     def __init__(self, on: bool = True) -> None:
@@ -46,7 +46,7 @@ class use_jit:
 
 
 def usable() -> bool:
-    """Whether loops are to be compiled, and numba is installed."""
+    """Whether compiling is switched on and numba is installed."""
     return _on and _installed()
 
 

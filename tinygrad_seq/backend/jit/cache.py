@@ -1,12 +1,11 @@
-"""Machine code kept on disk, known by everything that it is made of.
+"""Machine code kept on disk, with everything that it depends on as its key.
 
-numba knows the code of a function by the date of the function's own file, and runs old code after
-an edit of a file that it includes. Here the key is a hash of all sources of this folder, of the
-printed loop, and of the versions of numba, llvmlite and NumPy; numba adds the processor.
+numba's own key is the date of the function's file, so it runs old code after an edit of a file that
+the function includes. Here the key is a hash of all sources of this folder, of the printed loop,
+and of the versions of numba, llvmlite and NumPy; numba adds the processor.
 
-The folder is NUMBA_CACHE_DIR, or ``tinygrad_seq`` in the user's folder for caches. A file that is
-damaged, or that cannot be written, is compiled anew; so is everything in a folder that belongs to
-somebody else.
+The folder is NUMBA_CACHE_DIR, or ``tinygrad_seq`` in the user's cache folder. If a file is damaged
+or cannot be written, or if the folder belongs to another user, the code is compiled again.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def compiled(
 
     Args:
         function: Without it, a decorator.
-        text: What the function is made of beside the files of this folder.
+        text: What the function depends on in addition to the files of this folder.
         fast: Whether sums may be regrouped.
     """
     if function is None:
@@ -61,7 +60,7 @@ def compiled(
 
 
 def folder() -> Path | None:
-    """Where machine code is kept; None where nothing can be."""
+    """The folder for machine code; None if there is none."""
     if not process.allowed:
         return None
     given = os.environ.get("NUMBA_CACHE_DIR")
@@ -81,7 +80,7 @@ def folder() -> Path | None:
 
 @functools.cache
 def _sources() -> bytes:
-    """A hash of what every compiled function is made of."""
+    """A hash of what every compiled function depends on."""
     total = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         total.update(path.read_bytes())
@@ -90,7 +89,7 @@ def _sources() -> bytes:
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]  # numba has no types
-    """Where numba looks for a function, and by what it knows it."""
+    """Tells numba the folder and the key of a function."""
 
     def __init__(self, text: str) -> None:
         self._stamp = hashlib.sha256(_sources() + text.encode()).hexdigest()
@@ -112,12 +111,12 @@ class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
         self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
 
     def reduce(self, data: Any) -> tuple[int, bytes]:
-        """What is kept of machine code, with its checksum."""
+        """The stored form of machine code, with its checksum."""
         content = dumps(super().reduce(data))
         return zlib.crc32(content), content
 
     def rebuild(self, target_context: Any, payload: tuple[int, bytes]) -> Any:
-        """Machine code from what was kept of it."""
+        """Machine code from its stored form."""
         checksum, content = payload
         if zlib.crc32(content) != checksum:
             raise ValueError("the machine code was damaged")
@@ -132,19 +131,19 @@ class _Cache(FunctionCache):  # type: ignore[misc]
         super().__init__(function)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The machine code, or None if there is none that can be read."""
+        """The machine code, or None if it cannot be read."""
         try:
             return super().load_overload(sig, target_context)
         except Exception:
-            return None  # a damaged file: it is compiled anew, and written over
+            return None  # a damaged file: compiled again and overwritten
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the machine code, if it can be written."""
-        with contextlib.suppress(OSError):  # a full disk: it will be compiled again
+        """Store the machine code, if the file can be written."""
+        with contextlib.suppress(OSError):  # a full disk: compiled again next time
             try:
                 super().save_overload(sig, data)
             except OSError:
                 raise
-            except Exception:  # the index is damaged, and begun anew
+            except Exception:  # the index is damaged: begin a new one
                 self.flush()
                 super().save_overload(sig, data)

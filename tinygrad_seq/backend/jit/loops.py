@@ -1,7 +1,7 @@
-"""What compiled loops are written with: functions of float32 numbers.
+"""The functions of float32 numbers that compiled loops call.
 
-A loop over consecutive numbers that does little becomes vector instructions; one that touches all
-gates at once does not. The functions hold no lock while they run.
+A short loop over consecutive numbers becomes vector instructions; one that reads all gates at once
+does not. The functions hold no lock while they run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import njit
 
 from .cache import FAST
 
-compiled = functools.partial(njit, error_model="numpy", fastmath=FAST)  # within other functions
+compiled = functools.partial(njit, error_model="numpy", fastmath=FAST)  # for inner functions
 
 F = np.float32
 ONE, HALF, ZERO, TOP = F(1), F(0.5), F(0), F(9)
@@ -28,7 +28,7 @@ Q0, Q1, Q2, Q3, Q4 = map(F, (1.0, 4.67143552e-01, 2.58770446e-02, 3.28566057e-04
 
 @compiled
 def tanh(x: Any) -> Any:
-    """tanh x within 4e-7 of it, relatively; a NaN stays one."""
+    """tanh x with a relative error below 4e-7; NaN stays NaN."""
     x = TOP if x > TOP else -TOP if x < -TOP else x
     u = x * x
     p = P0 + u * (P1 + u * (P2 + u * (P3 + u * P4)))
@@ -39,13 +39,13 @@ def tanh(x: Any) -> Any:
 
 @compiled
 def larger(a: Any, b: Any) -> Any:
-    """The larger of two; a NaN stays one."""
+    """The larger of two; NaN stays NaN."""
     return a if a > b or a != a else b
 
 
 @compiled
 def smaller(a: Any, b: Any) -> Any:
-    """The smaller of two; a NaN stays one."""
+    """The smaller of two; NaN stays NaN."""
     return a if a < b or a != a else b
 
 
@@ -57,7 +57,7 @@ def quotient(a: Any, b: Any) -> Any:
 
 @compiled
 def selected(a: Any, b: Any) -> Any:
-    """a b, and 0 where a is 0, or b is and a is no NaN: ``ops.arithmetic.product``."""
+    """a b, and 0 if a is 0, or if b is 0 and a is not NaN: ``ops.arithmetic.product``."""
     return ZERO if a == ZERO or (b == ZERO and a == a) else a * b
 
 
@@ -81,13 +81,13 @@ def softplus(a: Any) -> Any:
 
 @compiled
 def empty(n: int) -> Any:
-    """Room for so many numbers."""
+    """Uninitialised memory for this many numbers."""
     return np.empty(n, np.float32)
 
 
 @compiled
 def empty3(i: int, j: int, k: int) -> Any:
-    """Room ``(i, j, k)``."""
+    """Uninitialised memory ``(i, j, k)``."""
     return np.empty((i, j, k), np.float32)
 
 

@@ -1,7 +1,7 @@
-"""Right operands of thin products: packed once for a pass, in panels of a few vector registers.
+"""Right operands of thin products: packed once per pass, in panels of a few vector registers.
 
-Weights ``(gates*H, K)`` multiply from the left, and their transpose is packed. Number by number
-that takes longer than the rest of the packing, so that squares are turned in registers. float32.
+Weights ``(gates*H, K)`` multiply from the left, so their transpose is packed. Transposing number by
+number would take longer than the rest, so squares are transposed in registers. float32.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .thin import LANES, number
 
 
 def _room(*shape: int) -> Any:
-    """An array that begins with a line of the cache, so that no register is loaded from two."""
+    """An array aligned to a cache line, so that no register is loaded from two lines."""
     size, line = math.prod(shape), 64
     numbers = np.empty(size + line // 4, np.float32)
     first = -numbers.__array_interface__["data"][0] % line // 4
@@ -58,7 +58,7 @@ def _turn(typing: Any, a: Any, row: Any, column: Any, scale: Any, out: Any, pane
         register = ir.VectorType(ir.FloatType(), LANES)
 
         def registers(array: Any, *place: Any) -> list[Any]:
-            """Pointers to numbers in so many following lines."""
+            """Pointers to numbers in consecutive lines."""
             shape = cgutils.unpack_tuple(builder, array.shape)
             at = place[0]
             for size, index in zip(shape[1:], place[1:], strict=True):
@@ -116,11 +116,11 @@ def _pack_gates(A: Any, H: int, halved: int, turn: int, out: Any) -> None:
 
 
 def pack_gates(A: Any, gates: int, halved: int, turn: int, vectors: int, apart: bool) -> Any:
-    """The transposed weights of gates, turned and halved as by ``blocks_of``, packed.
+    """The transposed weights of gates, packed.
 
     Args:
         A: ``(gates*H, K)``.
-        apart: Whether each gate is to be a product of its own, which needs no padding then.
+        apart: Whether each gate is a separate product, which needs no padding.
 
     Returns:
         ``(gates, panels, K, vectors * LANES)``, or side by side as one, ``(1, ...)``.

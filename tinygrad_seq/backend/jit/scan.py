@@ -1,7 +1,7 @@
-"""The loop of a linear recurrence, compiled: of real or of complex numbers.
+"""The compiled loop of a linear recurrence, for real or complex numbers.
 
-Row by row, as they lie in memory; threads share the columns. Nothing is regrouped or contracted, so
-that real numbers are those of NumPy's loop to the last bit.
+It runs row by row, in the order of memory; threads share the columns. Nothing is regrouped or
+contracted, so real results equal those of NumPy's loop to the last bit.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def linear_scan(a: Any, b: Any, start: Any, backwards: bool, adjoint: bool, y: A
         b: What comes in ``(T, ...)``.
         start: h before the first step ``(...)``, or None.
         backwards: Whether the last step comes first.
-        adjoint: Whether a step has the factor of the one before it.
-        y: Room of the shape of ``b``, in C order.
+        adjoint: Whether a step uses the factor of the step before.
+        y: The output, of the shape of ``b``, in C order.
     """
     steps = len(b)
     timed = a.ndim == b.ndim and len(a) == steps
@@ -40,7 +40,7 @@ def linear_scan(a: Any, b: Any, start: Any, backwards: bool, adjoint: bool, y: A
 
 
 def _rows(x: Any) -> Any:
-    """An array as rows ``(T, columns)``, in the one form that is compiled for."""
+    """An array as rows ``(T, columns)``, in the form that the code is compiled for."""
     return np.require(x, requirements=["C", "A", "W"]).reshape(len(x), -1)
 
 

@@ -1,4 +1,4 @@
-"""Compiling a printed loop, with the functions that it may call."""
+"""Compiles a printed loop, with the functions that it may call."""
 
 from __future__ import annotations
 

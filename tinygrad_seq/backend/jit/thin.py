@@ -1,11 +1,11 @@
 """Thin products for compiled loops: a few rows, times a matrix that is packed once for many steps.
 
-A BLAS packs its right operand anew in every call, which for a few rows costs as much as the product
-itself. Here it is packed once for a pass over a sequence, in *panels* as wide as a few vector
-registers; and a *tile*, some rows of the product by one panel, keeps all its sums in registers, one
-multiply-add for each. float32 only.
+A BLAS packs its right operand in every call, which for a few rows costs as much as the product.
+Here it is packed once per pass over a sequence, in *panels* as wide as a few vector registers. A
+*tile*, some rows of the product by one panel, keeps all its sums in registers, one multiply-add for
+each. float32 only.
 
-Compilers do not find this form by themselves, so the tile is written in LLVM's own language.
+Compilers do not find this form, so the tile is written in LLVM's own language.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ LATENCY = 8
 @intrinsic
 def _tile(typing: Any, rows: Any, vectors: Any, a: Any, row: Any, b: Any, panel: Any, out: Any,
           add: Any) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """One tile of :func:`product`, of ``rows`` rows from ``row`` on by panel number ``panel``.
+    """One tile of :func:`product`: ``rows`` rows from ``row`` on by panel number ``panel``.
 
-    There is a piece of straight code for every size of a tile, and a switch that chooses it.
+    Every size of a tile has straight-line code; a switch selects it.
     """
     signature = types.void(rows, vectors, a, row, b, panel, out, add)
 
@@ -90,7 +90,7 @@ def _one_tile(
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     multiply_add = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(register, [register] * 3), f"llvm.fmuladd.v{LANES}f32"
-    )  # in one instruction where the machine has it, else in two
+    )  # one instruction if the machine has it, else two
 
     def registers(pointer: Any) -> list[Any]:
         start = builder.bitcast(pointer, register.as_pointer())
@@ -148,7 +148,7 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
         a: ``(N, K)``, or with more columns, which are not read.
         b: ``(panels, K, vectors * LANES)``, from :mod:`.packing`.
         out: ``(N, panels * vectors * LANES)``; columns past those of b get zeros.
-        rows, vectors: From :func:`tiling`; the N rows are cut evenly into tiles of at most so many.
+        rows, vectors: From :func:`tiling`; the N rows are divided into tiles of at most this size.
     """
     count = a.shape[0]
     tiles = -(-count // rows)
@@ -163,12 +163,12 @@ def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> Non
 @compiled(fast=False)
 def project(x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: Any, wx: Any,
             rows: int, vectors: int) -> None:  # fmt: skip
-    """W x of the step t and of as many that are read after it as there is room for.
+    """W x of step t and of as many following steps as fit into ``room``.
 
     Args:
-        x: ``(T, N, D)``, of which the sequences from first up to last are taken.
+        x: ``(T, N, D)``; the sequences from first up to last are read.
         W: Packed ``(parts, panels, D, width)``.
-        room: Room for those ``(steps, last - first, D)``.
+        room: Memory for these ``(steps, last - first, D)``.
         wx: Written ``(parts, steps * (last - first), panels * width)``.
         rows, vectors: As in :func:`product`.
     """
@@ -185,10 +185,10 @@ def project(x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: 
 
 
 def tiling(count: int, columns: int) -> tuple[int, int]:
-    """Rows and registers of a tile, for products of ``count`` rows and so many columns.
+    """Rows and registers of a tile, for products of ``count`` rows and these columns.
 
-    The one of the least work: for each k a tile takes as many multiply-adds as it has sums, but no
-    less than LATENCY, as each waits for the one before of its sum.
+    The tile with the least work: for each k it takes as many multiply-adds as it has sums, but at
+    least LATENCY, because each waits for the one before in its sum.
     """
 
     def work(vectors: int) -> int:
