@@ -1,6 +1,6 @@
 """Layer 6: from files to batches, and the baselines of language models.
 
-Ids, numbers, lengths and batches are NumPy arrays on the host, whatever library computes.
+Ids, numbers, lengths and batches are NumPy arrays on the host, for every backend.
 """
 
 from typing import TYPE_CHECKING

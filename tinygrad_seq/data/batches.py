@@ -19,7 +19,7 @@ Arrays: TypeAlias = "list[NDArray[Any]]"
 
 
 class Batch(NamedTuple):
-    """What :class:`Batches` gives: ``x, lengths, y, y_lengths = batch``."""
+    """A batch of :class:`Batches`: ``x, lengths, y, y_lengths = batch``."""
 
     inputs: NDArray[Any]
     """``(T, N, ...)``, padded to the longest of the batch."""
@@ -38,8 +38,8 @@ class Batches(Epochs[Batch]):
         for x, lengths, y, _ in batches:
             h, _ = lstm(x, lengths=lengths)
 
-    ``state_dict()`` tells where they stand; after ``load_state_dict()`` the next loop gives the
-    rest of that epoch, bit for bit as it would have been. The last batch may be smaller.
+    ``state_dict()`` holds the position; after ``load_state_dict()`` the next loop yields the rest
+    of that epoch, bit for bit. The last batch may be smaller.
 
     Args:
         sequences: L arrays or lists (T_n, ...), T_n ≥ 1, with equal trailing axes and one dtype;
@@ -48,21 +48,21 @@ class Batches(Epochs[Batch]):
         targets: One for each sequence, or None: an array (L, ...), whose rows are stacked; or a
             list, of numbers, or of sequences (S_n, ...), S_n ≥ 0, which are padded: a target for
             each step, or labels for :func:`~tinygrad_seq.nn.ctc_loss` (which takes ``y.T``).
-        shuffle: Whether the order is drawn anew for each epoch.
-        bucket: Of how many batches at a time the sequences are sorted by length, so that those of
-            one batch are nearly equally long and little is padded; 1 for not at all. The more, the
-            less is left to chance.
-        pad: What fills up the inputs.
-        target_pad: What fills up targets that are sequences; if None, -100 (which losses of
+        shuffle: Whether each epoch has a new random order.
+        bucket: How many batches of sequences are sorted by length together, so that sequences of a
+            batch have similar lengths and little padding; 1 to switch this off. A larger bucket
+            makes the order less random.
+        pad: The padding of inputs.
+        target_pad: The padding of targets that are sequences; if None, -100 (which losses of
             classes ignore) for integers and 0 for floats.
         part: (rank, size) of a process in a team: it gets the sequences rank, rank + size, ... of
             every batch, maybe none of a small one, padded as the whole batch is.
-        seed: A non-negative number from which the orders are drawn; None takes one from the
-            library's generator, so that ``manual_seed`` settles it.
+        seed: A non-negative seed of the orders; None draws one from the library's generator, so
+            that ``manual_seed`` determines it.
 
     Raises:
         ValueError: No sequences, an empty one, shapes or numbers that do not fit.
-        TypeError: dtypes that differ, texts, or one that cannot hold the padding.
+        TypeError: Different dtypes, texts, or a dtype that cannot hold the padding.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ def _wide(arrays: Arrays) -> Arrays:
 
 
 def _fitting(arrays: Arrays, value: Any) -> Any:
-    """A padding that the dtype of the sequences holds."""
+    """The padding, if the dtype of the sequences can hold it."""
     if not holds(arrays[0].dtype, value):
         raise TypeError(f"a padding of {value!r} does not fit sequences of {arrays[0].dtype}")
     return value

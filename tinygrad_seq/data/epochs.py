@@ -1,4 +1,4 @@
-"""Loops over data that can be left at any batch and gone on with later, bit for bit."""
+"""Loops over data that can stop at any batch and continue later, bit for bit."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ B = TypeVar("B")
 class Epochs(Generic[B]):
     """An endless number of epochs, each a loop: ``for batch in batches``.
 
-    ``state_dict()`` tells where the loop stands; after ``load_state_dict()`` the next one gives the
-    rest of that epoch.
+    ``state_dict()`` holds the position of the loop. After ``load_state_dict()`` the next loop
+    yields the rest of that epoch.
 
     Args:
-        seed: What the order is drawn from, together with the epoch; None if nothing is drawn.
-        **cut: What must be equal for a position to mean the same batch: plain numbers.
+        seed: The seed of the order, together with the epoch; None if nothing is drawn.
+        **cut: Plain numbers that must be equal for a position to mean the same batch.
 
     Attributes:
-        epoch: The number of the epoch under way, or of the next one, from 0.
-        position: How many batches of it were given.
+        epoch: The number of the current or next epoch, from 0.
+        position: How many of its batches were yielded.
     """
 
     def __init__(self, seed: int | None, **cut: int) -> None:
@@ -37,17 +37,17 @@ class Epochs(Generic[B]):
         raise NotImplementedError
 
     def _batches(self, start: int) -> Iterator[B]:
-        """The batches of the present epoch, from batch ``start`` on."""
+        """The batches of the current epoch, from batch ``start`` on."""
         raise NotImplementedError
 
     def _drawn(self) -> np.random.Generator:
-        """What draws the order of the present epoch."""
+        """The generator for the order of the current epoch."""
         return np.random.default_rng((self.seed or 0, self.epoch))
 
     def __iter__(self) -> Iterator[B]:
         """One epoch; or, after ``load_state_dict``, the rest of one.
 
-        A loop that was left early does not count: the next one starts a new epoch.
+        A loop that stopped early does not count: the next one starts a new epoch.
         """
         if self.position and not self._resumed:
             self.epoch, self.position = self.epoch + 1, 0
@@ -58,15 +58,15 @@ class Epochs(Generic[B]):
         self.epoch, self.position = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loop stands, as plain numbers; inside it, the present batch counts as done."""
+        """The position of the loop, as plain numbers; the current batch counts as done."""
         place = {"epoch": self.epoch, "position": self.position}
         return place | self._cut | ({} if self.seed is None else {"seed": self.seed})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken.
+        """Continue at the position of ``state``.
 
         Raises:
-            ValueError: It is of other data, or of data cut in another way; nothing changed.
+            ValueError: It is from other data, or from other sizes; nothing changed.
         """
         kind, mine = type(self).__name__, self.state_dict()
         if state.keys() != mine.keys():
@@ -85,4 +85,4 @@ class Epochs(Generic[B]):
                 f"an epoch has {len(self)} batches"
             )
         new = {name: state.get(name) for name in ("epoch", "position", "seed")}
-        vars(self).update(new, _resumed=True)  # all of it, or none
+        vars(self).update(new, _resumed=True)  # all or nothing

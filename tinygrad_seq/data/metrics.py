@@ -1,4 +1,4 @@
-"""How good a language model is, from its mean cross-entropy."""
+"""Measures of a language model, from its mean cross-entropy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import SupportsFloat
 
 
 def perplexity(mean_nats: SupportsFloat) -> float:
-    """exp of the mean cross-entropy per token: among how many equal choices the model wavers.
+    """exp of the mean cross-entropy per token: the effective number of equal choices.
 
     Args:
         mean_nats: Mean cross-entropy per token in nats, as the losses give it.

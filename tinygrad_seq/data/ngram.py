@@ -1,4 +1,4 @@
-"""The n-gram model: the yardstick that a recurrent net must beat."""
+"""The n-gram model, a baseline for recurrent nets."""
 
 from __future__ import annotations
 

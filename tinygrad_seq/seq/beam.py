@@ -40,28 +40,28 @@ def beam_search(
     alpha: float = 0.0,
     constrain: Sequence[Constraint] = (),
 ) -> list[list[Hypothesis]]:
-    """Keep the best sequences of each length, and go on from these alone.
+    """Keep only the best sequences of each length, and extend these.
 
         score(y_1 … y_T) = Σ_t log p(y_t | y_1 … y_{t-1}) / T^α
 
-    At each step every sequence in the beam is followed by every token, and the best by log p are
-    kept. One that ends leaves the beam, which from then on is narrower by one, and is kept: so a
-    beam of width 1 is the greedy choice, and one as wide as there are sequences finds the best.
+    At each step every sequence in the beam is extended by every token, and the best by log p are
+    kept. A sequence that ends is stored, and the beam becomes narrower by one. A beam of width 1 is
+    the greedy choice; a beam as wide as the number of sequences finds the best.
 
     Args:
         step: ``(tokens (R,), state) -> (scores (R, V), state)``, as for :func:`generate`, of any
             number R of sequences; log p is the log-softmax of its scores.
-        tokens: What the first step reads ``(N,)``, for N searches side by side.
-        state: What the first step is given: None, an array, or nested tuples of them. **The batch
-            is the axis before the last of every part**, as in ``(N, H)``, ``(L*D, N, H)`` and
-            ``(S, N, K)``, or its only axis; a part that has none, such as a number, is the same
-            for all.
-        width: B, how many sequences are kept.
-        length: At most so many tokens.
+        tokens: The first tokens to read ``(N,)``, for N separate searches.
+        state: The first state: None, an array, or nested tuples of them. **The batch is the axis
+            before the last of every part**, as in ``(N, H)``, ``(L*D, N, H)`` and ``(S, N, K)``, or
+            its only axis; a part without axes, such as a number, is shared by all
+            sequences.
+        width: B, the number of sequences kept.
+        length: The maximal number of tokens.
         end: The token that ends a sequence; None if there is none.
-        alpha: α, how much a longer sequence is forgiven: 0 compares log p, 1 the mean per token.
-        constrain: :func:`at_least`, :func:`no_repeats`, or your own: what must not come, given the
-            tokens written so far. log p stays that of the model.
+        alpha: α, the normalisation by length: 0 compares log p, 1 the mean per token.
+        constrain: :func:`at_least`, :func:`no_repeats`, or your own: excludes next tokens, given
+            the tokens written so far. log p stays that of the model.
 
     Returns:
         For each of the N searches, at most B hypotheses, the best score first.
@@ -69,7 +69,7 @@ def beam_search(
     Raises:
         TypeError: tokens are not integers, or the step does not return a pair.
         ValueError: a shape does not fit; scores are NaN or +∞, or all of a sequence are -∞; or the
-            constraints leave nothing to write.
+            constraints exclude every token.
 
     Source: Sutskever et al. 2014, 3.2; length normalisation: Wu et al. 2016, 7, who have
     (5 + T) / 6 in the place of T.
@@ -82,7 +82,7 @@ def beam_search(
     end = NOTHING if end is None else operator.index(end)
 
     finished: list[list[Hypothesis]] = [[] for _ in tokens]
-    search = np.arange(len(tokens))  # of each row in the beam, which search it belongs to
+    search = np.arange(len(tokens))  # the search that each row of the beam belongs to
     log_p = np.zeros(len(tokens))
     history = np.empty((len(tokens), 0), np.int64)
     with no_grad():
@@ -113,9 +113,9 @@ def _followers(log_p: Array, search: Array, free: list[int]) -> tuple[Array, Arr
     """The best continuations of each search.
 
     Args:
-        log_p: Of each row in the beam followed by each token ``(R, V)``.
-        search: Which search each row belongs to ``(R,)``, ascending.
-        free: How many continuations each search has room for.
+        log_p: log p of each row in the beam followed by each token ``(R, V)``.
+        search: The search that each row belongs to ``(R,)``, ascending.
+        free: The number of continuations to keep per search.
 
     Returns:
         (row, token, log p) of the continuations, by search, the best first.
@@ -133,12 +133,12 @@ def _followers(log_p: Array, search: Array, free: list[int]) -> tuple[Array, Arr
 
 
 def select(state: Any, rows: Any, batch: int) -> Any:
-    """Some sequences of a batched state, in any order, also several times.
+    """Select sequences of a batched state, in any order, with repeats.
 
     Args:
         state: None, an array, or nested tuples of them. The batch is the axis before the last of
             every part, or its only axis; a part without axes belongs to all sequences.
-        rows: Which sequences, integers.
+        rows: The indices of the sequences.
         batch: N, the size of that axis.
 
     Raises:

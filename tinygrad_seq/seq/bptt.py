@@ -1,6 +1,6 @@
 """Back-propagation through time, in its four forms, over any cell.
 
-Symbols: s_t state, y_t output, L_t loss of step t, θ whatever the cell and the losses are made of;
+Symbols: s_t state, y_t output, L_t loss of step t, θ the parameters of the cell and of the losses;
 T steps. The gradient is that of Σ_t L_t.
 """
 
@@ -36,7 +36,7 @@ def bptt(
     method: Iterable[float] | RTRL = FULL,
     update: Callable[[], object] | None = None,
 ) -> tuple[float, Any]:
-    """Read a sequence and add the gradient of its loss to ``.grad`` of all that it depends on.
+    """Read a sequence and add the gradient of its loss to ``.grad`` of everything it depends on.
 
         y_t, s_t = cell(x_t, s_{t-1});    L = Σ_t L_t(y_t)
 
@@ -51,20 +51,20 @@ def bptt(
 
     Args:
         cell: Any callable ``(x_t, state) -> (y_t, state)``, the library's or your own.
-        x: The sequence ``(T, ...)``, or any iterable of steps x_t, which may be too long to hold.
-            It is data: what is learned (an embedding) belongs into the cell. NumPy's integers are
-            taken as ids, and stay on the host.
-        loss: ``loss(t, y_t)``, t from 0, gives L_t as a Tensor of one element, or None for a step
-            without a loss. It may have weights of its own (an output layer).
+        x: The sequence ``(T, ...)``, or any iterable of steps x_t, which may be too long for
+            memory. It is data; learned parts such as an embedding belong in the cell. Integers of
+            NumPy are ids and stay on the host.
+        loss: ``loss(t, y_t)``, t from 0, returns L_t as a Tensor of one element, or None for a
+            step without a loss. It may have its own weights (an output layer).
         state: s before the first step; the cell's own if None. If it requires grad it gets its
             gradient.
-        method: How the gradient is found: :class:`Full`, :class:`Truncated`, :class:`Randomised`,
-            or any iterable of ξ_1, …, ξ_{T-1}; or :class:`RTRL`.
-        update: Called whenever gradients have been added: after each window, for RTRL after each
-            step with a loss. An optimizer's step here learns within the sequence.
+        method: How to compute the gradient: :class:`Full`, :class:`Truncated`,
+            :class:`Randomised`, any iterable of ξ_1, …, ξ_{T-1}, or :class:`RTRL`.
+        update: Called after gradients have been added: after each window, and for RTRL after each
+            step with a loss. Call an optimizer's step here to learn within the sequence.
 
     Returns:
-        (L, state after the last step): a number, and a state off the graph, to go on from.
+        (L, state after the last step): a number, and a detached state to continue from.
 
     Raises:
         ValueError: there are no steps, a loss is not one number, or a ξ is negative, not finite
@@ -90,7 +90,7 @@ def bptt(
     Source: d2l 9.7; Tallec & Ollivier 2017; Williams & Zipser 1989.
     """
     if not is_grad_enabled():
-        raise RuntimeError("bptt records a graph to go back through: do not call it under no_grad")
+        raise RuntimeError("bptt records a graph and runs backward: do not call it under no_grad")
     if not isinstance(method, RTRL | Iterable) or isinstance(method, type):
         raise TypeError(
             "bptt expects a method, such as seq.Full(), or numbers ξ_1, …, ξ_{T-1}; "
@@ -115,7 +115,7 @@ def _backward_in_windows(
     weights: Iterable[float],
     update: Callable[[], object],
 ) -> tuple[float, Any]:
-    """A window is what lies between two ξ of 0: it is gone back through as soon as it ends."""
+    """Run backward at the end of each window; windows are separated by ξ = 0."""
     total: Any = 0.0
     t, window = 0, None
     for weight, run in _runs(steps, weights):
@@ -153,10 +153,10 @@ def _runs(
 
 
 def _backward(window: Tensor | None, update: Callable[[], object]) -> Any:
-    """Go back through a window: its loss, as :func:`value_of` it."""
+    """Run backward through a window; returns its loss, from :func:`value_of`."""
     if window is None:
         return 0.0
-    if window.requires_grad:  # it need not, where only the first state does
+    if window.requires_grad:  # it may not, if only the first state requires grad
         window.backward()
         update()
     return value_of(window)
@@ -185,14 +185,14 @@ def _data(x: Any) -> Tensor:
     tensor = as_sequence(x)
     if tensor.requires_grad:
         raise TypeError(
-            "bptt reads x as data, and this x requires grad: put what makes it into the cell, "
+            "bptt reads x as data, but this x requires grad: move its computation into the cell, "
             "lambda x, state: cell(embed(x), state), or give x.detach()"
         )
     return tensor
 
 
 def _checked(loss: Loss) -> Loss:
-    """The loss, which says so if it gives no single number, or nothing that can be learned."""
+    """The loss, with errors if it is not one number or depends on nothing to learn."""
     if not callable(loss):
         raise TypeError(f"bptt expects loss(t, y) -> a Tensor of one element or None; got {loss!r}")
 

@@ -1,7 +1,7 @@
-"""What must not be written, given what was: constraints of generation and of beam search.
+"""Constraints of generation and beam search: exclude tokens, given the tokens written so far.
 
-A constraint is a function ``(scores (R, V), written (R, t)) -> scores (R, V)``, -∞ for a token that
-must not come next; ``written`` are the tokens so far. Scores are not to be written into.
+A constraint is a function ``(scores (R, V), written (R, t)) -> scores (R, V)`` that returns -∞ for
+an excluded token; ``written`` are the tokens so far. It must not change its arguments.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Constraint: TypeAlias = Callable[[Array, Array], Array]
 
 
 def at_least(length: int, end: int) -> Constraint:
-    """The end symbol does not come before so many other tokens.
+    """Exclude the end symbol before ``length`` other tokens.
 
     Args:
-        length: How many, at least 1.
+        length: The minimal number of tokens, at least 1.
         end: The token that ends a sequence.
     """
     length, end = positive("at_least", "length", length), operator.index(end)
@@ -38,7 +38,7 @@ def at_least(length: int, end: int) -> Constraint:
 
 
 def no_repeats(n: int) -> Constraint:
-    """No n tokens in a row come twice in a sequence; with n = 1 no token does.
+    """Exclude repeats of any n consecutive tokens; with n = 1, of any token.
 
     Source: Paulus et al., "A deep reinforced model for abstractive summarization" (2018), 2.5.
     """

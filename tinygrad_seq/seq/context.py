@@ -1,4 +1,4 @@
-"""Conditioning on context: a vector that says what a sequence is to be about.
+"""Conditions a sequence on a context vector.
 
 It enters a recurrent net at each step, beside the input, or as the initial state, or both:
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def at_each_step(x: Operand, context: Operand) -> Tensor:
-    """The input with the context beside it.  x_t ↦ [x_t, c]
+    """The input joined with the context.  x_t ↦ [x_t, c]
 
-    A layer that reads it adds R c to every gate, R being the new columns of its W.
+    A layer that reads it adds R c to every gate, where R are the new columns of its W.
 
     Args:
-        x: Of all steps ``(T, N, I)``, or of one ``(N, I)``.
+        x: The input of all steps ``(T, N, I)``, or of one step ``(N, I)``.
         context: c ``(N, C)``.
 
     Returns:
@@ -53,12 +53,12 @@ def at_each_step(x: Operand, context: Operand) -> Tensor:
 
 
 class ContextState(Module):
-    """An initial state made of a context.  s_0 = tanh(W c + b), for every part of the state
+    """An initial state computed from a context.  s_0 = tanh(W c + b), for every part of the state
 
     Args:
         context_size: C.
         module: A cell, :class:`nn.Recurrent`, RNN, GRU, LSTM or another layer that has
-            ``initial_state()``: it says which parts a state has.
+            ``initial_state()``, which defines the parts of a state.
 
     Attributes:
         maps: W and b of each part of the state, each a :class:`nn.Linear`.
@@ -85,7 +85,7 @@ class ContextState(Module):
         self._form = each(learn, None if begin is None else begin())
 
     def forward(self, context: Operand) -> Any:
-        """The state for a context c ``(N, C)``, in the form that the module takes.
+        """The state for a context c ``(N, C)``, in the structure that the module takes.
 
         Raises:
             ValueError: the context has another shape.

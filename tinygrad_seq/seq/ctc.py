@@ -1,7 +1,7 @@
-"""Reading labels off a net that was trained with :func:`tinygrad_seq.nn.ctc_loss`.
+"""Decodes the outputs of a net that was trained with :func:`tinygrad_seq.nn.ctc_loss`.
 
-A path, a class for each step, says what is left of it when repeats are merged and then blanks are
-left out. The likeliest path and the likeliest labels are two things: many paths say the same.
+A path has a class for each step. Its labels are what remains after merging repeats and removing
+blanks. Many paths have the same labels, so the best path need not give the most likely labels.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .generation import Array, on_host
 
 
 def ctc_greedy(log_probs: Any, lengths: Any = None, blank: int = 0) -> list[Array]:
-    """What the likeliest path says.
+    """The labels of the most likely path.
 
     Args:
-        log_probs: ``(T, N, C)``, floating; any scores, for only their order counts.
+        log_probs: ``(T, N, C)``, floating; any scores, because only their order matters.
         lengths: Steps of each sequence ``(N,)``, 1 to T; all T if None.
         blank: The class that says nothing.
 
@@ -47,24 +47,24 @@ def ctc_greedy(log_probs: Any, lengths: Any = None, blank: int = 0) -> list[Arra
 def ctc_beam_search(
     log_probs: Any, width: int, lengths: Any = None, blank: int = 0
 ) -> list[list[Hypothesis]]:
-    """The likeliest labels, summed over the paths that say them, or nearly: prefix beam search.
+    """Approximately the most likely labels, summed over their paths: prefix beam search.
 
-    For each prefix two sums over the paths of t steps that say it are kept, b of those that end in
-    a blank and n of the others, and of all prefixes only the best of each step. With l the last
-    label of a prefix y, and y⁻ the prefix without it,
+    For each prefix there are two sums over its paths of t steps: b over those that end in a blank,
+    and n over the others. Each step keeps only the best prefixes. With l the last label of a prefix
+    y, and y⁻ the prefix without it,
 
         b_t(y) = (b_{t-1}(y) + n_{t-1}(y)) p_t(blank)
         n_t(y) = (n_{t-1}(y) + b_{t-1}(y⁻) + [y⁻ does not end in l] n_{t-1}(y⁻)) p_t(l)
 
     Args:
         log_probs: Log-probabilities ``(T, N, C)``, floating.
-        width: How many prefixes are kept. As wide as there are prefixes it finds the best labels.
+        width: The number of prefixes kept. With all prefixes it finds the most likely labels.
         lengths: Steps of each sequence ``(N,)``, 1 to T; all T if None.
         blank: The class that says nothing.
 
     Returns:
-        For each sequence at most ``width`` hypotheses, the likeliest first. ``log_prob`` is
-        ln P(labels), less what was lost with prefixes that were not kept; ``score`` is the same.
+        For each sequence at most ``width`` hypotheses, the most likely first. ``log_prob`` is
+        ln P(labels), without the paths of prefixes that were dropped; ``score`` is the same.
 
     Raises:
         ValueError: shapes or lengths do not fit, or a log-probability is NaN.

@@ -1,4 +1,4 @@
-"""Encoder and decoder: a sequence is read, and another, of another length, is written."""
+"""Encoder and decoder: reads a sequence and writes another, of another length."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class EncoderDecoder(Module):
 
         c_t = attention(h_t, k_1 … k_S),    h̃_t = tanh(W_c [c_t, h_t] + b_c),    in place of h_t
 
-    What is fed back to the decoder is y alone, so with the right y given (teacher forcing) all
-    steps of the training are computed at once. To write, give :meth:`step` and the state that
-    :meth:`encode` gives to :func:`generate` or :func:`beam_search`:
+    Only y is fed back to the decoder, so with the target y given (teacher forcing) all training
+    steps are computed at once. To write, pass :meth:`step` and the state from :meth:`encode` to
+    :func:`generate` or :func:`beam_search`:
 
         seq.beam_search(model.step, starts, model.encode(source, lengths), width=5, ...)
 
     Args:
         source_size: Number of source tokens.
         target_size: Number V of target tokens.
-        embedding_size: Of the vectors of tokens, on either side.
+        embedding_size: The size of token vectors in the encoder and the decoder.
         hidden_size: H, even: H units in the decoder, H/2 in each direction of the encoder.
         attention: A module for queries and keys of size H, such as ``nn.DotAttention()`` or
-            ``nn.AdditiveAttention(H, H, A)``; None to see the source in h_0 alone.
-        layer: Which recurrent layer, such as ``nn.GRU`` or ``nn.LSTM``.
-        num_layers: L, layers one on another on either side. C is of all layers of the encoder, h_0
-            for all of the decoder; the keys and h_t are of the top ones.
+            ``nn.AdditiveAttention(H, H, A)``; None to use the source only in h_0.
+        layer: The recurrent layer, such as ``nn.GRU`` or ``nn.LSTM``.
+        num_layers: L, the number of layers of encoder and decoder. C has the states of all encoder
+            layers, and h_0 those of all decoder layers; the keys and h_t are of the top layers.
         dropout: Probability of dropout on the outputs of each layer but the top one, in training.
 
     Source: Deep Learning, 10.4; Sutskever et al. 2014; attention: Bahdanau et al. 2015, placed
@@ -83,7 +83,7 @@ class EncoderDecoder(Module):
 
         Args:
             source: Token ids ``(S, N)``.
-            lengths: Length of each ``(N,)``; what stands past it has no effect.
+            lengths: Length of each ``(N,)``; padding after it has no effect.
 
         Returns:
             The state that :meth:`step` starts from: (state of the decoder, keys ``(S, N, H)``,
@@ -104,12 +104,12 @@ class EncoderDecoder(Module):
         return start if self.attention is None else (start, keys, valid[..., None])
 
     def forward(self, source: Any, target: Any, lengths: Any = None) -> Tensor:
-        """Scores of every next token, given the right tokens before it (teacher forcing).
+        """Scores of every next token, given the target tokens before it (teacher forcing).
 
         Args:
             source: Token ids ``(S, N)``.
             target: y_0 … y_{T-1}, ids ``(T, N)``: the start symbol, then the target without its
-                last. Padding at the end has no effect on the scores before it.
+                last token. Padding at the end has no effect on earlier scores.
             lengths: Lengths of the sources ``(N,)``.
 
         Returns:
@@ -118,7 +118,7 @@ class EncoderDecoder(Module):
         return self._taught(source, target, lengths)[0]
 
     def weights(self, source: Any, target: Any, lengths: Any = None) -> Tensor:
-        """Where attention looks at each step: a ``(T, N, S)``; arguments as for :meth:`forward`."""
+        """The attention weights of each step ``(T, N, S)``; arguments as for :meth:`forward`."""
         weights = self._taught(source, target, lengths)[1]
         if weights is None:
             raise ValueError("this EncoderDecoder was built without attention: it has no weights")
@@ -131,7 +131,7 @@ class EncoderDecoder(Module):
         return scores[0], state
 
     def _taught(self, source: Any, target: Any, lengths: Any) -> tuple[Tensor, Tensor | None]:
-        """Scores and weights of attention, given the right tokens before each."""
+        """Scores and attention weights, given the target tokens before each."""
         state = self.encode(source, lengths)
         target, count = integers("EncoderDecoder", "target tokens", target), np.shape(source)[1]
         if target.ndim != 2 or not len(target) or target.shape[1] != count:

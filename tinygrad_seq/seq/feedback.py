@@ -1,8 +1,8 @@
-"""Recurrence from the output, and teacher forcing: feed back what should have come out.
+"""Recurrence from the output, and teacher forcing: feed back the target.
 
-Where the only way from step t-1 to step t is a state that the data tell (the output, whose true
-value is the target), training needs no recurrence: every step reads the true state before it, and
-all steps are computed together. The price: the net can remember only what its outputs say.
+If the only connection from step t-1 to step t is a state that the data contain (the output, whose
+true value is the target), training needs no recurrence: every step reads the true state, and all
+steps are computed together. But the net can remember only what its outputs contain.
 Source: Goodfellow et al., Deep Learning, fig. 10.4, 10.2.1.
 """
 
@@ -30,10 +30,10 @@ class FeedbackCell(Module):
     feeds it the true ones.
 
     Args:
-        net: Maps ``(N, I + O)`` to ``(N, O)``; its hidden units live within the step.
+        net: Maps ``(N, I + O)`` to ``(N, O)``.
         output_size: O.
-        feed: What of an output is read at the next step, ``(N, O)`` to ``(N, O)``: itself, or for
-            scores of classes ``ops.softmax``, or a one-hot choice.
+        feed: Maps an output to what the next step reads, ``(N, O)`` to ``(N, O)``: the identity, or
+            for class scores ``ops.softmax`` or a one-hot choice.
 
     Example:
         >>> from tinygrad_seq import seq
@@ -81,18 +81,18 @@ class FeedbackCell(Module):
 def teacher_forcing(
     cell: Any, x: Any, states: Any, state: Any = None, probability: float = 1.0
 ) -> tuple[Tensor, Any]:
-    """Read a sequence with the true state before each step in place of the cell's own.
+    """Read a sequence with the true state before each step instead of the cell's own.
 
         y_t, ŝ_t = cell(x_t, m_t ⊙ s_{t-1} + (1 - m_t) ⊙ ŝ_{t-1})
 
-    where m_t is 1 with ``probability`` p, for each sequence and step. With p = 1 no step waits for
-    another: all of them are one call of the cell, on a batch of T · N. With p = 0 the cell runs
-    free, as in ``nn.Recurrent(cell)``; lowering p during training (scheduled sampling) leads from
-    the one to the other. Gradients go back through the cell's own states where it used them.
+    where m_t is 1 with ``probability`` p, for each sequence and step. With p = 1 no step depends on
+    another, and all steps are one call of the cell on a batch of T · N. With p = 0 the cell reads
+    its own states, as in ``nn.Recurrent(cell)``. Scheduled sampling lowers p during training.
+    Gradients pass through the cell's own states where it used them.
 
     Args:
         cell: Any callable ``(x_t, state) -> (y_t, state)`` that treats the sequences of a batch
-            alike, the library's or your own; most often a :class:`FeedbackCell`.
+            independently, the library's or your own; usually a :class:`FeedbackCell`.
         x: Input ``(T, N, I)``.
         states: The true state after each step, ``(T, N, S)``, or a tuple of parts. The last is not
             read. (For a :class:`FeedbackCell`: the targets, as they would be fed back.)
@@ -103,8 +103,8 @@ def teacher_forcing(
         (y ``(T, N, O)``, the cell's own state after the last step).
 
     Raises:
-        ValueError: shapes do not fit, the probability is not in 0..1, or a cell that has no first
-            state of its own is given none.
+        ValueError: shapes do not fit, the probability is not in 0..1, or a cell without an initial
+            state is given none.
 
     Source: Williams & Zipser 1989 (teacher forcing); Bengio et al. 2015 (scheduled sampling).
     """
@@ -133,7 +133,7 @@ def teacher_forcing(
 
 
 def _now_and_then(cell: Any, x: Tensor, states: Any, first: Any, p: float) -> tuple[Tensor, Any]:
-    """Step by step: the true state where a coin says so, else the cell's own."""
+    """Step by step: the true state with probability p, else the cell's own."""
     outputs, own = [], first
     for t, x_t in enumerate(ops.unstack(x)):
         if t:

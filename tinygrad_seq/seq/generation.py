@@ -1,8 +1,8 @@
-"""Generation: a model writes a sequence one token at a time, reading back what it wrote.
+"""Generation: a model writes a sequence one token at a time and reads each token back.
 
 The model is any *step function* ``step(tokens (N,), state) -> (scores (N, V), state)``: it reads
-one token of each of N sequences and gives a score (a logit or a log-probability) for each of the V
-tokens that may follow. What is chosen from the scores, and when to stop, are functions too:
+one token of each of N sequences and returns a score (a logit or a log-probability) for each of the
+V tokens that may follow. Functions also choose a token from the scores and decide when to stop:
 
     stream = seq.generate(step, start, state, length=200,
                           choose=seq.sample(seq.temperature(0.8), seq.top_p(0.9)),
@@ -46,7 +46,7 @@ NOTHING = -1
 
 
 def greedy(scores: Array) -> Array:
-    """The best token of each sequence, the lowest id among equals.  y = argmax s"""
+    """The token with the highest score, of equal ones the lowest id.  y = argmax s"""
     best: Array = scores.argmax(axis=-1)
     return best
 
@@ -58,7 +58,7 @@ def sample(*filters: Filter) -> Choose:
     is where the cumulated probabilities pass it.
 
     Args:
-        filters: Such as :func:`temperature`, :func:`top_k`, :func:`top_p`, or your own.
+        filters: For example :func:`temperature`, :func:`top_k`, :func:`top_p`, or your own.
     """
 
     def choose(scores: Array) -> Array:
@@ -77,7 +77,7 @@ def sample(*filters: Filter) -> Choose:
 
 
 def temperature(t: float) -> Filter:
-    """s / t: below 1 likely tokens become likelier, above 1 all become more alike.
+    """s / t: t below 1 makes likely tokens more likely, t above 1 makes all more equal.
 
     Towards 0 this is :func:`greedy`.
     """
@@ -93,7 +93,7 @@ def temperature(t: float) -> Filter:
 
 
 def top_k(k: int) -> Filter:
-    """Keep the k best tokens, exactly: among equals those of lower ids.
+    """Keep exactly the k best tokens; of equal ones those with lower ids.
 
     Source: Fan et al. 2018.
     """
@@ -102,9 +102,9 @@ def top_k(k: int) -> Filter:
 
 
 def top_p(p: float) -> Filter:
-    """Keep the nucleus: the fewest tokens, the likeliest first, that make up probability p.
+    """Keep the nucleus: the smallest set of most likely tokens with probability p.
 
-    Among equals those of lower ids come first. With p = 1 every token stays.
+    Of equal tokens those with lower ids come first. With p = 1 every token stays.
 
     Source: Holtzman et al. 2020, eq. 2.
     """
@@ -128,7 +128,7 @@ def top_p(p: float) -> Filter:
 
 
 def largest(scores: Array, k: int) -> Array:
-    """Which are the k largest of each row, the first ones among equals: booleans ``(N, V)``."""
+    """A mask of the k largest of each row, of equal ones the first: booleans ``(N, V)``."""
     size = scores.shape[-1]
     if k >= size:
         return np.ones(scores.shape, bool)
@@ -143,16 +143,16 @@ def largest(scores: Array, k: int) -> Array:
 
 
 def end_symbol(token: int) -> Stop:
-    """Stop after a token that means the end; it is the last token of its sequence."""
+    """Stop after the end symbol, which is the last token of its sequence."""
     token = operator.index(token)
     return lambda tokens, state, written: (tokens == token) & (written > 0)
 
 
 def coin(go_on: Callable[[Any], Any]) -> Stop:
-    """Stop where a Bernoulli output of the model says so.  P(go on) = σ(go_on(state))
+    """Stop by a Bernoulli output of the model.  P(go on) = σ(go_on(state))
 
     Args:
-        go_on: Gives the logits ``(N,)`` from the state after the tokens written so far.
+        go_on: Returns the logits ``(N,)`` from the state after the tokens written so far.
     """
 
     def stop(tokens: Array, state: Any, written: int) -> Array:
@@ -175,7 +175,7 @@ def coin(go_on: Callable[[Any], Any]) -> Stop:
 
 
 def after(lengths: Any) -> Stop:
-    """Stop after so many tokens, a number for each sequence, as the model foretold.
+    """Stop after a number of tokens, for example a predicted length of each sequence.
 
     Args:
         lengths: Integers ``(N,)`` of at least 0.
@@ -205,28 +205,28 @@ def generate(
     stop: Stop | None = None,
     constrain: Sequence[Constraint] = (),
 ) -> Iterator[Array]:
-    """Write N sequences side by side, and hand over each token as soon as it is chosen.
+    """Write N sequences in parallel, and yield each token as soon as it is chosen.
 
         s_t, h_t = step(y_{t-1}, h_{t-1}),    y_t = choose(s_t),    until stop
 
     Nothing is recorded for gradients.
 
     Args:
-        step: ``(tokens (N,), state) -> (scores (N, V), state)``; a score of -∞ is a token that
-            cannot come.
-        tokens: What the first step reads ``(N,)``: the start symbol, or the last token of a text
-            whose other tokens the state has seen.
-        state: What the first step is given.
-        length: At most so many tokens; None for no limit.
+        step: ``(tokens (N,), state) -> (scores (N, V), state)``; a score of -∞ excludes a
+            token.
+        tokens: The first tokens to read ``(N,)``: the start symbol, or the last token of a text
+            whose other tokens the state has read.
+        state: The first state.
+        length: The maximal number of tokens; None for no limit.
         choose: :func:`greedy`, :func:`sample` with its filters, or your own.
-        stop: :func:`end_symbol`, :func:`coin`, :func:`after`, or your own; asked after each step,
+        stop: :func:`end_symbol`, :func:`coin`, :func:`after`, or your own; called after each step,
             before a token is chosen.
-        constrain: :func:`at_least`, :func:`no_repeats`, or your own: what must not come, given the
-            tokens written so far.
+        constrain: :func:`at_least`, :func:`no_repeats`, or your own: excludes next tokens, given
+            the tokens written so far.
 
     Returns:
         An iterator over tokens ``(N,)``, int64: -1 for sequences that have ended. It ends when all
-        have. :func:`written` makes N arrays of it.
+        have ended. :func:`written` turns it into N arrays.
 
     Raises:
         TypeError: tokens are not integers, or the step does not return a pair.
@@ -297,7 +297,7 @@ def written(stream: Iterable[Array]) -> list[Array]:
     return [row[row != NOTHING] for row in np.stack(steps, axis=1)]
 
 
-# -- what is asked of tokens and scores ------------------------------------------------------------
+# -- checks of tokens and scores -------------------------------------------------------------------
 
 
 def on_host(values: Any) -> Array:
@@ -317,7 +317,7 @@ def starting(tokens: Any) -> Array:
 
 
 def scored(step: Step, tokens: Array, state: Any) -> tuple[Array, Any]:
-    """The scores ``(N, V)`` and the state that a step function gives."""
+    """The scores ``(N, V)`` and the state that a step function returns."""
     result = step(tokens, state)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
@@ -333,7 +333,7 @@ def scored(step: Step, tokens: Array, state: Any) -> tuple[Array, Any]:
 
 
 def _one_each(owner: str, kinds: str, values: Any, count: int) -> Array:
-    """What a function of the user's gave, if it is one answer for each sequence."""
+    """Check that a user's function returned one value per sequence."""
     array = on_host(values)
     if array.shape != (count,) or array.dtype.kind not in kinds:
         kind = "boolean" if kinds == "b" else "integer"
@@ -345,8 +345,8 @@ def _one_each(owner: str, kinds: str, values: Any, count: int) -> Array:
 
 
 def possible(scores: Array, running: Array) -> Array:
-    """The scores, if they leave each running sequence something to choose; 0 for the others."""
-    best = scores.max(axis=-1)  # NaN where any is NaN
+    """The scores, checked to allow a token for each running sequence; 0 for the others."""
+    best = scores.max(axis=-1)  # NaN if any is NaN
     if np.isfinite(best).all():
         return scores
     wrong = np.flatnonzero(running & ~np.isfinite(best))

@@ -1,12 +1,12 @@
 """Real-time recurrent learning: the exact gradient, carried forward in time.
 
-The influence J_t = ds_t/dθ says how the state would differ if the weights always had. With the
-state s_{t-1} cut off the graph, one step f gives all that is needed (∂ acts within the step):
+The influence J_t = ds_t/dθ is the derivative of the state with respect to the weights of all steps.
+With s_{t-1} detached, one step f gives everything (∂ acts within the step):
 
     J_t = ∂f/∂s J_{t-1} + ∂f/∂θ,    J_0 = 0
     dL_t/dθ = ∂L_t/∂s_{t-1} J_{t-1} + ∂L_t/∂θ
 
-Unrolled, the recursion is the sum that back-propagation through time adds up from the other end.
+Unrolled, the recursion is the sum that back-propagation through time adds from the other end.
 Source: Williams & Zipser 1989; d2l 9.7.1.
 """
 
@@ -33,11 +33,11 @@ Influence: TypeAlias = dict[Any, Any]
 class RTRL:
     """Real-time recurrent learning, for :func:`bptt`: exact, and online.
 
-    Memory does not depend on T: it is that of the influence, D times the number of weights, for a
-    state of D elements in the whole batch. A step takes D pullbacks through the cell and a product
-    of D² times the number of weights, so it is for small nets: tens of units, few sequences. The
-    weights are those that the state is found to depend on, also through closures; steps are taken
-    one by one, so noise that is shared by all steps of a sequence has no place here.
+    Memory does not depend on T. The influence has D times the number of weights, for a state of D
+    elements in the whole batch. A step takes D pullbacks through the cell and a product of D² times
+    the number of weights, so use it for small nets: tens of units, few sequences. The weights are
+    those that the state depends on, also through closures. Steps run one by one, so noise that all
+    steps of a sequence share is not supported.
 
     Source: Williams & Zipser 1989.
     """
@@ -73,12 +73,12 @@ def forward_in_time(
 
 
 def value_of(loss: Tensor) -> Tensor:
-    """A loss off the graph, to be summed in float64 and read at the end, for reading may wait."""
+    """A detached loss in float64, summed and read only at the end, because reading may wait."""
     return Tensor.astype(loss.detach(), "f8")
 
 
 def check_part(part: Any) -> None:
-    """Raise unless a part of a state can be gone on from."""
+    """Raise unless a part of a state is a Tensor."""
     if not isinstance(part, Tensor):
         raise TypeError(
             "bptt expects of a cell a state that is a Tensor, or nested tuples of Tensors; got a "
@@ -87,7 +87,7 @@ def check_part(part: Any) -> None:
 
 
 def nothing_to_learn(t: int) -> RuntimeError:
-    """What to say of a first loss, at step t, that depends on nothing that requires grad."""
+    """The error for a first loss, at step t, that depends on nothing that requires grad."""
     return RuntimeError(
         f"nothing that the loss depends on at t={t} requires grad: give bptt a cell with "
         "parameters, or a state made with requires_grad=True"
@@ -95,7 +95,7 @@ def nothing_to_learn(t: int) -> RuntimeError:
 
 
 def _start(cell: Any, x: Tensor, given: Any) -> tuple[Any, Influence]:
-    """The first state, cut; its own influence on itself, where its gradient is wanted, is 1."""
+    """The first state, detached; if it requires grad, its influence on itself is 1."""
     if given is None:
         return None, {}
     library = cell_within(cell)
@@ -113,7 +113,9 @@ def _deposit(loss: Tensor, parts: Sequence[Tensor], influence: Influence) -> Non
     """Add dL_t/dθ to ``.grad``."""
     if not loss.requires_grad:
         return
-    loss.backward(retain_graph=True)  # the second term; the state's own is the factor of the first
+    loss.backward(
+        retain_graph=True
+    )  # the second term; the state's gradient is the factor of the first
     if parts and influence:
         np = xp(parts[0].data)
         g = np.concatenate(
@@ -149,7 +151,7 @@ def _advance(after: Sequence[Tensor], before: Sequence[Tensor], influence: Influ
 
 
 def _leaves(results: Sequence[Tensor], before: Sequence[Tensor]) -> list[Any]:
-    """What the results depend on that requires grad and is not the state before."""
+    """The leaves that the results depend on, except the state before."""
     tops = [source_of(y) for y in results if y.requires_grad]
     ends = [*tops, *(edge for node in reachable(tops) for edge in node.edges)]
     known = set(before)
@@ -157,7 +159,7 @@ def _leaves(results: Sequence[Tensor], before: Sequence[Tensor]) -> list[Any]:
 
 
 def _cut(part: Tensor) -> Tensor:
-    """The same values as a leaf of their own; a part of integers (a counter) has no gradient."""
+    """The same values as a new leaf; a part of integers (a counter) has no gradient."""
     return part.detach().requires_grad_(part.dtype.kind == "f")
 
 

@@ -1,11 +1,11 @@
 """How far a gradient goes back through time, as numbers ξ_t.
 
-Between step t-1 and step t the state goes on unchanged, and its gradient comes back times ξ_t:
+Between step t-1 and step t the state is unchanged, and its gradient is multiplied by ξ_t:
 
     s̄_{t-1} = ξ_t s̄_t ∂s_t/∂s_{t-1} + (what step t-1 itself adds)
 
-1 lets it pass and 0 stops it. Each class here is an iterable of ξ_1, ξ_2, … without end, to be
-iterated anew for each sequence; so is any list of numbers, as long as it is long enough.
+1 lets it pass and 0 stops it. Each class here is an endless iterable of ξ_1, ξ_2, …, iterated again
+for each sequence. A list of numbers works too, if it is long enough.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Full:
 
 @dataclass(frozen=True)
 class Truncated:
-    """Back to the start of the window under way.  ξ_t = 0 where t is a multiple of τ, else 1
+    """Back to the start of the current window.  ξ_t = 0 if t is a multiple of τ, else 1
 
-    Memory is that of a window, however long the sequence. The estimate is biased: what a loss owes
-    to states before its window is left out.
+    Memory is that of one window, for any length. The estimate is biased: it lacks the contribution
+    of states before the window of a loss.
 
     Args:
         steps: τ, the length of a window.
@@ -53,7 +53,7 @@ class Truncated:
 
 @dataclass(frozen=True)
 class Randomised:
-    """Back to a random step, with weights that make up for what is left out.
+    """Back to a random step, with weights that compensate for the steps left out.
 
         ξ_t = 1/π_t with probability π_t, else 0;    E[ξ_t] = 1
 

@@ -1,4 +1,4 @@
-"""A chain of hidden values: joint, posteriors, what is missing, the best path.
+"""A chain of hidden values: joint probability, posteriors, missing symbols, the best path.
 
 Shapes: T steps, N sequences, k hidden values.
 """
@@ -18,16 +18,16 @@ from .messages import messages
 
 
 class Chain:
-    """Hidden values h_1 .. h_T, of which each speaks only to the next and to its own observation.
+    """Hidden values h_1 .. h_T; each determines only the next one and its own observation.
 
         P(x, h) = P(h_1) Π_t P(h_{t+1} | h_t) Π_t P(x_t | h_t)
 
-    Everything is asked in logs and costs O(k² T); all answers but the best path are differentiable,
-    to any order. -∞ stands for what is impossible, and its gradient is 0. The tables need not be
-    normalised: with scores in the place of log-probabilities this is a linear-chain conditional
-    random field, and :meth:`log_prob` its log-partition function.
+    All results are logs and cost O(k² T); all except the best path are differentiable, to any
+    order. -∞ marks impossible values and has the gradient 0. The tables need not be normalised:
+    with scores instead of log-probabilities this is a linear-chain conditional random field, and
+    :meth:`log_prob` its log-partition function.
 
-    A step whose log-likelihoods are all 0 says nothing: that is how to mark a missing observation.
+    To mark a missing observation, set all its log-likelihoods to 0.
     The recursions are fused; differentiating twice runs them step by step, in O(k² T N) memory.
 
     Args:

@@ -1,4 +1,4 @@
-"""Expectation-maximisation: what the Baum-Welch algorithm of every model shares."""
+"""Expectation-maximisation: the shared parts of the Baum-Welch algorithm."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class GaussianHMM(Module):
 
         log p(x | h) = -Σ_f ((x_f - μ_hf)² / σ²_hf + ln σ²_hf + ln 2π) / 2
 
-    Train it by gradient (``-model(x).mean()`` is a loss), or by :meth:`baum_welch`. Means that lie
-    far from the data find no way to it: begin with :meth:`near`.
+    Train it by gradient (``-model(x).mean()`` is a loss), or by :meth:`baum_welch`. Means far from
+    the data do not reach it: start with :meth:`near`.
 
     Args:
         states: k, the number of hidden values.
@@ -102,7 +102,7 @@ class GaussianHMM(Module):
 
     @classmethod
     def near(cls, states: int, x: Operand, lengths: Operand | None = None) -> GaussianHMM:
-        """A model to begin with: its means are steps of the data, drawn with the library's
+        """A model to start training from. Its means are steps of the data, drawn with the library's
         generator, each far from those before it; its variances are those of the data.
 
         Args:
@@ -139,7 +139,7 @@ class GaussianHMM(Module):
         return ops.sum(terms, axis=-1) / -2
 
     def chain(self, x: Operand, lengths: Operand | None = None, observed: Any = None) -> Chain:
-        """The chain behind some sequences, to ask for posteriors, paths and all else.
+        """The chain of some sequences, for posteriors, paths and other results.
 
         Args:
             x: Numbers ``(T, N, F)``, in the dtype of the parameters; in padding and where missing,
@@ -199,16 +199,16 @@ class GaussianHMM(Module):
     ) -> list[float]:
         """Fit the model by expectation-maximisation; log p(x) never falls.
 
-        E: γ_t(h), how likely h is at step t, and how often each transition is expected, are the
-        gradients of log p(x). M: each table is its counts, normalised; means and variances are
-        those of the data, weighed by γ. A hidden value that was never visited stays as it is.
+        E: γ_t(h), the probability of h at step t, and the expected number of each transition are
+        the gradients of log p(x). M: each table is its normalised counts; means and variances are
+        those of the data, weighted by γ. A hidden value that was never visited is not changed.
 
         Args:
             x, lengths, observed: As for :meth:`chain`.
-            iterations: At most so many updates.
+            iterations: The maximal number of updates.
             tolerance: Stop when log p(x) of all sequences gains less than this, in nats.
-            least_var: No variance goes below this: one that closes in on a single step has no
-                bound of its own.
+            least_var: The smallest variance. Without it, the variance around a single step has no
+                lower bound.
 
         Returns:
             log p(x) of all sequences before each update, and after the last.

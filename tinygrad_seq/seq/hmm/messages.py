@@ -1,4 +1,4 @@
-"""The recursion that goes along a chain, in either direction, as one operation.
+"""The recursion along a chain, in either direction, as one operation.
 
     m_{t+1}(h') = ln Σ_h exp(m_t(h) + l_t(h) + A(h, h')),    m_1 given
 
@@ -9,8 +9,8 @@ backward ones. Its derivative is a recursion of the same kind, the other way:
     l̄_t(h) = Σ_h' w_t(h, h') m̄_{t+1}(h'),    m̄_t(h) += l̄_t(h),    Ā(h, h') = Σ_t w_t m̄_{t+1}(h')
 
 The sum over h is a product of matrices of exponentials, each scaled by its largest: k² products for
-a step and k exponentials. Where it comes out so small that scaling may have lost something, it is
-taken again in logs.
+a step and k exponentials. Sums so small that scaling may have lost digits are computed again in
+logs.
 
 Shapes: T steps, N sequences, k hidden values.
 """

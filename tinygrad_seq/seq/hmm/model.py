@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class HMM(Module):
     """P(h_1), P(h_{t+1} | h_t) and P(x_t | h_t) over V symbols, each the softmax of its parameter.
 
-    Train it by gradient, as any module (``-model(x).mean()`` is a loss), or by
-    :meth:`baum_welch`. For numbers there is :class:`GaussianHMM`; for observations of
-    another kind give :class:`Chain` their log-likelihoods.
+    Train it by gradient, like any module (``-model(x).mean()`` is a loss), or by
+    :meth:`baum_welch`. For numbers use :class:`GaussianHMM`; for other observations give
+    :class:`Chain` their log-likelihoods.
 
     Args:
         states: k, the number of hidden values.
@@ -59,7 +59,7 @@ class HMM(Module):
     def __init__(self, states: int, symbols: int, dtype: DType | None = None) -> None:
         k, v = positive("HMM", "states", states), positive("HMM", "symbols", symbols)
         dtype = floating_dtype("HMM", dtype)
-        # Unequal from the start: hidden values that are alike would stay alike.
+        # Unequal from the start: equal hidden values would stay equal.
         draw = generator().standard_normal
         self.initial = Parameter(draw(k).astype(dtype))
         self.transition = Parameter(draw((k, k)).astype(dtype))
@@ -100,7 +100,7 @@ class HMM(Module):
         return initial, transition, emission
 
     def chain(self, x: Operand, lengths: Operand | None = None, observed: Any = None) -> Chain:
-        """The chain behind some sequences, to ask for posteriors, paths and all else.
+        """The chain of some sequences, for posteriors, paths and other results.
 
         Args:
             x: Symbols ``(T, N)``, integers in 0..V-1; in padding and where missing, anything.
@@ -155,14 +155,14 @@ class HMM(Module):
     ) -> list[float]:
         """Fit the tables by expectation-maximisation; log P(x) never falls.
 
-        E: how often each initial value, transition and emission is expected to have happened. These
-        counts are the gradient of log P(x) with respect to the logs of the tables, so this step is
-        one backward pass. M: each table is its counts, normalised. A row that was never visited
-        stays as it is.
+        E: the expected number of each initial value, transition and emission. These counts are the
+        gradient of log P(x) with respect to the logs of the tables, so this step is one backward
+        pass. M: each table is its normalised counts. A row that was never visited is not
+        changed.
 
         Args:
             x, lengths, observed: As for :meth:`chain`.
-            iterations: At most so many updates.
+            iterations: The maximal number of updates.
             tolerance: Stop when log P(x) of all sequences gains less than this, in nats.
 
         Returns:
