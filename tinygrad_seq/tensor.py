@@ -232,6 +232,7 @@ class Tensor(Variable, Operators):
         return self._data.tolist()
 
     def __repr__(self) -> str:
+        looked(self, "repr()")
         if self.size > _SHOWN:
             return f"Tensor({', '.join([f'{self.dtype}{list(self.shape)}', *self._origin()])})"
         host = backend_of(self._data).to_host(self._data)
@@ -429,6 +430,7 @@ class Tensor(Variable, Operators):
         """Keep the gradient of a result in ``.grad`` too, at each backward."""
         if not self._requires_grad:
             raise RuntimeError("retain_grad() on a tensor that does not require grad")
+        looked(self, "retain_grad()")
         if self.node is not None:
             self.node.retained = weakref.ref(self)  # weak: the graph keeps no tensor alive
 
@@ -444,6 +446,7 @@ class Tensor(Variable, Operators):
             raise RuntimeError("register_hook() on a tensor that does not require grad")
         if not callable(hook):
             raise TypeError(f"a hook is called with the gradient; got {hook!r:.60}")
+        looked(self, "register_hook()")
         holder: Any = self if self.node is None else self.node
         if holder.hooks is None:
             holder.hooks = {}

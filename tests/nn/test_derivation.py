@@ -93,7 +93,7 @@ def counting(x, h):
         (random, "a different one at every step"),
         (growing, "a part of its state goes from"),
         (other_form, "its state changes its structure"),
-        (counting, "other constants"),
+        (counting, "it changes COUNT as it runs"),
     ],
 )
 def test_what_cannot_be_derived_is_said(cell, why):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from .mode import Block
 
 if TYPE_CHECKING:
-    from .graph import Node, Variable
+    from .graph import Node
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -107,8 +107,12 @@ class Observer(Block):
     def recorded(self, node: Node) -> None:
         """``node`` has just been recorded, for the result of the latest forward."""
 
-    def looked(self, variable: Variable, how: str) -> None:
-        """The numbers of ``variable`` are read, by the attribute or method ``how``."""
+    def looked(self, array: Any, how: str) -> None:
+        """The numbers of ``array`` are read, by the attribute or method ``how``."""
+
+    def knows(self, array: Any) -> bool:
+        """Whether it knows ``array`` by its identity, so that no copy may replace it."""
+        return False
 
     def pullback(
         self, node: Node, pull: Callable[..., Iterable[tuple[Any, Any]]], /, *args: Any
@@ -166,12 +170,18 @@ def replaceable(function: F) -> F:
     return cast(F, call)
 
 
-def looked(variable: Variable, how: str) -> None:
-    """Tell the observers that the numbers of a tensor are read."""
+def looked(value: Any, how: str) -> None:
+    """Tell the observers that the numbers of a tensor or an array are read."""
     here = observing.get()
     if here is not None:
         for observer in here.observers:
-            observer.looked(variable, how)
+            observer.looked(getattr(value, "_data", value), how)
+
+
+def known(array: Any) -> bool:
+    """Whether an observer knows ``array`` by its identity."""
+    here = observing.get()
+    return here is not None and any(observer.knows(array) for observer in here.observers)
 
 
 def unfused() -> bool:

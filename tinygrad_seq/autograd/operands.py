@@ -10,6 +10,7 @@ import numpy
 
 from ..backend import backend_of, current, is_array, one_backend, result_dtype, xp
 from .graph import Variable
+from .observe import known
 
 # Numbers that a forward takes as they are, weak. NumPy's integers and np.float64 become such.
 PLAIN = frozenset((float, int, bool))
@@ -102,7 +103,9 @@ def as_static(name: str, value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         parts = [as_static(name, part) for part in value]
         return tuple(parts) if isinstance(value, tuple) else parts
-    return value.copy() if is_array(value) else value
+    if not is_array(value):
+        return value
+    return value if known(value) else value.copy()
 
 
 def as_flag(name: str, value: Any) -> bool:

@@ -29,7 +29,7 @@ import numpy
 from ..backend import is_array, result_dtype, several, xp
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
-from .observe import observing, replaceable
+from .observe import known, observing, replaceable
 from .operands import (
     FLOAT64,
     PLAIN,
@@ -195,7 +195,9 @@ class Primitive:
                 if not (kind in PLAIN or (kind is numpy.ndarray and arg.dtype.kind in REAL)):
                     if arg is not None or not self._optional:
                         arg = as_operand(arg, [getattr(a, "_data", a) for a in args], self.name)
-                elif recorded and kind is numpy.ndarray and arg.dtype.kind != "f":
+                elif (
+                    recorded and kind is numpy.ndarray and arg.dtype.kind != "f" and not known(arg)
+                ):
                     arg = arg.copy()  # a mask that is filled again in a loop
                 values.append(arg)
             edges.append(edge)

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import ops
+from ..autograd.observe import looked
 from ..backend import backend_of, default_dtype, generator, there, xp
 from ..tensor import Tensor
 
@@ -142,6 +144,7 @@ def state_of(
 def _on_host(values: Any) -> np.ndarray[Any, Any]:
     """Ids, lengths and masks as a NumPy array: they are checked on the host."""
     if isinstance(values, Tensor):
+        looked(values, "a check on the host")
         return backend_of(values._data).to_host(values._data)
     host: np.ndarray[Any, Any] = np.asarray(backend_of(values).to_host(values))
     return host
@@ -170,12 +173,7 @@ def booleans(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
 def indices(owner: str, name: str, values: Any, size: int) -> np.ndarray[Any, Any]:
     """Integers within 0..size-1; the error names the first that is not, and where it stands."""
     array = integers(owner, name, values)
-    if array.size and (array.min() < 0 or array.max() >= size):
-        where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= size))[0])
-        raise IndexError(
-            f"{owner} expects {name} from 0 to {size - 1}; got {array[where]} at index {where}"
-        )
-    return array
+    return ops.index.ids_below(array, size, f"{owner} expects {name}")
 
 
 def valid_steps(

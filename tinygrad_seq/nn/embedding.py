@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
 from ..tensor import Tensor
@@ -61,7 +61,12 @@ class Embedding(Module):
             IndexError: an id is not in 0..V-1 (negative ids are refused, not wrapped).
             TypeError: the ids are not integers.
         """
-        chosen = beside(indices("Embedding", "ids", ids, self.num_embeddings), self.weight)
+        chosen: Any
+        if isinstance(ids, Tensor) and ids.dtype.kind == "i" and ids.backend == self.weight.backend:
+            ids = ids.astype("int64")
+            chosen = ops.index.ids_below(ids, self.num_embeddings, "Embedding expects ids")
+        else:
+            chosen = beside(indices("Embedding", "ids", ids, self.num_embeddings), self.weight)
         vectors = ops.take(self.weight, chosen, axis=0)
         if self.padding_idx is not None:
             fixed = self.weight.detach()[self.padding_idx]

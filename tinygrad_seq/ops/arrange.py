@@ -11,7 +11,7 @@ from ..backend import Array, default_dtype, xp
 from .arithmetic import quotient, where
 from .axes import Axis, many_axes, one_axis
 from .compare import argsort
-from .index import getitem, index_set, plain, scatter_add
+from .index import getitem, index_set, numbers, plain, scatter_add
 from .joining import operands
 from .shape import broadcast_to, moveaxis, ravel, reshape, swapaxes
 
@@ -111,7 +111,7 @@ def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
     if axis is None:
         x, axis = ravel(x), 0
     positions = xp().arange(x.shape[one_axis(axis, x.ndim)])
-    return take(x, xp().repeat(positions, plain(repeats)), axis)
+    return take(x, xp().repeat(positions, numbers(repeats, "repeat")), axis)
 
 
 @composite
@@ -253,10 +253,12 @@ def interp(x: Array, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> 
         right: The value after the last point.
     """
     xs, ys = operands("interp", [xp_, fp])
-    np, at = xp(plain(x)), plain(xs)
+    np, at = xp(plain(x)), numbers(xs, "interp")
     if xs.ndim != 1 or xs.shape != ys.shape or not xs.shape[0]:
         raise ValueError(f"interp needs two vectors of one length; got {xs.shape} and {ys.shape}")
-    i = np.clip(np.searchsorted(at, plain(x), side="right") - 1, 0, max(xs.shape[0] - 2, 0))
+    i = np.clip(
+        np.searchsorted(at, numbers(x, "interp"), side="right") - 1, 0, max(xs.shape[0] - 2, 0)
+    )
     j = np.minimum(i + 1, xs.shape[0] - 1)
     x0, x1, y0, y1 = (getitem(v, k) for v, k in ((xs, i), (xs, j), (ys, i), (ys, j)))
     inside = (x0 <= x) & (x < x1)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import Variable, primitive
-from ..autograd.observe import replaceable
+from ..autograd import Variable, elementwise, primitive
+from ..autograd.observe import looked, replaceable
 from ..backend import Array, backend_of, default_dtype, is_array, narrowed, wider, xp
 from .arithmetic import REALS, where
 
@@ -23,9 +23,17 @@ def plain(index: Any) -> Any:
     if isinstance(index, Variable):
         return index._data
     if isinstance(index, list):
-        array = xp().asarray([on_host(plain(part)) for part in index])
+        array = xp().asarray([on_host(numbers(part, "an index")) for part in index])
         return array if array.size else array.astype(int)
     return index
+
+
+def numbers(x: Any, how: str) -> Any:
+    """:func:`plain` of x, whose numbers are read: the cell that does so may decide by them."""
+    if isinstance(x, (tuple, list)):
+        return type(x)([numbers(part, how) for part in x])
+    looked(x, how)
+    return plain(x)
 
 
 def on_host(part: Any) -> Any:
@@ -90,12 +98,13 @@ def _set_at_rule(g: Any, v_shape: tuple[int, ...], index: Any) -> Any:
 
 def _last(taken: Any, g: Any, index: Any) -> Any:
     """What was taken at the last of each repeated position, 0 at the others."""
+    index = numbers(index, "index_set")
     backend = backend_of(plain(g))
     np, index = backend.np, backend.index(index, g.shape)
-    numbers = np.arange(taken.size).reshape(taken.shape)
-    winner = np.zeros(g.shape, numbers.dtype)
-    backend.assign(winner, index, numbers)
-    return where(winner[index] == numbers, taken, 0.0)
+    order = np.arange(taken.size).reshape(taken.shape)
+    winner = np.zeros(g.shape, order.dtype)
+    backend.assign(winner, index, order)
+    return where(winner[index] == order, taken, 0.0)
 
 
 set_at.defvjp(x=lambda g, index: set_at(g, 0.0, index), v=_set_at_rule)
@@ -143,6 +152,20 @@ def _check_kinds(name: str, x: Any, v: Any) -> None:
         )
 
 
+@elementwise
+def ids_below(x: Array, /, size: int, says: str = "ids") -> Array:
+    """Integers within 0..size-1, as int64.
+
+    Raises:
+        IndexError: one is not; the message names the first, and where it stands.
+    """
+    host = on_host(x)
+    if host.size and (host.min() < 0 or host.max() >= size):
+        where = tuple([int(axis[0]) for axis in ((host < 0) | (host >= size)).nonzero()])
+        raise IndexError(f"{says} from 0 to {size - 1}; got {host[where]} at index {where}")
+    return x.astype("int64", copy=False)
+
+
 @replaceable
 def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Array:
     """1 at each index, 0 elsewhere: shape (..., num_classes).  An array; it has no gradient.
@@ -150,7 +173,7 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Array:
     Raises:
         IndexError: an index lies outside [0, num_classes).
     """
-    ids = plain(indices)
+    ids = numbers(indices, "one_hot")
     np = xp(ids)
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu":

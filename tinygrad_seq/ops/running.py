@@ -11,7 +11,7 @@ from ..backend import Array, xp
 from .arrange import take, take_along_axis
 from .axes import one_axis
 from .functions import logaddexp
-from .index import getitem, plain
+from .index import getitem, numbers, plain
 from .joining import operands
 from .reduce import cumprod, cumsum, running, sum
 from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape
@@ -34,7 +34,7 @@ def _running_extreme(x: Any, axis: int | None, beats: Callable[[Any, Any], Any])
     if axis is None or not x.ndim:
         x, axis = ravel(x), 0
     axis = one_axis(axis, x.ndim)
-    np, best, reach = xp(plain(x)), plain(x), 1
+    np, best, reach = xp(plain(x)), numbers(x, "a running extreme"), 1
     line = [-1 if k == axis else 1 for k in range(x.ndim)]
     at = np.broadcast_to(np.arange(x.shape[axis]).reshape(line), x.shape)
     lead = (slice(None),) * axis

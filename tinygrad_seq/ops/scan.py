@@ -8,7 +8,7 @@ from ..autograd import primitive
 from ..autograd.operands import as_operand
 from ..backend import Array, backend_of, result_dtype, there, xp
 from .arithmetic import REALS, where
-from .index import plain
+from .index import numbers, plain
 from .shape import broadcast_to, concatenate, expand_dims, stack
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _fits(name: str, x: Any, shape: tuple[int, ...]) -> None:
 
 def _readable(mask: Any, b: Any, pairs: bool) -> Array:
     """A mask with as many axes as ``b``, where ``b`` is."""
-    array = plain(mask if hasattr(mask, "shape") else xp().asarray(mask))
+    array = numbers(mask if hasattr(mask, "shape") else xp().asarray(mask), "linear_scan")
     if array.dtype.kind != "b":
         raise TypeError(f"linear_scan expects a mask of booleans; got {array.dtype}")
     axes = len(b.shape) - pairs

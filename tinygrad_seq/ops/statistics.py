@@ -11,7 +11,7 @@ from .arithmetic import where
 from .arrange import sort
 from .axes import Axis
 from .compare import isnan
-from .index import getitem, plain
+from .index import getitem, numbers, plain
 from .joining import operands
 from .reduce import axes_of, gathered, kept, mean, sum
 from .shape import astype, broadcast_to, moveaxis, reshape
@@ -77,7 +77,7 @@ def quantile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Arr
         ValueError: q is outside [0, 1], or there is no element.
     """
     np = xp(plain(x))
-    q = np.asarray(plain(q), dtype=float)
+    q = np.asarray(numbers(q, "quantile"), dtype=float)
     if not ((q >= 0) & (q <= 1)).all():
         raise ValueError(f"quantile takes q in [0, 1]; got {q}")
     x = astype(x, int) if x.dtype.kind == "b" else x  # booleans have no differences
@@ -99,7 +99,7 @@ def quantile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Arr
 @composite
 def percentile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Array:
     """:func:`quantile` with q in hundredths."""
-    return quantile(x, xp().true_divide(plain(q), 100), axis, keepdims)
+    return quantile(x, xp().true_divide(numbers(q, "quantile"), 100), axis, keepdims)
 
 
 @composite

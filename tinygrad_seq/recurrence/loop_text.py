@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .plan import Input, Op, Plan, Plane
 from .program import Value
@@ -89,6 +89,11 @@ class Projection(NamedTuple):
     weight: Value
     bias: Value | None
     planes: dict[int, Plane]
+
+
+def literal(number: Any) -> str:
+    """A number as Python reads it: infinity and NaN too, whose ``repr`` is a name."""
+    return repr(number).replace("inf", "1e999").replace("nan", "(1e999 - 1e999)")
 
 
 class Uncompiled(Exception):

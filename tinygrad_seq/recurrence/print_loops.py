@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from .loop_text import Place, Projection, Text, Uncompiled, even_width
+from .loop_text import Place, Projection, Text, Uncompiled, even_width, literal
 from .plan import Op, Plan, Plane
 from .print_maps import TEMPLATES, Cluster
 from .program import SAME, Instr, Value
@@ -307,4 +307,4 @@ class LoopPrinter:
 
     def _constant(self, v: Any) -> str:
         known = {0: "ZERO", 0.5: "HALF", 1: "ONE"}
-        return known[v] if v in known and not isinstance(v, bool) else f"F({v!r})"
+        return known[v] if v in known and not isinstance(v, bool) else f"F({literal(v)})"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .. import ops
 from .layout import Block, Home, Layout
+from .loop_text import literal
 from .numpy_calls import TEMPLATES
 from .plan import Op, Plan, Plane
 from .program import Instr, Value, called
@@ -44,7 +45,7 @@ class NumpyPrinter(Layout):
     def ref(self, q: Any, end: Any = None) -> str:
         """The name of a plane, or of all planes from it to ``end`` in a block."""
         if not isinstance(q, Plane):
-            return repr(q)
+            return literal(q)
         if q in self.called:
             return self.called[q]
         block, at, stop, whole = self.home[q]

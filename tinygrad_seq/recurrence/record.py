@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..autograd import enable_grad
 from ..autograd.engine import pull
 from ..autograd.fused import Fused
-from ..autograd.graph import Node, Source, Variable, source_of
+from ..autograd.graph import Node, Source, source_of
 from ..autograd.observe import Observer
 from ..backend import is_array, xp
 from ..tensor import Tensor
@@ -153,11 +153,22 @@ class Recorder(Observer):
                 if self.sources.setdefault(v, edge) is not edge and v in self.free:
                     raise Underivable("two tensors that need gradients share one array")
 
-    def looked(self, tensor: Variable, how: str) -> None:
+    def knows(self, array: Any) -> bool:
+        """Whether the array is a value of the step."""
+        return id(array) in self.values
+
+    def looked(self, array: Any, how: str) -> None:
         """Remember that the step read numbers, on which it might branch."""
-        v = self.values.get(id(tensor._data))
+        v = self.values.get(id(array))
         if v is not None and v not in self.free:
             self.read = how
+
+    def refuse_reads(self) -> None:
+        """Raise Underivable if numbers were read."""
+        if self.read is not None:
+            raise Underivable(
+                f"it reads numbers of a tensor by {self.read}, and may branch on them"
+            )
 
 
 def record(step: Step, xs: Any, state: Any) -> Recording:
@@ -190,8 +201,7 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
     except Exception as error:  # its own error is raised again when it runs step by step
         if trace.read is None:
             raise Underivable(f"its step raised {type(error).__name__}: {error}") from error
-    if trace.read is not None:
-        raise Underivable(f"it reads numbers of a tensor by {trace.read}, and may branch on them")
+    trace.refuse_reads()
     y, after = _checked(result, state)
     parts = flat(after)
     for before, part in zip(leaves[count:], parts, strict=True):
@@ -245,6 +255,7 @@ def differentiated(recording: Recording) -> Program:
     if outputs and wanted:
         with trace:
             found = pull(outputs, list(seeds.values()), wanted, create_graph=True)
+        trace.refuse_reads()
     numbers = [None if t is None or t not in found else trace.at(found[t]._data) for t in targets]
     upstream = iter(given)
     gy, *gafter = (

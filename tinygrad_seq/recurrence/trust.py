@@ -2,9 +2,9 @@
 
 A step is recorded at each call and looked up by what it computes, unless it has ``constant()``
 (:mod:`.constant`). For a new program, the second real step must be the same program of the same
-arrays, and the derived loop must equal two unrolled steps, in values and in all gradients. A cell
-that fails runs unrolled, and ``nn.derivation`` says why. (A cell that counts its steps and changes
-what it does after the second is not noticed.)
+arrays, and the derived loop must equal two unrolled steps, in values and in all gradients. A step
+that changes what it holds (:mod:`.held`) is noticed at every call. A cell that fails runs unrolled,
+and ``nn.derivation`` says why.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import numpy
 from ..autograd import enable_grad
 from ..autograd.engine import pull
 from ..autograd.graph import source_of
-from ..backend import backend_of, generator, there
+from ..backend import backend_of, there
 from ..backend.forks import in_forked_child
 from ..tensor import Tensor
 from . import constant
 from .derived import MOST, Derived
+from .held import Held
 from .loop_text import Uncompiled
 from .record import Reads, Recording, Underivable, difference, record
 from .scan import Scan
@@ -61,36 +62,47 @@ def found(
     step: Callable[[Any, Any], Any], xs: Any, state: Any, masked: bool, reverse: bool
 ) -> Found:
     """The loop derived from a step, checked when its program is new."""
-    known = constant.known(step, xs, state)
-    if known is not None:
-        reads, derived = known
+    said = constant.known(step, xs, state)
+    if said is not None:
+        reads, derived = said
         ready = derived.ready(flat(xs)[0]._data, masked)
         if ready is not None:
             return Found(reads, derived, ready, derived.reason)
-    order = (-1, -2) if reverse else (0, 1)
-    drawn = generator().bit_generator.state
-    scan: Scan | str
     try:
-        first = record(step, _at(xs, order[0]), state)
-        verdict = _derived(step, xs, first, order[1])
-        if isinstance(verdict, Derived):
-            case = Case(step, xs, state, first, masked, reverse)
-            scan = _trusted(verdict, case)
-            if isinstance(scan, Scan):
-                constant.remember(step, xs, state, first.reads, verdict)
-                return Found(first.reads, verdict, scan, verdict.reason)
-            reason = scan
-        else:
-            reason = verdict
+        held = Held(step)
+        try:
+            return _found(held, step, xs, state, masked, reverse)
+        finally:
+            held.put_back()
     except Underivable as error:
-        reason = str(error)
-    generator().bit_generator.state = drawn  # numbers drawn for the recording are drawn again
-    return Found(None, None, None, reason)
+        return Found(None, None, None, str(error))
 
 
-def _derived(step: Any, xs: Any, first: Recording, after: int) -> Derived | str:
-    """What is derived from this program, from the cache or now; or why nothing can be."""
-    key = (first.signature(), backend_of(first.leaves[0]._data).name)
+def _found(held: Held, step: Any, xs: Any, state: Any, masked: bool, reverse: bool) -> Found:
+    """The loop of a step that is run to be recorded.
+
+    Raises:
+        Underivable: there is none; the message says why.
+    """
+    order = (-1, -2) if reverse else (0, 1)
+    first = record(step, _at(xs, order[0]), state)
+    held.put_back()
+    derived = _derived(step, xs, first, order[1], held.code)
+    if isinstance(derived, str):
+        raise Underivable(derived)
+    scan = _trusted(derived, Case(step, xs, state, first, masked, reverse))
+    if isinstance(scan, str):
+        raise Underivable(scan)
+    held.put_back()
+    constant.remember(step, xs, state, first.reads, derived)
+    return Found(first.reads, derived, scan, derived.reason)
+
+
+def _derived(
+    step: Any, xs: Any, first: Recording, after: int, code: frozenset[Any]
+) -> Derived | str:
+    """What was derived from this program of this code before, or is now; or why nothing can be."""
+    key = (first.signature(), code, backend_of(first.leaves[0]._data).name)
     with _lock:
         known = _known.get(key)
         if known is not None:
@@ -203,9 +215,12 @@ def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
 
 
 def _compared(pairs: list[tuple[str, Any, Any]]) -> tuple[float | None, str | None]:
-    floats: list[tuple[str, Any, Any]] = [
-        (name, backend_of(a).to_host(a), backend_of(b).to_host(b)) for name, a, b in pairs if a.size
-    ]
+    floats: list[tuple[str, Any, Any]] = []
+    for name, *both in pairs:
+        a, b = (backend_of(array).to_host(array) for array in both)
+        as_number = a.dtype if a.dtype.kind == "f" else numpy.dtype(int)  # True - True is no number
+        if a.size:
+            floats.append((name, a.astype(as_number, copy=False), b.astype(as_number, copy=False)))
     if not all(numpy.isfinite(a).all() for _, a, _ in floats):
         return None, None
     scale = max([float(numpy.abs(a).max()) for _, a, _ in floats], default=0.0)

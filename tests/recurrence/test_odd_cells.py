@@ -1,0 +1,239 @@
+"""Cells that do more than compute: each runs as it would unrolled, whatever was run before it."""
+
+import random
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from device import host
+
+import tinygrad_seq as ts
+from tinygrad_seq import nn
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def drawn(*shape):
+    values = np.random.default_rng(0).normal(size=shape)
+    return ts.tensor(values, requires_grad=True)
+
+
+def plain():
+    """A cell whose first step is that of most cells below, which are run after it."""
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        h = ts.tanh(x @ w + h)
+        return h, h
+
+    return cell, w
+
+
+def stepping(change):
+    """A cell that does something else after a few steps; ``change()`` says when."""
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        h = ts.tanh(x @ w + h) if change() else x - h
+        return h, h
+
+    return cell, w
+
+
+def counting():
+    steps = []
+    return stepping(lambda: steps.append(0) or len(steps) < 4)
+
+
+def counting_in_an_attribute():
+    class Cell(nn.Module):
+        def __init__(self):
+            self.weight, self.steps = drawn(3, 3), 0
+
+        def forward(self, x, h):
+            self.steps += 1
+            h = ts.tanh(x @ self.weight + h) if self.steps < 4 else x - h
+            return h, h
+
+    cell = Cell()
+    return cell, cell.weight
+
+
+def counting_in_a_buffer():
+    steps = np.zeros(1)
+    return stepping(lambda: np.add(steps, 1, out=steps)[0] < 4)
+
+
+def tossing_a_coin():
+    coin = random.Random(1)
+    return stepping(lambda: coin.random() < 0.7)
+
+
+def tossing_the_librarys_coin():
+    ts.manual_seed(1)
+    return stepping(lambda: ts.backend.generator().random() < 0.7)
+
+
+def tossing_numpys_coin():
+    np.random.seed(1)  # noqa: NPY002
+    return stepping(lambda: np.random.random() < 0.7)  # noqa: NPY002
+
+
+def reading_a_generator():
+    turns = iter([True, True, True, False, True])
+    return stepping(lambda: next(turns))
+
+
+def remembering():
+    w, seen = drawn(3, 3), {}
+
+    def cell(x, h):
+        before = seen.get("h")
+        h = seen["h"] = ts.tanh(x @ w + h)
+        return (h if before is None else h + before), h
+
+    return cell, w
+
+
+def choosing_weights():
+    weights, turns = [drawn(3, 3), drawn(3, 3) * 2], [0]
+
+    def cell(x, h):
+        turns[0] += 1
+        h = ts.tanh(x @ weights[turns[0] > 3] + h)
+        return h, h
+
+    return cell, weights[0]
+
+
+def hooking():
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        a = x @ w + h
+        if a.requires_grad:
+            a.register_hook(lambda g: 0.5 * g)
+        h = ts.tanh(a)
+        return h, h
+
+    return cell, w
+
+
+def gradients(made, mode, lengths=None):
+    cell, w = made()
+    rng = np.random.default_rng(1)
+    x = ts.tensor(rng.normal(size=(5, 2, 3)), requires_grad=True)
+    h = ts.tensor(rng.normal(size=(2, 3)), requires_grad=True)
+    with mode:
+        y, last = nn.Recurrent(cell)(x, h, lengths=lengths)
+    found = ts.autograd.grad((y * y).sum() + last.sum(), [x, h, w])
+    return [host(part) for part in (y, last, *found)]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        counting, counting_in_an_attribute, counting_in_a_buffer, tossing_a_coin, hooking,
+        tossing_the_librarys_coin, tossing_numpys_coin, reading_a_generator, remembering,
+        choosing_weights,
+    ],
+)  # fmt: skip
+def test_a_step_that_changes_something_runs_once_for_each_step(made):
+    gradients(plain, nullcontext())
+    for lengths in (None, [5, 3]):
+        both = [gradients(made, mode, lengths) for mode in (nullcontext(), nn.unrolled())]
+        for fused, unrolled in zip(*both, strict=True):
+            np.testing.assert_array_equal(fused, unrolled)
+
+
+def test_what_a_cell_keeps_is_that_of_the_last_step():
+    class Attending(nn.Module):
+        def forward(self, x, h):
+            self.weights = ts.softmax(x + h)
+            return self.weights, self.weights
+
+    cell = Attending()
+    y, _ = nn.Recurrent(cell)(ts.ones(4, 2, 3), ts.zeros(2, 3))
+    assert cell.weights.node is not None or not y.requires_grad
+    np.testing.assert_array_equal(host(cell.weights), host(y)[-1])
+    assert nn.derivation(cell, ts.ones(4, 2, 3), ts.zeros(2, 3)).reason == (
+        "it changes weights as it runs"
+    )
+
+
+def embedded(padding=None):
+    table = nn.Embedding(5, 3, padding, dtype="float64")
+
+    def cell(x, h):
+        h = ts.tanh(table(x) + h)
+        return h, h
+
+    return cell, table.weight
+
+
+def picked():
+    w = drawn(5, 3)
+
+    def cell(x, h):
+        h = ts.tanh(w[x] + h)
+        return h, h
+
+    return cell, w
+
+
+def one_hot():
+    w = drawn(5, 3)
+
+    def cell(x, h):
+        h = ts.tanh(ts.one_hot(x, 5, "float64") @ w + h)
+        return h, h
+
+    return cell, w
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [(embedded, "numpy"), (lambda: embedded(1), "numpy"), (picked, "numpy"), (one_hot, "unrolled")],
+    ids=["embedded", "with padding_idx", "picked", "one_hot"],
+)
+def test_ids_are_read_at_every_step(made, kind):
+    ids = np.array([[0, 1], [0, 1], [4, 1], [2, 2]])  # the first two steps are equal
+    for dtype in ("int64", "int32"):
+        (cell, w), found = made(), []
+        x, h = ts.tensor(ids.astype(dtype)), ts.tensor(np.zeros((2, 3)))
+        for mode in (nullcontext(), nn.unrolled()):
+            with mode:
+                y, _ = nn.Recurrent(cell)(x, h)
+            found.append([y, ts.autograd.grad((y * y).sum(), [w])[0]])
+        for fused, unrolled in zip(*found, strict=True):
+            np.testing.assert_allclose(host(fused), host(unrolled), rtol=1e-12)
+        assert (nn.derivation(cell, x, h).kind == "unrolled") == (kind == "unrolled")
+
+
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_an_id_out_of_range_is_refused_in_a_loop_too(wrong):
+    cell, _ = embedded()
+    ids = ts.tensor(np.array([[0, 1], [1, 1], [4, wrong]]))
+    with pytest.raises(IndexError, match=rf"Embedding expects ids from 0 to 4; got {wrong}"):
+        nn.Recurrent(cell)(ids, ts.tensor(np.zeros((2, 3))))
+
+
+def test_a_state_of_booleans_and_a_number_that_is_infinite():
+    w = drawn(3, 3)
+
+    def cell(x, state):
+        h, done = state
+        a = ts.maximum(x @ w + h, -np.inf)
+        h = ts.where(done, h, a - ts.logsumexp(a, -1, keepdims=True))
+        return h, (h, done | (h[:, :1] > -0.5))
+
+    rng, found = np.random.default_rng(1), []
+    x = ts.tensor(rng.normal(size=(5, 2, 3)), requires_grad=True)
+    start = ts.tensor(rng.normal(size=(2, 3))), ts.tensor(np.zeros((2, 1), bool))
+    for mode in (nullcontext(), nn.unrolled()):
+        with mode:
+            y, (_, done) = nn.Recurrent(cell)(x, start)
+        found.append([y, done, *ts.autograd.grad((y * y).sum(), [x, w])])
+    for fused, unrolled in zip(*found, strict=True):
+        np.testing.assert_allclose(host(fused), host(unrolled), rtol=1e-12)
+    assert nn.derivation(cell, x, start).kind != "unrolled"
