@@ -34,6 +34,18 @@ FIXED = {
         (3,), {"K": (3, 4, 3)},
         "a = s0[:, None] * K", "return s0, (ts.tanh(ts.sum(a, 1) + ts.sum(ts.sin(a), 1)),)",
     ),
+    "a difference from zero": _case(
+        (4,), {"U": (4, 4)},
+        "b = 0 - s0 @ U", "return b, (ts.tanh(b) + x[:, :1],)",
+    ),
+    "gradients of pieces that overlap": _case(
+        (4,), {"U": (4, 4)},
+        "a = ts.tanh(s0 @ U)", "return a[:, :2], (ops.concatenate([x, a[:, 1:3]], -1),)",
+    ),
+    "a product of the input that two sums read": _case(
+        (3, 3), {"U": (3, 3), "V": (3, 3), "W": (2, 3)},
+        "a = x @ W", "return s1, (ts.tanh(a + s0 @ U), ts.sin(a + s1 @ V))",
+    ),
     "a sum of products that keeps its axis": _case(
         (3,), {"K": (3, 4, 3), "L": (4, 1)},
         "a = ts.sum(s0[:, None] * ts.sin(K * L), (1, 2), keepdims=True)[:, 0]",

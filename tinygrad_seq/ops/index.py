@@ -161,7 +161,7 @@ def ids_below(x: Array, /, size: int, says: str = "ids") -> Array:
     """
     host = on_host(x)
     if host.size and (host.min() < 0 or host.max() >= size):
-        where = tuple([int(axis[0]) for axis in ((host < 0) | (host >= size)).nonzero()])
+        where = tuple([int(i) for i in xp(host).argwhere((host < 0) | (host >= size))[0]])
         raise IndexError(f"{says} from 0 to {size - 1}; got {host[where]} at index {where}")
     return x.astype("int64", copy=False)
 

@@ -6,16 +6,18 @@ which costs less than indexing.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import ops
+from .batch import axes_of
 from .layout import Block, Home, Layout
 from .loop_text import literal
-from .numpy_calls import TEMPLATES
+from .numpy_calls import EXACT, TEMPLATES, vector_sum
 from .plan import Op, Plan, Plane
-from .program import Instr, Value, called
+from .program import Instr, Program, Value, called
 from .runs import runs_of
 
 
@@ -153,9 +155,12 @@ class NumpyPrinter(Layout):
         ins = [self.ref(a, b if a != b else None) for a, b in zip(o.ins, last.ins, strict=True)]
         if o.op in (ops.tanh, ops.sigmoid):
             self._squash(run, ins[0], out)
+        elif o.op is ops.multiply and _outer(o):
+            self._add(f"outer({', '.join([*ins, out])})", False)
         elif o.op in TEMPLATES:
             text = TEMPLATES[o.op].format(*ins, out=out)
-            self._add(text, ";" not in text)  # of two calls the first may overwrite an operand
+            # of two calls the first may overwrite an operand
+            self._add(text, ";" not in text and o.op not in EXACT)
         else:
             self._add(
                 f"copyto({out}, {self._function(o.instr.op.name, o.op.forward)}({', '.join(ins)}))"
@@ -180,12 +185,10 @@ class NumpyPrinter(Layout):
     def _fold(self, o: Op) -> None:
         (q,) = o.outs
         out, first, *rest = [self.ref(v) for v in (q, *o.ins)]
-        self._add(f"add_reduce({first}, -1, None, {out}, True)", False)
+        count = self.p.shape(o.instr.ins[0])[-1] if o.op is ops.mean else 1
+        self._add(f"row_sum({first}, {count}, {out})", False)
         for more in rest:
-            self._add(f"add({out}, add_reduce({more}, -1, None, None, True), {out})", False)
-        if o.op is ops.mean:
-            width = self.p.shape(o.instr.ins[0])[-1]
-            self._add(f"multiply({out}, {1 / width!r}, {out})")
+            self._add(f"add({out}, row_sum({more}, {count}), {out})", False)
 
     def _dot(self, o: Op) -> None:
         left, weight = self._whole(o.instr.ins[0]), f"u{int(o.instr.outs[0])}"
@@ -235,7 +238,7 @@ class NumpyPrinter(Layout):
         """A call of a primitive on whole values."""
         reads = [*dict.fromkeys(o.instr.reads())]
         names = ", ".join([self._whole(v) for v in reads])
-        function = self._function(o.op.name, _caller(o.instr, reads))
+        function = self._function(o.op.name, _caller(self.p, o.instr, reads))
         results = [f"c{int(v)}" for v in o.instr.outs]
         self._add(f"{', '.join(results)} = {function}({names})", False)
         for v, name in zip(o.instr.outs, results, strict=True):
@@ -361,6 +364,20 @@ def _neighbours(run: list[Op], some: list[Op]) -> list[list[Op]]:
     return groups
 
 
-def _caller(instr: Instr, reads: list[Value]) -> Callable[..., Any]:
+def _outer(o: Op) -> bool:
+    """Whether a product is that of numbers and one row, each number by the row."""
+    (q,), shapes = o.outs, [getattr(v, "shape", ()) for v in o.ins]
+    return len(q.shape) > 2 and shapes == [(*q.shape[:-1], 1), q.shape[-1:]] and q.width > 1
+
+
+def _caller(p: Program, instr: Instr, reads: list[Value]) -> Callable[..., Any]:
     """A primitive with fixed parameters and numbers, as a function of the values it reads."""
+    params, shape = dict(instr.params), p.shape(reads[0])
+    if instr.op is ops.sum and len(shape) > 1:
+        axes = axes_of(params["axis"], len(shape))
+        few = len(axes) == 1 and shape[axes[0]] <= 512  # of more the rounding would grow
+        if few and axes[0] >= len(shape) - 2:
+            return functools.partial(vector_sum, axis=axes[0], keepdims=params["keepdims"])
+    if [*instr.ins] == reads:
+        return functools.partial(instr.op.forward, **params)
     return lambda *arrays: called(instr, dict(zip(reads, arrays, strict=True)))

@@ -37,7 +37,17 @@ SAME = Operation("same", lambda x: x, elementwise=True)
 FULL = Operation("full", lambda *, value, like: like(value))
 """An array of equal numbers; printers put the number in its place."""
 
-CONTRACT = Operation("contract", lambda a, b, *, word: xp(a, b).einsum(word, a, b))
+
+def _contracted(a: Any, b: Any, *, word: str) -> Any:
+    np = xp(a, b)
+    if word == "abc,abc->ac" and a.shape == (*b.shape[:2], 1):
+        return np.matmul(a.swapaxes(1, 2), b)[:, 0]
+    if word == "abc,abc->ab" and a.shape == (len(b), 1, b.shape[2]):
+        return np.matmul(b, a.swapaxes(1, 2))[..., 0]
+    return np.einsum(word, a, b)
+
+
+CONTRACT = Operation("contract", _contracted)
 """A sum of products, which makes no array of the products; axes have letters."""
 
 

@@ -15,7 +15,7 @@ from ..autograd.writes import owner_of
 from ..backend import keep_freed_memory, xp
 from .batch import ALL, ONCE, SUM, Env
 from .layout import Block, Loop
-from .numpy_calls import CALLS
+from .numpy_calls import space_of
 from .plan import Plan, Plane
 from .print_numpy import NumpyPrinter
 from .program import Value
@@ -240,8 +240,7 @@ class Scan:
         """The compiled text, in the namespace of an array library."""
         key = (id(loop), np)
         if key not in self._loops:
-            space: dict[str, Any] = {name: getattr(np, name) for name in CALLS}
-            space |= {"add_reduce": np.add.reduce, "fit": _hold} | loop.calls
+            space = space_of(np) | {"fit": _hold} | loop.calls
             exec(compile(loop.text, "<derived loop>", "exec"), space)
             self._loops[key] = space["loop"]
         function: Callable[..., None] = self._loops[key]
