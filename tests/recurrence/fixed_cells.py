@@ -34,6 +34,11 @@ FIXED = {
         (3,), {"K": (3, 4, 3)},
         "a = s0[:, None] * K", "return s0, (ts.tanh(ts.sum(a, 1) + ts.sum(ts.sin(a), 1)),)",
     ),
+    "gates of which one is saved": _case(
+        (2, 2), {"W": (2, 4), "U": (2, 4)},
+        "i, f = ops.split(x @ W + s0 @ U, 2, -1)",
+        "i, f = ts.tanh(i), ts.tanh(f).detach()", "return s1, (i * s1, f + i)",
+    ),
     "a difference from zero": _case(
         (4,), {"U": (4, 4)},
         "b = 0 - s0 @ U", "return b, (ts.tanh(b) + x[:, :1],)",
