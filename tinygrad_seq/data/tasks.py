@@ -1,7 +1,7 @@
 """Tasks that only a long memory solves: adding, copying, and telling the order of symbols.
 
-What is to be remembered stands at the start of a sequence, what is asked for at its end, and
-nothing between helps. Without memory no prediction beats ``baseline``, the least expected loss.
+The start of a sequence has what must be remembered, its end asks for it, and nothing between helps.
+Without memory no prediction is better than ``baseline``, the smallest expected loss.
 
 Each task is an endless stream of batches of new sequences, so that the loss of a batch, taken
 before the step that learns from it, is the loss on unseen data:
@@ -9,7 +9,7 @@ before the step that learns from it, is the loss on unseen data:
     for inputs, targets, lengths in islice(AddingProblem(50, batch_size=50), 1000):
         ...
 
-``state_dict()`` tells where the stream stands; after ``load_state_dict()`` it goes on from there,
+``state_dict()`` holds the position of the stream; after ``load_state_dict()`` it continues there,
 bit for bit.
 
 Source: Hochreiter & Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, §5.

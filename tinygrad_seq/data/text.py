@@ -22,7 +22,7 @@ Filename: TypeAlias = str | os.PathLike[str]
 def text_chunks(path: Filename, size: int = 2**18, *, encoding: str = "utf-8") -> Iterator[str]:
     """A text piece by piece; joined, the pieces are the text, character by character.
 
-    Line ends stay as they are in the file; a byte order mark at its start is left out.
+    Line ends are not changed; a byte order mark at the start is removed.
 
     Args:
         path: The file.

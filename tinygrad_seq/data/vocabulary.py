@@ -22,12 +22,12 @@ class Vocabulary:
 
     Args:
         tokens: The tokens in the order of their ids, each once.
-        unknown: One of the tokens, which stands for every token that is not among them; None
+        unknown: One of the tokens, used for every token that is not in the vocabulary; None
             makes such a token an error.
 
     Attributes:
         tokens: The tokens in the order of their ids.
-        unknown: The token that stands for all others, or None.
+        unknown: The token used for unknown tokens, or None.
 
     Raises:
         TypeError: A token is not a string.
@@ -65,8 +65,8 @@ class Vocabulary:
         Args:
             tokens: The tokens of the text, repeated as they come.
             min_count: Rarer tokens are left out.
-            unknown: A token that stands for those left out and those never seen.
-            special: Tokens of other meaning, such as padding, or the end of a sentence.
+            unknown: A token used for tokens left out or never seen.
+            special: Tokens with a special meaning, such as padding or the end of a sentence.
         """
         first = [] if unknown is None else [unknown]
         first += [token for token in special if token != unknown]

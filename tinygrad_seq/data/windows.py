@@ -1,13 +1,13 @@
 """One long text, or series of numbers, as batches of windows, in the two classic ways.
 
-:class:`RandomWindows` cuts it into windows and shuffles them; each is a sequence of its own.
+:class:`RandomWindows` cuts it into windows and shuffles them; each is a separate sequence.
 :class:`Streams` reads it as N parallel streams, so that batch k + 1 goes on where batch k stopped
 and a recurrent net may carry its state across. (d2l 9.3; Mikolov et al. 2010.)
 
 Both give pairs ``(inputs, targets)`` of arrays, shape (T, N), where the target of a position is
 what follows it. Ids come as int64; a series (L,) or (L, F) of floats keeps its dtype and gives
-(T, N) or (T, N, F). What lies in a file (``np.memmap``) stays there until its batch comes. A loop
-over them is one epoch:
+(T, N) or (T, N, F). An array in a file (``np.memmap``) is read batch by batch. A loop over them is
+one epoch:
 
     for inputs, targets in RandomWindows(ids, steps=35, batch_size=20):
         ...
@@ -123,7 +123,7 @@ class RandomWindows(_Windows):
 class Streams(_Windows):
     """A text as N parallel streams, read T steps at a time.
 
-    Column n of every batch belongs to stream n, and the next batch goes on where this one stopped:
+    Column n of every batch belongs to stream n, and the next batch continues where this one ends:
     detach the state of the net between batches, and start an epoch from a fresh one. The last batch
     of an epoch has what is left, so it may have fewer than T steps. What does not divide into N
     streams, fewer than N ids at the end of the text, is left out.

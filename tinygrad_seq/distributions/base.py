@@ -1,4 +1,4 @@
-"""What the families share, and what they ask of their arguments."""
+"""The shared part of the families, and checks of their arguments."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ class Stateful(Protocol):
 class Checkpoint:
     """Saves and restores the parts of a run together, and with them the library's generator.
 
-    A run that restores all that changes (weights, optimizer, schedule, data position) goes on bit
-    for bit as if it had never stopped:
+    A run that restores everything that changes (weights, optimizer, schedule, data position)
+    continues bit for bit:
 
         checkpoint = Checkpoint(model=model, optimizer=optimizer, schedule=schedule, data=windows)
         checkpoint.save("run.npz", best=1.83)
@@ -58,7 +58,7 @@ class Checkpoint:
 
         Args:
             path: Ends in ``.npz`` or ``.safetensors``.
-            **notes: Plain values and arrays to keep beside: the best loss, a vocabulary.
+            **notes: Further plain values and arrays to store: the best loss, a vocabulary.
         """
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         save(path, {"parts": parts, "notes": notes})
@@ -66,7 +66,7 @@ class Checkpoint:
     def restore(
         self, path: str | os.PathLike[str], only: Iterable[str] | None = None
     ) -> dict[str, Any]:
-        """Bring every part into the state saved in ``path``, or on an error leave all as they are.
+        """Restore every part from ``path``; on an error no part is changed.
 
         An interrupt (Ctrl-C) is such an error.
 

@@ -33,8 +33,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     ``.safetensors`` needs that library, and holds bool, integer and float arrays. There the
     arrays of a flat dict keep their keys as names.
 
-    The file is complete or untouched at any moment: a new file is written beside it, brought to
-    the disk, and put in its place in one step, with the mode of the file that was there. A process
+    The file is complete or untouched at any moment: a new file is written beside it, flushed to
+    the disk, and renamed in one step, with the mode of the old file. A process
     that is killed may leave a hidden file ``.saving-*.tmp`` beside it; the next save to ``path``
     removes it, once it is a minute old.
 
@@ -85,7 +85,7 @@ def load(path: str | os.PathLike[str]) -> Any:
             return arrays if document is None else decode(document, arrays)
         except MemoryError:
             raise
-        except Exception as error:  # whatever the parsers make of damaged bytes
+        except Exception as error:  # parsers raise any kind of error for damaged bytes
             raise CheckpointError(
                 f"{path} cannot be loaded ({type(error).__name__}: {str(error)[:LONGEST]}): it is "
                 "damaged, cut short, or was not written by save(); load an earlier copy"

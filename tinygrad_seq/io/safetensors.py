@@ -1,7 +1,7 @@
 """The safetensors format: arrays one after the other, and their names in a header.
 
-The document stands in the header's metadata. The format has no checksum, so one of ours stands
-there too: CRC-32 of the document and of the name, dtype, shape and bytes of every array.
+The document is in the header's metadata. The format has no checksum, so the metadata holds one too:
+CRC-32 of the document and of the name, dtype, shape and bytes of every array.
 """
 
 from __future__ import annotations

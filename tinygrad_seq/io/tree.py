@@ -1,7 +1,7 @@
 """A tree of containers and values as a JSON document and the arrays it names.
 
-In the document None, bool, str, lists and ordinary numbers stand for themselves, and the rest is an
-object whose first key says what it is:
+In the document None, bool, str, lists and ordinary numbers are themselves. Every other value is an
+object whose first key names its type:
 
     {"dict": [[key, node], ...]}  {"tuple": [node, ...]}  {"int": "hex"}  {"float": "nan"}
     {"array": name}  {"array": name, "dtype": ">f8"}  {"scalar": name}

@@ -60,7 +60,7 @@ def nonlinearity_of(given: Any) -> Activation:
 
 
 def nonlinearity_options(given: Any) -> list[str]:
-    """φ as it is written in a call, if it is not the usual one."""
+    """φ as text for the repr, if it is not the default."""
     phi = nonlinearity_of(given)
     written = repr(given) if isinstance(given, str) else _named([phi])
     return [f"nonlinearity={written}"] * (phi is not ops.tanh)
@@ -84,10 +84,10 @@ def activations_of(owner: str, given: Any, names: str) -> tuple[Activation, ...]
 
 
 def activation_options(given: tuple[Activation, ...], usual: tuple[Activation, ...]) -> list[str]:
-    """Activations that differ from the usual ones, as they are written in a call."""
+    """Activations that differ from the defaults, as text for the repr."""
     return [f"activations=({_named(given)})"] * (given != usual)
 
 
 def _named(functions: Iterable[Activation]) -> str:
-    """Functions as they are written in a call."""
+    """Functions as text for the repr."""
     return ", ".join(getattr(f, "__name__", None) or repr(f) for f in functions)

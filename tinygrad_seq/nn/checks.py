@@ -89,12 +89,12 @@ def as_sequence(x: Any) -> Tensor:
 
 
 def beside(array: np.ndarray[Any, Any], x: Tensor) -> Any:
-    """A host array where ``x`` is: checked here, copied once."""
+    """A host array copied to the device of ``x``."""
     return there(array, x._data)
 
 
 def zeros_beside(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Zeros where ``x`` is, in its dtype."""
+    """Zeros on the device of ``x``, in its dtype."""
     return Tensor._wrap(xp(x._data).zeros(shape, x.dtype))
 
 

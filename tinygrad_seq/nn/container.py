@@ -15,7 +15,7 @@ class ModuleList(Module):
     """A list of modules that belong to the tree, under the names "0", "1", ...
 
     It is changed as a list is: ``append``, ``extend``, ``insert``, ``m[i] = ...``, ``del m[i]``;
-    a slice is a list of its own that holds the same modules.
+    a slice is a new list that holds the same modules.
 
     Args:
         modules: What to hold, in order.
@@ -25,7 +25,7 @@ class ModuleList(Module):
         self.extend(modules)
 
     def _hold(self, modules: list[Module]) -> None:
-        """Hold these, numbered anew; on an error, what was held before."""
+        """Hold these modules, numbered from 0; on an error, keep the old ones."""
         before = dict(vars(self))
         for name in [name for name, _ in self._children()]:
             delattr(self, name)

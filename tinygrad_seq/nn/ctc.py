@@ -1,7 +1,7 @@
 """Connectionist temporal classification: labels for a sequence, without saying where each stands.
 
 At each step a net gives log-probabilities of C classes, one of which is the blank. A path is a
-class for each step; what it says is the path with repeats merged, then blanks left out. The loss
+class for each step; its labels are the path with repeats merged, then blanks removed. The loss
 sums over all paths that say the labels. They are the ways through the labels with a blank before,
 between and after them, z = (blank, l₁, blank, l₂, ..., blank), S = 2 L + 1 places:
 
@@ -132,7 +132,7 @@ class CTCLoss(Module):
 
 
 class _Places(NamedTuple):
-    """Where a path may be, beside the log-probabilities; S places, after two that nobody reaches.
+    """The S places of a path, after two unreachable ones, and the log-probabilities.
 
     Attributes:
         z: The class of each place ``(N, S)``.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Dropout(Module):
     """Set each element to zero with probability p in training.  y = x ⊙ m / (1-p)
 
-    m is 0 with probability p and 1 otherwise, drawn anew at each call from the library's generator,
-    so that the mean of y is x. In evaluation y = x.
+    m is 0 with probability p and 1 otherwise, drawn at each call from the library's generator, so
+    that the mean of y is x. In evaluation y = x.
 
     Args:
         p: Probability of zero, 0 to 1.
@@ -44,7 +44,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 def silenced(x: Tensor, zeros: Any, p: float) -> Tensor:
-    """x / (1-p), and 0 where ``zeros`` says so, whatever x is there."""
+    """x / (1-p), and 0 where ``zeros`` is True, for any x."""
     return where(zeros, 0.0, x) * (1.0 / (1.0 - p) if p < 1.0 else 0.0)
 
 

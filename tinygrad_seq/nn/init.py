@@ -150,7 +150,7 @@ def identity(shape: Shape, gain: float = 1.0, dtype: DType | None = None) -> Arr
 
 
 def recurrent_(module: Module, draw: Callable[..., Array]) -> None:
-    """Draw the recurrent weights of all cells anew, the block ``(H, H or P)`` of each gate alone.
+    """Draw the recurrent weights of all cells again, each gate's block ``(H, H or P)`` separately.
 
     Args:
         module: A cell, a layer, or any module with recurrent cells in it.

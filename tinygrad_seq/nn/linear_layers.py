@@ -114,7 +114,7 @@ class LinearLayer(Module):
         count, last = 1 + self.bidirectional, []
         for k in range(0, len(cells), count):
             if read is not None:
-                x = ops.where(read[..., None], x, 0)  # whatever padding holds
+                x = ops.where(read[..., None], x, 0)  # for any content of the padding
             ys = []
             for direction in range(count):
                 start, back = state[k + direction], direction == 1

@@ -42,7 +42,7 @@ def cross_entropy(
     With smoothing ε the target is 1-ε on class t plus ε/C on every class. The mean divides by the
     sum of the weights w_t of the targets that count, as in PyTorch.
 
-    Classes are on the LAST axis, whatever the number of axes. (PyTorch has them on axis 1: for its
+    Classes are on the LAST axis, for any number of axes. (PyTorch has them on axis 1: for its
     logits of shape (N, C, T) give ``moveaxis(logits, 1, -1)``.)
 
     Args:
@@ -51,8 +51,8 @@ def cross_entropy(
             ``(..., C)``, floating, which gradients pass through too.
         weight: Weight of each class ``(C,)``; all ones if None. The mean over probabilities
             divides by their number, not by weights, as in PyTorch.
-        ignore_index: Targets of this value count for nothing, and whatever their logits are (NaN
-            too) they get a gradient of exactly zero.
+        ignore_index: Targets of this value are ignored, and the gradient of their logits is exactly
+            zero, even if the logits are NaN.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         label_smoothing: ε, 0 to 1.
 
@@ -109,7 +109,7 @@ def nll_loss(
     """Negative log-likelihood of class indices.  l = -w_t log_probs_t
 
     What :func:`cross_entropy` computes after its log-softmax; arguments, layout and errors are the
-    same, but ``log_probs`` ``(..., C)`` are taken as they are.
+    same, but takes log-probabilities ``log_probs`` ``(..., C)``.
     """
     log_probs, chosen, counts = _classes("nll_loss", log_probs, targets, ignore_index)
     return _weigh(_pick(log_probs, chosen), log_probs, chosen, counts, weight, reduction)
@@ -278,7 +278,7 @@ def _weigh(
 
 
 def _weights(weight: Any, scores: Tensor) -> Tensor:
-    """A weight for each class, beside the scores ``(..., C)``."""
+    """The class weights on the device of the scores ``(..., C)``."""
     tensor, size = like(weight, scores), scores.shape[-1]
     if tensor.shape != (size,):
         raise ValueError(f"expected a weight for each of {size} classes; got {tensor.shape}")

@@ -269,7 +269,7 @@ class Module(Hinted):
     def apply(self, function: Callable[[Module], Any]) -> Self:
         """Call ``function(module)`` on all modules of the tree, parts first; return this one.
 
-        For example, to draw the weights of every Linear anew:
+        For example, to draw the weights of every Linear again:
 
             net.apply(lambda m: isinstance(m, nn.Linear) and nn.init.orthogonal(m.weight))
         """
@@ -312,7 +312,7 @@ class Module(Hinted):
     def astype(self, dtype: Any) -> Self:
         """Convert all parameters, and floating buffers, to a dtype and return the module.
 
-        The Parameter objects stay the same, so an optimizer goes on seeing them, but they get new
+        The Parameter objects stay the same, so an optimizer still has them, but they get new
         buffers and lose their gradients: convert before training.
 
         Raises:
@@ -473,7 +473,7 @@ _NO_COLLECTION = (Tensor, Module, int, float, str, type(None))
 
 
 def _refuse_collection(owner: str, name: str, value: Any) -> None:
-    """Refuse what holds modules or parameters and is no module: the tree would not see into it."""
+    """Refuse a collection of modules or parameters, which the module tree would not include."""
     if isinstance(value, _NO_COLLECTION) or not _holds_parts(value, set()):
         return
     raise TypeError(
@@ -505,5 +505,5 @@ def _holds_parts(value: Any, seen: set[int]) -> bool:
 
 
 def _host(value: Any) -> Any:
-    """The values of a tensor as a NumPy array; anything else as it is."""
+    """The values of a tensor as a NumPy array; anything else unchanged."""
     return value.detach().numpy() if isinstance(value, Tensor) else value

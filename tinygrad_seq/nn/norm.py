@@ -61,7 +61,7 @@ class LayerNorm(Module):
             )
         same_dtype("LayerNorm", "x", x, self.weight.dtype)
         axes = tuple(range(-count, 0))
-        half = x.dtype == "float16"  # the squares of which overflow
+        half = x.dtype == "float16"  # whose squares overflow
         wide = x.astype("float32") if half else x
         centred = wide - ops.mean(wide, axis=axes, keepdims=True)
         variance = ops.mean(centred * centred, axis=axes, keepdims=True)

@@ -17,7 +17,7 @@ def known(reduction: str) -> str:
 
 
 def reduce(loss: Tensor, reduction: str) -> Tensor:
-    """One number, or the losses as they are; a mean over nothing is 0."""
+    """One number, or the unreduced losses; a mean over nothing is 0."""
     if known(reduction) == "none":
         return loss
     return ops.sum(loss) if reduction == "sum" or not loss.size else ops.mean(loss)

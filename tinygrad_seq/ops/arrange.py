@@ -42,7 +42,7 @@ def take_along_axis(x: Array, indices: Any, axis: int | None = -1) -> Array:
 
 
 def _lines(x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
-    """The index of positions along an axis, with a position of its own for each line."""
+    """The index of positions along an axis, with separate positions for each line."""
     indices = plain(indices)
     np, axis = xp(indices), one_axis(axis, x.ndim)
     indices = np.asarray(indices)

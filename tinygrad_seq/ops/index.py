@@ -37,12 +37,12 @@ def numbers(x: Any, how: str) -> Any:
 
 
 def on_host(part: Any) -> Any:
-    """An array as NumPy's, anything else as it is."""
+    """An array as a NumPy array, anything else unchanged."""
     return backend_of(part).to_host(part) if is_array(part) else part
 
 
 def _is_basic(index: Any) -> bool:
-    """Whether an index has only ints, slices, None and Ellipsis: it picks no element twice."""
+    """Whether an index has only ints, slices, None and Ellipsis, so that no element repeats."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is ... or type(part) in (int, slice) for part in parts)
 

@@ -119,7 +119,7 @@ cofactors.domain(analytic=False)
 
 
 def _spread(y: Any) -> Any:
-    """A number of each matrix, beside its elements."""
+    """One number per matrix, broadcast to its elements."""
     return expand_dims(y, (-2, -1))
 
 

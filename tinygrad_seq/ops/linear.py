@@ -151,7 +151,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
         )
     named = []
     for word, rank in zip(inputs, ranks, strict=True):
-        own = rank - len(word) + 3  # how many axes the dots of this operand stand for
+        own = rank - len(word) + 3  # the number of axes that ... means for this operand
         word = word.replace("...", dots[len(dots) - own :] if own > 0 else "")
         if len(word) != rank:
             raise ValueError(
@@ -258,5 +258,5 @@ def cross(
 
 
 def _operand(x: Any) -> Any:
-    """A second argument as an array or tensor, whatever it was given as."""
+    """A second argument, converted to an array or tensor."""
     return x if isinstance(x, Variable) else xp(x).asarray(x)

@@ -187,7 +187,7 @@ cumsum.domain(x=REALS)
 
 
 def _wide(x: Any) -> Any:
-    """Integers and booleans as 64-bit integers, as in NumPy's products; floats as they are."""
+    """Integers and booleans as 64-bit integers, as in NumPy's products; floats unchanged."""
     kind = x.dtype.kind
     return x if kind in "fc" else astype(x, "uint64" if kind == "u" else "int64")
 

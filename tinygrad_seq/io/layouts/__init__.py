@@ -9,8 +9,8 @@ None of these libraries is imported. What each calls the weights, and the order 
 
 Where the other side has one bias and ours two (Keras: RNN, LSTM), their sum goes out; what comes in
 is ``bias_ih``, and ``bias_hh`` is 0. Where it has two and ours one (ONNX: the published GRU), ours
-goes out beside zeros; what comes in is summed. Everything else only changes place, so that what
-goes in and out again is the same to the last bit.
+is exported with zeros for the other; on import both are summed. Everything else is only
+reordered, so a round trip gives the same bits.
 
 Arrays that come in are cast to the dtype of the layer; those that go out have it.
 """

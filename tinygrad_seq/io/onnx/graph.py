@@ -1,4 +1,4 @@
-"""The graph under construction: what handlers add nodes to."""
+"""The graph under construction; handlers add nodes to it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Store:
         return name
 
     def array(self, array: np.ndarray[Any, Any], origin: Any, wanted: str = "constant") -> str:
-        """The name under which an array stands in the file; equal ones stand there once."""
+        """The name of an array in the file; equal arrays are stored once."""
         name, shape = self._parameters.get(_address(origin), ("", ()))
         if name and sorted(shape) == sorted(origin.shape):  # the parameter, or it transposed
             name += "" if origin.flags.c_contiguous else ".T"
@@ -105,7 +105,7 @@ class Graph:
         Args:
             op_type: ONNX's name of the operation.
             inputs: Symbols, tensors, arrays or numbers; None for one that is left out.
-            shape: Of the result: lengths as they stand in the shapes of the inputs.
+            shape: The shape of the result, with lengths from the shapes of the inputs.
             dtype: Of the result; that of the first input if None.
             **attributes: Of the node.
         """

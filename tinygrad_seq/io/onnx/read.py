@@ -1,4 +1,4 @@
-"""``read_onnx``: the layers of a file, whoever wrote it, and the file as a model."""
+"""``read_onnx``: the layers of any ONNX file, and the file as a model."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def _node_of(module: nn.Recurrent | nn.Bidirectional) -> dict[str, Any] | None:
 def _call(
     graph: Graph, node: dict[str, Any], x: Symbol, starts: list[Any], lengths: Any
 ) -> tuple[Symbol, list[Symbol]]:
-    """Y and the last state of a recurrent node, of directions one beside the other."""
+    """Y and the last state of a recurrent node, with the directions joined."""
     steps, batch, features = x.shape
     if not same(features, node["W"].shape[2]):
         raise ValueError(f"{where()} expects {node['W'].shape[2]} features; got {x}")
@@ -210,7 +210,7 @@ def _first(graph: Graph, cell: Any, batch: Any) -> Any:
 def _body(
     graph: Graph, module: nn.Recurrent, x: Symbol, state: Any, valid: Symbol | None
 ) -> tuple[GraphProto, Symbol, Any]:
-    """One step as a graph of its own: (state, x_t, whether it is read) to (state after, y_t)."""
+    """One step as a subgraph: (state, x_t, whether it is read) to (state after, y_t)."""
     store, body = graph.store, Graph(graph.store, graph)
 
     def fresh(name: str, like: Symbol, shape: Any) -> Symbol:

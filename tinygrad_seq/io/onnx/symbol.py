@@ -134,12 +134,12 @@ def _length(terms: Mapping[tuple[str, ...], int], *parts: Any) -> Length:
 
 
 def same(a: Length, b: Length) -> bool:
-    """Whether two lengths are equal whatever the named ones are."""
+    """Whether two lengths are equal for all values of the named ones."""
     return a == b if isinstance(a, Axis) == isinstance(b, Axis) else False
 
 
 class Value:
-    """What a symbol has in place of an array.
+    """The data of a symbol, instead of an array.
 
     Attributes:
         name: In the graph.

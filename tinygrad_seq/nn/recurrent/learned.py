@@ -14,8 +14,8 @@ from ..module import Module, Parameter
 class InitialState(Module):
     """A learned first state, the same for every sequence of a batch.
 
-    It starts from the module's own first state (zeros, for the library's), and is handed over like
-    any other state, in whatever form the module takes it.
+    It starts from the module's own initial state (zeros for the library's modules). Pass it like
+    any other state.
 
     Args:
         module: A cell, :class:`Recurrent`, :class:`Bidirectional`, :class:`Stacked`, RNN, GRU or
@@ -54,7 +54,7 @@ class InitialState(Module):
         self._form = each(learn, None if begin is None else begin())
 
     def forward(self, batch: int | None = None) -> Any:
-        """The state for a batch of so many sequences, or for one sequence without that axis.
+        """The state for a batch of N sequences, or for one sequence without this axis.
 
         The batch is the axis before the last of every part, as ``(N, H)`` and ``(L*D, N, H)``.
         """

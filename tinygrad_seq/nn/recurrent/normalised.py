@@ -69,7 +69,7 @@ class LayerNormGRUCell(Cell[Tensor]):
         n = tanh(LN(W_n x) + r ⊙ LN(U_n h))
         h' = z ⊙ h + (1 - z) ⊙ n,    y = h'
 
-    Each LN is a :class:`LayerNorm` of its own, whose b is the bias; r and z have one for both.
+    Each LN is a separate :class:`LayerNorm`, whose b is the bias; r and z share one.
 
     Args:
         input_size: I.
@@ -112,7 +112,7 @@ class LayerNormLSTMCell(Cell[tuple[Tensor, Tensor]]):
         c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
         h' = σ(o) ⊙ tanh(LN(c')),    y = h'
 
-    Each LN is a :class:`LayerNorm` of its own, whose b is the bias; the gates have one for all.
+    Each LN is a separate :class:`LayerNorm`, whose b is the bias; all gates share one.
 
     Args:
         input_size: I.

@@ -124,13 +124,13 @@ class Recurrent(Module):
         return scan(step, xs, state, valid, self.reverse, name, scope)
 
     def extra_repr(self) -> str:
-        """The direction, and a cell that is no module."""
+        """The direction, and a cell that is not a module."""
         parts = [] if isinstance(self.cell, Module) else [getattr(self.cell, "__name__", "cell")]
         return ", ".join(parts + ["reverse=True"] * self.reverse)
 
 
 def _name_of(cell: Any) -> str:
-    """What the graph calls the loop of a cell: ``lstm`` for an LSTMCell."""
+    """The name of a cell's loop in the graph: ``lstm`` for an LSTMCell."""
     within = cell_within(cell) or cell
     name = type(within).__name__ if isinstance(within, Module) else getattr(within, "__name__", "")
     return name.removesuffix("Cell").lower() or "cell"

@@ -44,11 +44,11 @@ class Reweighted(Wrapper):
         self.name = name
 
     def weight(self) -> Tensor:
-        """What the cell computes with: of the weight as it is within."""
+        """The weight that the cell computes with, from the stored weight."""
         raise NotImplementedError
 
     def settled(self) -> Any:
-        """The cell within, with the weight that is computed now."""
+        """The wrapped cell, with the weight computed now."""
         return with_weight(self.cell, self.name, self.weight())
 
     def begin(self, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
@@ -63,8 +63,8 @@ class Reweighted(Wrapper):
 class WeightNorm(Reweighted):
     """A weight as directions and lengths of its rows, learned apart.  W = g ⊙ v / ‖v‖
 
-    v is the cell's own weight, of which the length no longer counts; g starts as its length, so
-    that at first nothing changes.
+    v is the cell's own weight, whose length no longer matters. g starts as this length, so the
+    result is the same at first.
 
     Args:
         cell: A cell that has the weight.
@@ -159,7 +159,7 @@ def weight_of(cell: Any, name: str) -> Tensor:
 
 
 def with_weight(cell: Any, name: str, weight: Tensor) -> Any:
-    """A cell as it is, but for one weight; what would compute this weight is left out."""
+    """A copy of a cell with one weight replaced, without the wrapper that computes it."""
     if isinstance(cell, Reweighted) and cell.name == name:
         return with_weight(cell.cell, name, weight)
     other = copy.copy(cell)

@@ -64,7 +64,7 @@ def one_mask_for_all_steps(owner: str) -> RuntimeError:
 
 
 def cell_within(cell: Any) -> Cell | None:
-    """The library's cell within wrappers, unless it has a ``forward`` of its own."""
+    """The library's cell inside wrappers, unless a subclass has its own ``forward``."""
     cell = innermost(cell)
     return cell if isinstance(cell, Cell) and type(cell).forward is Cell.forward else None
 
@@ -122,7 +122,7 @@ class VariationalDropout(Wrapper):
 
 
 class Zoneout(Wrapper):
-    """Keep random units of the state as they were, at every step.
+    """At every step, random units keep their previous state.
 
         s_t = m_t ⊙ s_{t-1} + (1 - m_t) ⊙ s̃_t,    where _, s̃_t = cell(x_t, s_{t-1})
 
@@ -146,7 +146,7 @@ class Zoneout(Wrapper):
         )
 
     def begin(self, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
-        """The step for one sequence; in training it reads its masks beside the inputs."""
+        """The step for one sequence; in training the masks are additional inputs."""
         within, xs = begun(self.cell, xs, state, recall)
         chances = self._chances(state)
         if not self.training:
@@ -164,7 +164,7 @@ class Zoneout(Wrapper):
         return step, (xs, tuple(masks))
 
     def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Tensor, Any]:
-        """One step, whose masks are drawn now."""
+        """One step with new masks."""
         before = self.initial_state(as_tensor(x).shape[:-1]) if state is None else state
         result = recalling(self.cell, recall)(x, before)
         before = each(as_tensor, before)
