@@ -3,7 +3,7 @@
     python examples/15_sequence_vae.py
 
 Deep Learning 20.10.3; Kingma & Welling 2014, §2.2-2.4. The sequences are waves
-x_t = a sin(ω t) + noise, of any amplitude a and frequency ω; nobody tells the net of either. A GRU
+x_t = a sin(ω t) + noise, of any amplitude a and frequency ω; the net is given neither. A GRU
 reads a sequence and gives a normal distribution over a latent z of two dimensions; a sample of it
 is all that a second GRU gets, at every step, to write the sequence again:
 

@@ -1,4 +1,4 @@
-"""Numbers as a net reads them: with mean 0 and deviation 1."""
+"""Standardises numbers to mean 0 and deviation 1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Standardizer:
-    """Numbers as the net reads them: z = (x - mean) / std, with the statistics of training data.
+    """Standardised numbers z = (x - mean) / std, with the statistics of training data.
 
     Args:
         train: The training data, finite, shape (L,) or (..., F): each feature on the last axis has
@@ -61,10 +61,10 @@ class Standardizer:
         return {name: np.array(value) for name, value in vars(self).items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the statistics of another, in the place of those that there are.
+        """Load the statistics from a state.
 
         Raises:
-            ValueError: It is no such state, or of other features; nothing changed.
+            ValueError: It is not such a state, or has other features; nothing changed.
         """
         if not state:  # of one that had seen no data
             vars(self).clear()

@@ -37,21 +37,21 @@ def csv_chunks(
 ) -> Iterator[NDArray[np.float64]]:
     """Numbers from a CSV file, piece by piece.
 
-    Empty lines are passed over, as in other readers; nothing else is.
+    Empty lines are skipped, as in other readers; nothing else is.
 
     Args:
         path: The file.
-        columns: The columns to read, in this order, by name, or by number from 0 where no line
-            names them; all if None. Others may hold anything.
-        missing: What to do where a value is absent (empty, or NA, N/A, NaN, null, None):
+        columns: The columns to read, in this order, by name, or by number from 0 without a
+            header; all if None. Other columns may contain anything.
+        missing: What to do if a value is missing (empty, or NA, N/A, NaN, null, None):
             ``"error"``, give ``"nan"``, or ``"drop"`` the row.
-        delimiter: What stands between the cells, such as ``";"`` or a tab.
+        delimiter: The separator of cells, such as ``";"`` or a tab.
         header: Whether the first line names the columns.
-        decimal: What stands before the decimals: ``","`` for 3,14.
-        thousands: What stands between groups of three digits: ``"."`` for 1.234.567.
-        marks: What else an absent value is written as, such as ``["?", "-99.9"]``.
-        encoding: How characters are written as bytes, such as ``"latin-1"``.
-        rows: Rows in a piece.
+        decimal: The decimal sign: ``","`` for 3,14.
+        thousands: The separator of groups of three digits: ``"."`` for 1.234.567.
+        marks: Further notations of a missing value, such as ``["?", "-99.9"]``.
+        encoding: The encoding of the file, such as ``"latin-1"``.
+        rows: The number of rows per piece.
 
     Returns:
         Arrays (R, F), R ≤ rows, one column for each of ``columns``.

@@ -1,4 +1,4 @@
-"""Tasks that only a long memory solves: adding, copying, and telling the order of symbols.
+"""Tasks that need a long memory: adding, copying, and the order of symbols.
 
 The start of a sequence has what must be remembered, its end asks for it, and nothing between helps.
 Without memory no prediction is better than ``baseline``, the smallest expected loss.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class TaskBatch(NamedTuple):
-    """N sequences side by side, padded with zeros to the longest.
+    """N sequences, padded with zeros to the longest.
 
     Attributes:
         inputs: ``(T, N, I)`` float32, or ids of symbols ``(T, N)`` int64.
@@ -44,7 +44,7 @@ class TaskBatch(NamedTuple):
 
 
 class _Task:
-    """What all share: an endless stream of batches, and where it stands.
+    """The shared part: an endless stream of batches with a position.
 
     Attributes:
         baseline: The least expected loss without memory.
@@ -67,7 +67,7 @@ class _Task:
         raise NotImplementedError
 
     def _definition(self) -> dict[str, Any]:
-        """What must be equal for a position to mean the same batch."""
+        """The settings that must be equal for a position to mean the same batch."""
         return {"steps": self.steps, "batch_size": self.batch_size}
 
     def __iter__(self) -> Iterator[TaskBatch]:
@@ -80,7 +80,7 @@ class _Task:
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands, as plain numbers; in a loop, the present batch was given."""
+        """The position as plain numbers; in a loop, the current batch counts as done."""
         return {"position": self.position, "seed": self.seed} | self._definition()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -182,8 +182,8 @@ class CopyMemory(_Task):
     """Repeat symbols after a long wait.
 
     K symbols of 0..7, T - 1 blanks (8), a sign to begin (9), K blanks. The target is a blank at
-    every step, but the K symbols in their order at the last K. Who remembers the task but not the
-    symbols says blank, then each symbol with probability 1/8: its mean cross-entropy per step is
+    every step, but the K symbols in their order at the last K. A model without memory predicts
+    blanks, then each symbol with probability 1/8: its mean cross-entropy per step is
     K ln 8 / (T + 2K).
 
     Args:

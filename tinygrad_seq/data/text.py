@@ -26,8 +26,8 @@ def text_chunks(path: Filename, size: int = 2**18, *, encoding: str = "utf-8") -
 
     Args:
         path: The file.
-        size: Bytes of the file to read for a piece.
-        encoding: How characters are written as bytes, such as ``"latin-1"`` or ``"cp1252"``.
+        size: The number of bytes to read per piece.
+        encoding: The encoding of the file, such as ``"latin-1"`` or ``"cp1252"``.
 
     Raises:
         ValueError: The file is not in that encoding; the message says at which byte.
@@ -64,7 +64,7 @@ def read_text(path: Filename, *, encoding: str = "utf-8") -> str:
 
 
 def letters(text: str) -> str:
-    """The text in 27 characters: a to z, and one space for all that stands between them.
+    """The text in 27 characters: a to z, and one space for everything between them.
 
     Source: d2l 9.2, "The Time Machine" as a character model reads it.
 
@@ -77,20 +77,20 @@ def letters(text: str) -> str:
 def encode_file(
     path: Filename, tokenizer: CharTokenizer, into: Filename, *, encoding: str = "utf-8"
 ) -> NDArray[Any]:
-    """The ids of a text of any size, in a file: neither text nor ids are ever whole in memory.
+    """The ids of a text of any size, in a file; text and ids are never whole in memory.
 
     The file is whole or untouched at any moment, as with :func:`tinygrad_seq.save`.
 
     Args:
         path: A text. Its tokenizer can be made in the same way, a piece at a time:
             ``CharTokenizer.from_text(text_chunks(path))``.
-        tokenizer: What makes ids of characters.
+        tokenizer: Converts characters to ids.
         into: The ``.npy`` file to write, in the smallest dtype that holds the ids. Read it again
             with ``np.load(into, mmap_mode="r")``.
         encoding: Of the text, as for :func:`text_chunks`.
 
     Returns:
-        The ids (L,) as they lie in that file, for ``RandomWindows`` or ``Streams``.
+        The ids (L,), read from that file, for ``RandomWindows`` or ``Streams``.
 
     Raises:
         ValueError: The text is empty, not in that encoding, or has characters without an id.

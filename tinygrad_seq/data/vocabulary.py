@@ -59,8 +59,8 @@ class Vocabulary:
     ) -> Vocabulary:
         """The vocabulary of a text, given as its tokens (a string gives its characters).
 
-        Ids go to ``unknown`` first, then ``special``, then by falling frequency, and in
-        alphabetical order among equals, so they depend on the counts alone.
+        Ids go to ``unknown`` first, then ``special``, then by decreasing frequency, in
+        alphabetical order for equal counts, so they depend only on the counts.
 
         Args:
             tokens: The tokens of the text, repeated as they come.
@@ -108,10 +108,10 @@ class Vocabulary:
         return {"tokens": list(self.tokens), "unknown": self.unknown}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Make sure that a saved state is of these tokens: ids that were given stay what they are.
+        """Check that a saved state has the same tokens, because ids must not change.
 
         Raises:
-            ValueError: It is of others; the message names the first.
+            ValueError: It has other tokens; the message names the first difference.
         """
         saved = Vocabulary(**state)
         if saved == self:

@@ -12,8 +12,8 @@ one epoch:
     for inputs, targets in RandomWindows(ids, steps=35, batch_size=20):
         ...
 
-``state_dict()`` tells where they stand; after ``load_state_dict()`` the next loop gives the rest
-of that epoch, bit for bit as it would have been.
+``state_dict()`` holds the position; after ``load_state_dict()`` the next loop yields the rest of
+that epoch, bit for bit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Pair: TypeAlias = tuple["NDArray[Any]", "NDArray[Any]"]
 
 
 class _Windows(Epochs[Pair]):
-    """What both share: checks, and how a batch is cut from the text."""
+    """The shared part: checks, and cutting a batch from the text."""
 
     def __init__(self, ids: Any, steps: int, batch_size: int, seed: int | None = None) -> None:
         kind = type(self).__name__
@@ -52,7 +52,7 @@ class _Windows(Epochs[Pair]):
         )
 
     def _places(self, start: int) -> Iterator[Places]:
-        """From batch ``start`` on: where in the text each input of the batch stands, (T, N)."""
+        """The positions in the text of each batch's inputs (T, N), from batch ``start`` on."""
         raise NotImplementedError
 
     def _batches(self, start: int) -> Iterator[Pair]:
@@ -67,10 +67,9 @@ class _Windows(Epochs[Pair]):
 class RandomWindows(_Windows):
     """Windows of a text or series in random order, each once in an epoch.
 
-    By default they lie side by side, and each epoch cuts the text at other places: at a random
-    offset, for which the grid is one window shorter than the text, so that all epochs have the same
-    length. With ``stride=1`` they start at every place, as in d2l. The last batch may have fewer
-    than N sequences.
+    By default windows are adjacent, and each epoch starts them at another random offset. The grid
+    is one window shorter than the text, so all epochs have the same length. With ``stride=1`` they
+    start at every place, as in d2l. The last batch may have fewer than N sequences.
 
     Args:
         ids: The text, integers (L,), or series, floats (L, ...), with L > steps.
@@ -124,9 +123,9 @@ class Streams(_Windows):
     """A text as N parallel streams, read T steps at a time.
 
     Column n of every batch belongs to stream n, and the next batch continues where this one ends:
-    detach the state of the net between batches, and start an epoch from a fresh one. The last batch
-    of an epoch has what is left, so it may have fewer than T steps. What does not divide into N
-    streams, fewer than N ids at the end of the text, is left out.
+    detach the state of the net between batches, and start an epoch with a new state. The last batch
+    of an epoch may have fewer than T steps. Up to N - 1 ids at the end of the text, which do not
+    divide into N streams, are left out.
 
     Args:
         ids: The text, integers (L,), or series, floats (L, ...), with L > steps · batch_size.

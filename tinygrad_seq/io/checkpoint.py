@@ -11,7 +11,7 @@ from .files import LONGEST, CheckpointError, load, save
 
 
 class Stateful(Protocol):
-    """What can be put into a checkpoint: a model, an optimizer, a schedule, the data."""
+    """A possible part of a checkpoint: a model, an optimizer, a schedule, the data."""
 
     def state_dict(self) -> Any:
         """The state, made of arrays and plain values."""
@@ -100,7 +100,7 @@ class Checkpoint:
                 f"{path} holds the parts {str(list(saved))[:LONGEST]}; expected {list(parts)}. "
                 "restore(path, only=[...]) restores some parts of a file"
             )
-        # All of them first: parts may share something, as a schedule sets its optimizer's rates.
+        # All states first: parts may share something, as a schedule sets its optimizer's rates.
         before = {name: part.state_dict() for name, part in parts.items()}
         name = ""
         try:

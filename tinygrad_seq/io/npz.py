@@ -31,7 +31,7 @@ def check(arrays: Arrays) -> None:
 
 def write(file: BinaryIO, document: str, arrays: Arrays) -> None:
     """Write document and arrays to ``file``."""
-    import zipfile  # here, for it slows the start of the library
+    import zipfile  # imported here, because it slows the import of the library
 
     archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
     try:
@@ -46,10 +46,10 @@ def write(file: BinaryIO, document: str, arrays: Arrays) -> None:
 
 
 def read(file: BinaryIO) -> tuple[bytes, Arrays]:
-    """The document and the arrays in a file, which may be anybody's.
+    """The document and the arrays in an untrusted file.
 
-    What a member declares is believed only where it fits the file, so a small file cannot ask for
-    much memory.
+    What a member declares is used only if it fits the file, so a small file cannot ask for much
+    memory.
     """
     import zipfile
 

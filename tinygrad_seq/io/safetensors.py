@@ -57,7 +57,7 @@ def write(file: BinaryIO, document: str, arrays: Arrays) -> None:
     """Write document and arrays to ``file``."""
     from safetensors.numpy import save
 
-    # The library stores the memory as it lies: a transposed view would be stored wrong.
+    # The library stores memory as it is: a transposed view would be stored wrong.
     stored = {
         name: np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
         for name, array in arrays.items()
