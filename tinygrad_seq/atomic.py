@@ -78,7 +78,8 @@ def _keep(descriptor: int, before: os.stat_result) -> None:
     if hasattr(os, "fchown"):  # POSIX
         with suppress(OSError):  # only the superuser may change a file's owner
             os.fchown(descriptor, before.st_uid, before.st_gid)
-        os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+        with suppress(OSError):  # a file system without modes, or of another owner
+            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 
 
 def _remove_left_over(folder: Path, mark: str) -> None:
@@ -96,10 +97,10 @@ def _remove_left_over(folder: Path, mark: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the new name to the disk, if the system allows opening a folder."""
+    """Flush the new name to the disk, if the system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    with suppress(PermissionError):  # a folder that is writable but not readable
+    with suppress(OSError):  # the file is saved, even where the folder cannot be opened or flushed
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)

@@ -9,7 +9,7 @@ import pytest
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
 from tinygrad_seq.autograd import deposit, writes
-from tinygrad_seq.backend import blas, generator, threads
+from tinygrad_seq.backend import blas, generator, jit, threads
 from tinygrad_seq.nn import names
 from tinygrad_seq.recurrence import trust
 
@@ -125,3 +125,14 @@ def test_a_child_makes_helpers_of_its_own(with_threads):
         return True
 
     assert in_child(again)
+
+
+def test_a_fork_beside_a_thread_that_compiles_leaves_the_loops_to_numpy(monkeypatch):
+    lock = threading.RLock()
+    monkeypatch.setattr(jit, "compiling", [lock])
+    let_go = held_by_another(lock)  # as while numba compiles
+    try:
+        assert in_child(lambda: not jit.usable() and (train(), True)[1])
+    finally:
+        let_go()
+    assert jit.usable() == in_child(jit.usable)

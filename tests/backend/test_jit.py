@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -198,6 +199,34 @@ def test_the_key_of_machine_code_holds_all_that_it_is_made_of(monkeypatch):
     assert cache._Locator("another loop").get_source_stamp() != stamp
     monkeypatch.setattr(cache, "_sources", lambda: b"another file of the folder")
     assert cache._Locator("loop").get_source_stamp() != stamp
+
+
+def test_the_key_holds_the_settings_of_numba_and_sources_in_any_form(tmp_path, monkeypatch):
+    pytest.importorskip("numba")
+    from tinygrad_seq.backend.jit import cache
+
+    def key(folder):
+        cache._sources.cache_clear()
+        monkeypatch.setattr(cache.resources, "files", lambda package: folder)
+        return cache._sources()
+
+    try:
+        assert key(tmp_path) is None
+        assert cache.folder() is None  # what code is made of is not known: none is kept
+        zipped = zipfile.Path(zipfile.ZipFile(tmp_path / "a.zip", "w"))
+        zipped.root.writestr("loops.py", "1")
+        for name in ("thin.pyc", "loops.py"):
+            (tmp_path / name).write_text("1")
+        keys = {key(tmp_path), key(zipped)}
+        (tmp_path / "thin.pyc").write_text("2")
+        keys.add(key(tmp_path))
+        for name in cache.SETTINGS:
+            monkeypatch.setattr(cache.numba.config, name, "other")
+            keys.add(key(tmp_path))
+        assert len(keys) == 3 + len(cache.SETTINGS)
+    finally:
+        monkeypatch.undo()
+        cache._sources.cache_clear()
 
 
 def test_a_layer_trains_alike_with_and_without(rng):

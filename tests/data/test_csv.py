@@ -87,6 +87,15 @@ def test_bad_files_get_a_sentence(tmp_path: Path, content: str | bytes, message:
         read_csv(path)
 
 
+@pytest.mark.parametrize("content", ["a,b\n1,{}\n", "{},{}\n1,2\n", "{}\n3\n"])
+def test_a_message_does_not_repeat_a_long_cell(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(content.replace("{}", "9x" * 50_000))
+    with pytest.raises(ValueError, match="9x9x") as caught:
+        read_csv(path, None if "b" in content else ["9x" * 50_000, "c"])
+    assert len(str(caught.value)) < 1000
+
+
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a;b\n1;2\n")

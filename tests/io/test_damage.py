@@ -171,6 +171,7 @@ SMALL = npy(np.zeros(4))
         ({"w.npy": npy(np.zeros(4), (-4,))}, {"array": "w"}, "are no array of shape"),
         ({"w.npy": npy(np.zeros(4), (3,))}, {"array": "w"}, "are no array of shape"),
         ({"w.npy": npy(np.zeros(4), (4.0,))}, {"array": "w"}, "TypeError"),
+        ({"w.npy": npy(np.zeros(0), (10**10,), "|S0")}, {"array": "w"}, "of the empty dtype"),
         ({"w.npy": npy(np.zeros(4), descr="|O")}, {"array": "w"}, "would have to be unpickled"),
         ({"w.npy": npy(np.zeros(4), descr="what")}, {"array": "w"}, "TypeError"),
         ({"w.npy": SMALL[:8] + b"\xff\xff" + SMALL[10:]}, {"array": "w"}, "65535 bytes is too"),

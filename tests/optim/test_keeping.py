@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from device import host
+from stress.interrupts import interrupted, moments
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim
@@ -57,6 +58,26 @@ def test_the_own_weights_come_back_after_an_error_and_writes_are_noticed():
         np.testing.assert_array_equal(host(p), value)
     with pytest.raises(RuntimeError, match="written"):
         y.backward()
+
+
+def test_an_interrupt_at_any_moment_leaves_an_average_whole():
+    p = ts.tensor([1.0, 2.0], requires_grad=True)
+    average = optim.WeightAverage([p])
+    average.update()
+    state = average.state_dict() | {"count": 3}
+
+    def apply():
+        with average.applied():
+            pass
+
+    for change in (average.update, lambda: average.load_state_dict(state), apply):
+        for moment in range(1, moments(change) + 1):
+            average.load_state_dict({"count": 1, "average": [np.zeros(2, "f4")]})
+            interrupted(change, moment)
+            now = average.state_dict()
+            expected = {1: [0, 0], 2: [0.5, 1], 3: [1, 2]}[now["count"]]
+            np.testing.assert_array_equal(now["average"][0], expected)
+            np.testing.assert_array_equal(host(p), [1, 2])
 
 
 def test_a_state_of_an_average_goes_on():

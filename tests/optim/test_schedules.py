@@ -272,6 +272,15 @@ def test_a_state_of_another_schedule_changes_nothing() -> None:
         assert schedule.state_dict() == before
 
 
+@pytest.mark.parametrize("name", ["count", "lrs", "base_lrs", "best", "cooling"])
+def test_a_state_without_a_number_changes_nothing(name: str) -> None:
+    schedule = MAKERS["plateau"](optimizer(0.3))
+    before = schedule.state_dict()
+    with pytest.raises(TypeError, match="number"):
+        schedule.load_state_dict(before | {name: [None] if "lrs" in name else None})
+    assert schedule.state_dict() == before
+
+
 def test_options_that_make_no_sense_are_refused() -> None:
     ours = optimizer(0.3)
     for make, message in [

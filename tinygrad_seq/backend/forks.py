@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[[], None])
+
+compiling: list[Any] = []
+"""Locks that are held while something compiles; a child cannot end what another thread began."""
 
 
 def in_forked_child(function: F) -> F:

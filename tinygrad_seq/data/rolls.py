@@ -65,7 +65,8 @@ def roll_of_notes(steps: Iterable[Any], keys: int = KEYS) -> NDArray[Any]:
     for t, notes in enumerate(steps):
         numbers = np.asarray(notes, dtype=np.float64).reshape(-1)
         numbers = numbers[numbers >= 0]
-        wrong = numbers[(numbers % 1 != 0) | (numbers < lowest) | (numbers >= lowest + keys)]
+        whole = numbers == np.floor(numbers)
+        wrong = numbers[~whole | (numbers < lowest) | (numbers >= lowest + keys)]
         if wrong.size:
             raise ValueError(
                 f"expected MIDI notes from {lowest} to {lowest + keys - 1}; got {wrong[0]:g} at "

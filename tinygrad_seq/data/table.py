@@ -146,7 +146,7 @@ class _Number:
         fits = text.isascii() and self._form.fullmatch(text)
         value = float(text.translate(self._signs)) if fits else math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{where}: expected a finite number; got {cell!r}")
+            raise ValueError(f"{where}: expected a finite number; got {cell[:60]!r}")
         return value
 
     def reads(self, cell: str) -> bool:
@@ -180,8 +180,8 @@ def _header(
     names = [name.strip() for name in names]
     if columns is None and all(map(number.reads, names)):
         raise ValueError(
-            f"{path}: expected a first line that names the columns; got {names}: with header=False "
-            "it is read as numbers"
+            f"{path}: expected a first line that names the columns; got {names!s:.400}: with "
+            "header=False it is read as numbers"
         )
     wanted = names if columns is None else list(columns)
     if not wanted:
@@ -190,8 +190,8 @@ def _header(
         if names.count(name) != 1:
             count = names.count(name) or "none"
             raise ValueError(
-                f"{path} has {count} of the column {name!r} in its first line; it has {names} "
-                f"with {number.delimiter!r} between them"
+                f"{path} has {count} of the column {str(name)[:60]!r} in its first line; it has "
+                f"{names!s:.400} with {number.delimiter!r} between them"
             )
     return names, [names.index(name) for name in wanted]
 

@@ -87,6 +87,8 @@ def _array(content: IO[bytes], size: int) -> NDArray[Any]:
     if dtype.hasobject:
         raise ValueError("it holds objects of Python's, which would have to be unpickled")
     left = size - content.tell()
+    if not dtype.itemsize:  # NumPy would make room for a byte each
+        raise ValueError(f"it holds an array of the empty dtype {dtype}")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != left:
         raise ValueError(f"{left} bytes are no array of shape {shape} and dtype {dtype}")
     array = np.empty(math.prod(shape), dtype)

@@ -107,7 +107,8 @@ class _Encoder:
                 f"cannot save {_place(path)}: save a masked array's data and mask apart"
             )
         array = backend_of(array).to_host(array)
-        if array.dtype.hasobject or (array.dtype.kind == "V" and array.dtype.names is None):
+        plain = array.dtype.itemsize and (array.dtype.kind != "V" or array.dtype.names)
+        if array.dtype.hasobject or not plain:
             raise TypeError(f"cannot save {_place(path)}: dtype {array.dtype} has no plain form")
         stem = ".".join(map(str, path))[:1000]
         # Neither format takes a NUL or half a surrogate pair in a name.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from ..backend import Array, backend_of, there
+from ..backend.dtypes import fitted
 from ..hints import Hinted
 from ..nn import Module
 from ..tensor import Tensor
@@ -59,14 +60,14 @@ class WeightAverage(Hinted):
 
     def update(self) -> None:
         """Take the present weights into the average."""
-        self.count += 1
-        if self.count == 1:
-            self._average = [p.data.copy() for p in self.params]
-            return
-        share = 1 / self.count if self.decay is None else 1 - self.decay
-        self._average = [there(a, p.data) for a, p in self._pairs()]
-        for average, p in self._pairs():
-            average += share * (p.data - average)
+        count = self.count + 1
+        if count == 1:
+            average = [p.data.copy() for p in self.params]
+        else:
+            share = 1 / count if self.decay is None else 1 - self.decay
+            pairs = [(there(a, p.data), p.data) for a, p in self._pairs()]
+            average = [a + share * (now - a) for a, now in pairs]
+        self.count, self._average = count, average  # no call between: an interrupt leaves both
 
     def _pairs(self) -> Iterator[tuple[Array, Tensor]]:
         return zip(self._average, self.params, strict=True)
@@ -86,8 +87,14 @@ class WeightAverage(Hinted):
                 p.detach().copy_(average)
             yield
         finally:
-            for value, p in zip(own, self.params, strict=True):
-                p.detach().copy_(value)
+            try:
+                self._put(own)
+            finally:
+                self._put(own)  # an interrupt may have ended the first
+
+    def _put(self, values: list[Array]) -> None:
+        for value, p in zip(values, self.params, strict=True):
+            p.detach().copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """The count, and the averages as host arrays."""
@@ -103,9 +110,10 @@ class WeightAverage(Hinted):
         expected = [p.shape for p in self.params] if state["count"] else []
         if shapes != expected:
             raise ValueError(f"the state has averages of {shapes}; the weights are of {expected}")
-        self.count = int(state["count"])
-        arrays = [numpy.array(a) for a in state["average"]]
-        self._average = [there(a, p.data) for a, p in zip(arrays, self.params, strict=False)]
+        pairs = zip(state["average"], self.params, strict=False)
+        average = [there(fitted(numpy.array(a), p.dtype, "the state"), p.data) for a, p in pairs]
+        count = int(state["count"])
+        self.count, self._average = count, average  # no call between: an interrupt leaves both
 
 
 class EarlyStopping(Hinted):
@@ -183,8 +191,8 @@ class EarlyStopping(Hinted):
         if shapes and shapes != own:
             odd = sorted(name for name in shapes | own if shapes.get(name) != own.get(name))
             raise ValueError(f"the state has the weights of another model; they differ in {odd}")
-        self.best, self.bad_steps = float(state["best"]), int(state["bad_steps"])
-        self._weights = dict(state["weights"])
+        best, bad_steps, weights = state["best"], int(state["bad_steps"]), dict(state["weights"])
+        self.best, self.bad_steps, self._weights = float(best), bad_steps, weights
 
 
 def _copy(array: Array) -> Any:

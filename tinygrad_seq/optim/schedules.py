@@ -95,6 +95,7 @@ class Schedule(Hinted):
 
         Raises:
             ValueError: It is of another schedule, or of another number of groups; nothing changed.
+            TypeError: It has something else where a number belongs; nothing changed.
         """
         self._check(state)
         before = self.state_dict()
@@ -116,6 +117,13 @@ class Schedule(Hinted):
                 f"the state has rates for {len(state['lrs'])} parameter groups; the optimizer has "
                 f"{len(self.base_lrs)}"
             )
+        if not all(isinstance(rate, int | float) for k in ("lrs", "base_lrs") for rate in state[k]):
+            raise TypeError(f"the rates of {type(self).__name__} are numbers; got {state!r:.200}")
+        for name, now in expected.items():
+            if isinstance(now, int | float) and not isinstance(state[name], int | float):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a number; got {state[name]!r:.60}"
+                )
 
     def _take(self, state: Mapping[str, Any]) -> None:
         self.count = state["count"]

@@ -8,13 +8,19 @@ Switched off by ``use_jit(False)``, or by TINYGRAD_SEQ_JIT=0 in the environment.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
+import threading
 from types import TracebackType
+
+from ..forks import compiling, in_forked_child
 
 __all__ = ["usable", "use_jit"]
 
+_importing = threading.RLock()
+_lost = False
 _on = os.environ.get("TINYGRAD_SEQ_JIT", "1") != "0"
 
 
@@ -46,10 +52,28 @@ class use_jit:
 
 
 def usable() -> bool:
-    """Whether compiling is switched on and numba is installed."""
-    return _on and _installed()
+    """Whether compiling is switched on, possible and numba is installed."""
+    return _on and not _lost and _installed()
+
+
+@in_forked_child
+def _see_what_is_whole() -> None:
+    """Compute loops with NumPy if another thread was importing numba, or compiling.
+
+    In this process its work stays half done, and its locks stay locked.
+    """
+    global _lost
+    for guard in (_importing, *compiling):
+        if guard.acquire(blocking=False):
+            guard.release()
+        else:
+            _lost = True
 
 
 @functools.cache
 def _installed() -> bool:
-    return importlib.util.find_spec("numba") is not None
+    if importlib.util.find_spec("numba") is None:
+        return False
+    with _importing, contextlib.suppress(Exception):  # who compiles is told what is amiss
+        from . import packing, scan, texts  # noqa: F401
+    return True

@@ -1,8 +1,8 @@
 """Machine code kept on disk, with everything that it depends on as its key.
 
 numba's own key is the date of the function's file, so it runs old code after an edit of a file that
-the function includes. Here the key is a hash of all sources of this folder, of the printed loop,
-and of the versions of numba, llvmlite and NumPy; numba adds the processor.
+the function includes. Here the key is a hash of all sources of this folder, of the printed loop, of
+the versions of numba, llvmlite and NumPy, and of numba's settings; numba adds the processor.
 
 The folder is NUMBA_CACHE_DIR, or ``tinygrad_seq`` in the user's cache folder. If a file is damaged
 or cannot be written, or if the folder belongs to another user, the code is compiled again.
@@ -18,6 +18,7 @@ import pickle
 import sys
 import zlib
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,22 @@ import llvmlite
 import numba
 import numpy
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 from .. import process
+from ..forks import compiling
 
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 """Of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning."""
 
+SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+"""Of numba's settings (``NUMBA_OPT``, ...) those that change machine code."""
+
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")
+
+compiling.append(global_compiler_lock._lock)
 
 
 def compiled(
@@ -61,7 +69,7 @@ def compiled(
 
 def folder() -> Path | None:
     """The folder for machine code; None if there is none."""
-    if not process.allowed:
+    if not process.allowed or _sources() is None:
         return None
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
@@ -79,20 +87,29 @@ def folder() -> Path | None:
 
 
 @functools.cache
-def _sources() -> bytes:
-    """A hash of what every compiled function depends on."""
+def _sources() -> str | None:
+    """A hash of what every compiled function depends on; None if the sources cannot be read.
+
+    They may be in a zip file, or be ``.pyc`` files alone.
+    """
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.read_bytes())
-    total.update(f"{numba.__version__} {llvmlite.__version__} {numpy.__version__}".encode())
-    return total.digest()
+    try:
+        files = [f for f in resources.files(__package__).iterdir() if ".py" in f.name]
+        for file in sorted(files, key=lambda file: file.name):
+            total.update(file.read_bytes())
+    except OSError:
+        return None
+    settings = [str(getattr(numba.config, name, None)) for name in SETTINGS]
+    versions = [numba.__version__, llvmlite.__version__, numpy.__version__]
+    total.update(" ".join(versions + settings).encode())
+    return total.hexdigest() if files else None
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]  # numba has no types
     """Tells numba the folder and the key of a function."""
 
     def __init__(self, text: str) -> None:
-        self._stamp = hashlib.sha256(_sources() + text.encode()).hexdigest()
+        self._stamp = hashlib.sha256(f"{_sources()} {text}".encode()).hexdigest()
 
     def get_cache_path(self) -> str:
         return str(folder())

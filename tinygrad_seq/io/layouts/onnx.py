@@ -220,7 +220,7 @@ def _differences(level: list[Unit], own: dict[str, Any], given: Mapping[str, Any
         yield f"unexpected {name} {shape_of(given[name])}{HINTS.get(name, '')}"
     op_type = given.get("op_type", own["op_type"])
     if op_type != own["op_type"]:
-        yield f"its op_type is {op_type}, the layer is {own['op_type']}"
+        yield f"its op_type is {op_type!s:.60}, the layer is {own['op_type']}"
 
     theirs = given.get("attributes", {})
     if not isinstance(theirs, Mapping):
@@ -246,12 +246,13 @@ def _differences(level: list[Unit], own: dict[str, Any], given: Mapping[str, Any
                 f"reset_after={bool(actual)}"
             )
         else:
-            yield f"attribute {name} is {actual!r}{default}, the layer has {expected!r}"
+            yield f"attribute {name} is {actual!r:.200}{default}, the layer has {expected!r}"
     for name, value in attributes.items():
         off = name == "input_forget" and not value
         untold = name == "clip" and None in own["attributes"]["activations"]
         if name not in WITHOUT_EFFECT and not off and not untold:
-            yield f"attribute {name}={value!r} has no counterpart in the layer{HINTS.get(name, '')}"
+            hint = HINTS.get(name, "")
+            yield f"attribute {name}={value!r:.200} has no counterpart in the layer{hint}"
 
 
 def _text(value: Any) -> Any:
