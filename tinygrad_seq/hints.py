@@ -1,7 +1,7 @@
-"""What to write here for names that PyTorch's users type, of attributes and keyword arguments.
+"""Answers to names of attributes and keyword arguments that PyTorch's users type from habit.
 
-For each place a table from the name there to what is written here; ``absent`` makes the error. A
-name stands in a table if it is a habit, not if it is only missing.
+Each namespace has a table from PyTorch's name to what this library has in its place; ``absent``
+makes the error.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ KEYWORDS: dict[str, str] = {
 
 
 def refuse_keywords(made: type, given: Iterable[str]) -> None:
-    """Refuse keyword arguments that a constructor does not take: say which is meant.
+    """Refuse keyword arguments that a constructor does not take, and suggest the right name.
 
     Raises:
         TypeError: There is one.
@@ -225,7 +225,7 @@ def refuse_keywords(made: type, given: Iterable[str]) -> None:
 
 
 class Hinted:
-    """Base of classes whose constructors say which keyword argument is meant."""
+    """Base of classes whose constructors suggest the right name for a wrong keyword argument."""
 
     if not TYPE_CHECKING:  # for which unknown arguments are errors of their own
 
@@ -238,13 +238,13 @@ class Hinted:
 
 
 def said(value: object) -> str:
-    """How a message calls what was given in the place of a module: its class is a usual slip."""
+    """The words of a message for a value given in the place of a module, often its class."""
     if isinstance(value, type):
         return f"the class {value.__name__}: write {value.__name__}(...)"
     return type(value).__name__
 
 
 def absent(what: str, name: str, hints: dict[str, str]) -> AttributeError:
-    """The error for a name that does not exist: with a sentence, if there is one for it."""
+    """The error for a name that does not exist, with advice if a table has some."""
     hint = f": here it is {hints[name]}" if name in hints else ""
     return AttributeError(f"{what} has no attribute {name!r}{hint}", name=name)

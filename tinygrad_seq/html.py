@@ -10,7 +10,7 @@ import numpy
 
 from .backend import backend_of
 
-NUMBERS = 60  # a tensor of at most so many elements shows them
+NUMBERS = 60  # a tensor of at most this many elements shows them
 CELLS = 24  # rows and columns of a heat map, at most
 SIDE = 10  # of a cell, in pixels
 # Blue below zero, orange above, told apart by all kinds of colour vision; light is near zero.
@@ -19,8 +19,8 @@ NOT_FINITE = "#111111"
 
 
 def one_line(text: str) -> str:
-    """Text, such as a name, without what is no character to be seen: line breaks, escapes of
-    terminals, marks that turn the direction of writing, halves of surrogate pairs."""
+    """Text, such as a name, without invisible characters: line breaks, terminal escapes, marks that
+    change the direction of writing, halves of surrogate pairs."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -29,7 +29,7 @@ def tensor_html(array: Any, words: Iterable[str] = ()) -> str:
 
     Args:
         array: What to show, of any library.
-        words: What else to say in the headline, as text.
+        words: More text for the headline.
     """
     host = backend_of(array).to_host(array)
     head = " ".join([f"{host.dtype}{list(host.shape)}", *words])
@@ -113,6 +113,6 @@ def tree_html(rows: Iterable[tuple[int, str, str, int, int]]) -> str:
 
 
 def _sample(count: int) -> list[int]:
-    """At most ``CELLS`` positions of so many, the first and the last among them."""
+    """At most ``CELLS`` positions out of ``count``, with the first and the last."""
     shown = min(count, CELLS)
     return [k * (count - 1) // max(1, shown - 1) for k in range(shown)]

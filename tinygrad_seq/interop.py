@@ -1,9 +1,9 @@
 """NumPy's own functions on tensors: ``np.tanh(t)`` is ``ts.tanh(t)``, on the graph.
 
 The table pairs each NumPy function with the function of ``ops`` of the same name. A call is read by
-NumPy's signature, in its positions and keywords; what our function does not know is refused in a
-sentence unless it is NumPy's default. What is not in the table gets NumPy arrays where nothing
-requires grad, and raises elsewhere; no NumPy function ever sees a tensor as an object.
+NumPy's signature, with its positions and keywords. An argument that our function lacks is refused
+unless it has NumPy's default. A function outside the table gets NumPy arrays if nothing requires
+grad, and raises otherwise. No NumPy function gets a tensor as an object.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _svd(
 
 
 def _listed(cut: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that cuts, with its pieces in a list as NumPy has them."""
+    """A function that splits, with its pieces in a list as in NumPy."""
     return functools.wraps(cut)(lambda *args, **kwargs: list(cut(*args, **kwargs)))
 
 
@@ -97,7 +97,7 @@ METHODS: dict[str, dict[Any, Callable[..., Any]]] = {
 }
 """Methods of ufuncs: ``np.add.reduce`` and the like. ``outer`` is there for all."""
 
-# Questions about shape, order and equality, and constants: values are enough, nothing is lost.
+# Shapes, order, equality and constants: they have no derivative, so values are enough.
 ON_VALUES = frozenset(
     getattr(numpy, name)
     for name in (
@@ -134,7 +134,7 @@ ON_VALUES = frozenset(
     )
 )
 
-# What changes neither values nor gradients: how to sort, where to put the result in memory.
+# Arguments that change neither values nor gradients: the sort algorithm, the memory layout.
 _NO_MATTER = {"kind", "stable", "casting", "copy", "subok", "optimize", "overwrite_input"}
 _WRITE_UNCOPIED = (numpy.nan_to_num,)  # with copy=False, into their argument
 _OTHER_NAME = {"a_min": "min", "a_max": "max", "newshape": "shape", "correction": "ddof"}
@@ -220,7 +220,7 @@ def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
 def _adapted(name: str, op: Any, numpys: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Call ``op`` with what was given to a NumPy function, by that function's signature.
 
-    What both take by the same name is handed on; arguments that NumPy requires stand first in both.
+    Arguments of the same name are passed on; arguments that NumPy requires come first in both.
     """
     theirs, ours = signature_of(numpys), signature_of(op).parameters
     try:
@@ -303,7 +303,7 @@ def _refusal(name: str, key: str) -> str:
 
 
 def _write(function: Any, args: Any, kwargs: Any) -> None:
-    """Let NumPy write into a tensor off the graph, and note that it did."""
+    """Let NumPy write into a tensor off the graph, and mark it as written."""
     target = args[0] if args else next(iter(kwargs.values()))
     if _requires_grad((args, kwargs)):
         along = "ts.put_along_axis gives a new tensor, as does "
@@ -329,7 +329,7 @@ def _unsupported(name: str) -> str:
 
 
 def _arrays(value: Any, of: Callable[[Any], Any] = lambda array: array) -> Any:
-    """``of`` the array of every tensor, also within lists."""
+    """``of`` applied to the array of every tensor, also within lists."""
     if isinstance(value, Variable):
         return of(value._data)
     if isinstance(value, (list, tuple)):

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 def recompute(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """f(*args), recorded as one node that keeps the arguments alone and runs f again in backward.
+    """f(*args), recorded as one node that keeps only the arguments and runs f again in backward.
 
     The gradients are those of f itself, also for what f closes over (the weights of a module).
     Random numbers that f draws from the library's generator are the same both times.
@@ -62,7 +62,7 @@ def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def _mapped(f: Callable[[Any], Any], result: Any) -> Any:
-    """The same tuple, list or dict, with f of everything in it that is none."""
+    """The same tuple, list or dict, with f applied to everything else in it."""
     if isinstance(result, dict):
         return {key: _mapped(f, part) for key, part in result.items()}
     if isinstance(result, (tuple, list)):
@@ -80,7 +80,7 @@ def _recorded(result: Any) -> list[Tensor]:
 
 
 class _Segment:
-    """A stretch of computation as the operation of one node; the node saves how to run it again."""
+    """A segment of computation as the operation of one node, which saves how to run it again."""
 
     name = "recompute"
 

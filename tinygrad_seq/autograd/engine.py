@@ -34,7 +34,7 @@ def backward(
     Args:
         outputs: What to differentiate.
         gradients: The upstream gradient of each; None means 1, for one-element tensors only.
-        retain_graph: Keep the graph for another pass; by default as ``create_graph``.
+        retain_graph: Keep the graph for another pass; by default the value of ``create_graph``.
         create_graph: Record the backward pass itself, so that it can be differentiated.
 
     Raises:
@@ -62,9 +62,9 @@ def grad(
         outputs: A tensor or several.
         inputs: A tensor or several, leaves or results.
         grad_outputs: The upstream gradient of each output; None means 1, for one element only.
-        retain_graph: Keep the graph for another pass; by default as ``create_graph``.
+        retain_graph: Keep the graph for another pass; by default the value of ``create_graph``.
         create_graph: Record the backward pass itself, so that it can be differentiated.
-        allow_unused: Give None, not an error, for an input that the outputs do not depend on.
+        allow_unused: Return None instead of raising for an input that the outputs do not depend on.
 
     Returns:
         One gradient per input.
@@ -99,7 +99,7 @@ def pull(
     create_graph: bool,
     retain_graph: bool | None = None,
 ) -> dict[Source, Any]:
-    """Gradients at ``targets``, which the walk does not pass: what a segment contributes."""
+    """Gradients at ``targets``, where the walk stops: the contribution of a segment."""
     return _walk(outputs, gradients, retain_graph, create_graph, targets, segment=True)
 
 
@@ -122,7 +122,7 @@ def _walk(
         outputs, gradients, retain_graph, create_graph: As for :func:`backward`.
         targets: Where gradients are wanted; None for every leaf.
         demand: Raise if a target is not reached.
-        segment: Neither go beyond targets nor run their hooks: this is a part of another walk.
+        segment: Stop at the targets and do not run their hooks: another walk does so.
     """
     seeds = upstream_of(outputs, gradients)
     keep_freed_memory()
@@ -156,11 +156,11 @@ def _go_back(
     wanted: Callable[[Source | None], bool] | None,
     retain: bool,
 ) -> None:
-    """Pass each of ``nodes``, newest first: what arrived there goes on by the operation's rules."""
+    """Visit each of ``nodes``, newest first, and pass its gradient on by the operation's rules."""
     observed = _observed(sums)
     for node in nodes:
         g = sums.take(node, keep=node in ends)
-        if g is None:  # nothing arrived, or it went on to the whole operation
+        if g is None:  # no gradient, or it belongs to the whole operation
             continue
         pull_back = observed or node.op.pullback
         for source, value in pull_back(node, g, wanted, sums.live):
@@ -170,7 +170,7 @@ def _go_back(
 
 
 def _observed(sums: Sums) -> Callable[..., Any] | None:
-    """How a node's rules are applied while somebody observes; None otherwise."""
+    """How a node's rules are applied under an observer; None without one."""
     here = observing.get()
 
     def fitted(node: Node, *args: Any) -> Iterator[tuple[Source, Any]]:

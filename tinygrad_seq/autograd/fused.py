@@ -3,7 +3,7 @@
 Where a primitive has a rule per argument, a fused operation computes all gradients together. It
 names a *specification*: the same results computed operation by operation. First order uses the
 fused backward; where the backward pass itself is recorded, the specification is run and
-differentiated instead, unnoticed by the caller. Under an observer that unfuses (anomaly mode), the
+differentiated instead. Under an observer that unfuses (anomaly mode), the
 specification is run.
 """
 
@@ -29,8 +29,8 @@ class Fused:
     Args:
         name: What errors and listings call it.
         arguments: Names of the arguments; None may stand for one that is missing.
-        forward: ``forward(*arrays, keep=..., **params) -> (results, saved)``; ``saved`` is whatever
-            the backward needs, and is not made unless ``keep``.
+        forward: ``forward(*arrays, keep=..., **params) -> (results, saved)``; ``saved`` is what the
+            backward needs; it is made only if ``keep``.
         backward: ``backward(*gradients, saved, wanted) -> {argument: gradient}`` for the names in
             ``wanted`` (more are ignored); the gradients are new arrays.
     """
@@ -58,7 +58,7 @@ class Fused:
 
         Args:
             args: The arguments, in order.
-            specification: Gives the same results from the same arguments, operation by operation.
+            specification: Computes the same results operation by operation.
             **params: Static parameters of the forward.
         """
         if unfused():
@@ -89,7 +89,7 @@ class Fused:
             with enable_grad():
                 results = specification()
             pairs = [(y, part) for y, part in zip(results, g, strict=True) if y._requires_grad]
-            if pairs:  # none, where all arguments were frozen since
+            if pairs:  # none if all arguments were frozen since
                 outputs, seeds = zip(*pairs, strict=True)
                 yield from pull(outputs, seeds, [e for e in edges if e is not None], True).items()
             return

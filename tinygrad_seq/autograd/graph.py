@@ -1,8 +1,8 @@
-"""What the engine sees: a value, and the node that says how it came to be.
+"""What the engine sees: a value, and the node of the operation that made it.
 
-The recorded graph is made of nodes. A node points to where its arguments came from (its
-*sources*): to other nodes, or to leaf variables, which the user made. Values are not kept by the
-graph, only what the rules asked for.
+The recorded graph is made of nodes. A node points to the origins of its arguments (its *sources*):
+other nodes, or leaf variables, which the user made. The graph keeps only the values that the rules
+need.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
 
 
 class Operation(Protocol):
-    """What made a node: something that can pull a gradient back to the node's sources."""
+    """What a node records: something that can pull a gradient back to the node's sources."""
 
     name: str
 
@@ -88,17 +88,17 @@ class Node:
 
     Attributes:
         op: What was computed; ``op.pullback`` turns the output's gradient into the inputs'.
-        edges: Per argument, where it came from, or None when it needs no gradient.
-        saved: What the rules asked for; None once backward has passed.
-        plan: Of a primitive: the names of what is saved, and which rule takes what.
+        edges: Per argument, its source, or None if it needs no gradient.
+        saved: The values that the rules need; None once backward has freed them.
+        plan: Of a primitive: the names of the saved values, and which rule takes which.
         shape, dtype: Of the output (tuples of them for an operation with several outputs).
-        time: Recorded when. Arguments are older than results, so descending time is a
-            topological order.
-        slot: For one output of several, which; the only edge then is the whole operation.
-        hooks: Called with the gradient of the output, in order, and may replace it.
+        time: A counter at recording. Arguments are older than results, so descending time is
+            a topological order.
+        slot: Of one output of several, its index; its only edge is the whole operation.
+        hooks: Called in order with the gradient of the output; each may replace it.
         retained: A weak reference to the tensor that is to keep this gradient in ``.grad``.
         origin: The user's line that recorded it (in anomaly mode), for error messages.
-        scope: In which module and at which time step it was recorded (while observed), or None.
+        scope: The module and time step it was recorded in (under an observer), or None.
     """
 
     __slots__ = (
@@ -172,7 +172,7 @@ class Variable:
 
     Attributes:
         requires_grad: Whether gradients flow to it.
-        node: How it came to be, or None for a leaf.
+        node: The operation that made it, or None for a leaf.
         hooks: A leaf's gradient hooks (those of a result live on its node).
     """
 
@@ -187,7 +187,7 @@ class Variable:
 
     @staticmethod
     def _wrap(data: Any, node: Node | None = None) -> Variable:
-        """A result: ``data``, and the node that says how it came to be."""
+        """A result: ``data``, and the node of the operation that made it."""
         raise NotImplementedError
 
     @property

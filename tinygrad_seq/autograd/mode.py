@@ -1,6 +1,6 @@
-"""What holds inside of a ``with`` block: whether operations are recorded, and who observes them.
+"""Settings of a ``with`` block: whether operations are recorded, and who observes them.
 
-Each mode is a ``ContextVar``, so threads and async tasks do not disturb one another.
+Each mode is a ``ContextVar``, so threads and async tasks have their own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Block:
         try:
             _entered.set((*entered, (self, before)))
             self.variable.set(value)
-        except BaseException:  # an interrupt: without a block, nothing else would put it back
+        except BaseException:  # at an interrupt here no block would put it back
             self.variable.set(before)
             _entered.set(entered)
             raise
@@ -46,7 +46,7 @@ class Block:
         k = max((k for k, (mode, _) in enumerate(entered) if mode is self), default=None)
         if k is None:
             raise RuntimeError(f"{type(self).__name__} is left in a context it was not entered in")
-        self.variable.set(entered[k][1])  # first, lest an interrupt come between
+        self.variable.set(entered[k][1])  # first, so that no interrupt comes between
         _entered.set(entered[:k] + entered[k + 1 :])
 
 

@@ -1,4 +1,4 @@
-"""Observers: in their block they are told of every operation, and of every rule on the way back.
+"""Observers: they see every operation in their block, and every rule of its backward pass.
 
 Anomaly mode, ``viz.trace``, ``viz.profile``, the export to ONNX and the derivation of loops are
 observers. A ``ContextVar`` holds the current :class:`Scope`: who observes, in which module and at
@@ -31,8 +31,8 @@ class Scope:
         path: The module, dotted; ``""`` outside of modules.
         step: The time step, or None.
         observers: The outermost first.
-        names: What the layers above call their objects, by id, with the objects themselves; None
-            if no observer asks for names.
+        names: Objects and their names, by id, as the layers above gave them; None if no
+            observer asks for names.
     """
 
     path: str = ""
@@ -41,7 +41,7 @@ class Scope:
     names: dict[int, tuple[Any, str]] | None = field(default=None, repr=False, compare=False)
 
     def instead(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """What the innermost observer that replaces this call gives, or else NotImplemented."""
+        """The result of the innermost observer that replaces this call, else NotImplemented."""
         for observer in reversed(self.observers):
             given = observer.instead(op, args, params)
             if given is not NotImplemented:
@@ -71,14 +71,14 @@ observing: ContextVar[Scope | None] = ContextVar("observing", default=None)
 
 
 class Observer(Block):
-    """Is told of every operation in its block. Derive from it to measure, keep, check or replace.
+    """Sees every operation in its block. Derive from it to measure, keep, check or replace.
 
-    Several may be on at once: each is told.
+    Several may be active at once; each sees every operation.
 
     Attributes:
         unfuses: Whether fused operations are computed operation by operation meanwhile.
         symbolic: Whether it writes a program that must hold for other numbers too. Then rules do
-            not decide by values, and observers further out are not told.
+            not decide by values, and outer observers do not see the operations.
     """
 
     variable = observing
@@ -87,7 +87,7 @@ class Observer(Block):
 
     @property
     def value(self) -> Scope:
-        """The scope inside of its block: where it is entered, with one observer more."""
+        """The scope inside its block: the scope outside, with this observer added."""
         outer = observing.get() or Scope()
         if self.symbolic:
             return replace(outer, observers=(self,))
@@ -96,8 +96,8 @@ class Observer(Block):
         return replace(outer, observers=(*outer.observers, self))
 
     def instead(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """Give what calling ``op``, a function or a module, results in; NotImplemented to let it
-        compute. It is asked before anything is checked."""
+        """Give the result of calling ``op``, a function or a module, or NotImplemented to let it
+        compute. This is called before the arguments are checked."""
         return NotImplemented
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:

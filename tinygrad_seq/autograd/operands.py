@@ -1,4 +1,4 @@
-"""What goes into an operation and comes out: arrays and Python numbers, in the right dtype."""
+"""Arguments and results of an operation: arrays and Python numbers, in the right dtype."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLOAT64 = numpy.dtype(numpy.float64)
 def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation") -> Any:
     """A value given to an operation, as an array or a Python number.
 
-    Lists take the float dtype of the arrays ``beside`` them, as Python numbers do, and their place.
+    Lists take the float dtype and the device of the arrays ``beside`` them, as numbers do.
 
     Raises:
         TypeError: it is nothing to compute with (a string, an object, a complex number, a masked
@@ -45,7 +45,7 @@ def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation
 
 
 def listed_dtype(value: Any, *beside: Any) -> Any:
-    """The float dtype of (nested) lists: of what in them, or ``beside`` them, has one."""
+    """The float dtype of (nested) lists: that of an element, or of the arrays ``beside`` them."""
     typed: list[Any] = [*beside]
     rest = [value]
     while rest:
@@ -86,7 +86,7 @@ def together(name: str, values: list[Any], beside_tensors: Iterable[Any]) -> lis
 def as_static(name: str, value: Any) -> Any:
     """A static parameter (an index, a shape): its tensors as arrays, its arrays and lists copied.
 
-    So an index that is filled again in a loop is what it was when backward asks for it.
+    So backward sees the index as it was, also if a loop has filled it again.
 
     Raises:
         TypeError: a tensor in it requires grad: no gradient would pass.
@@ -112,7 +112,7 @@ def as_flag(name: str, value: Any) -> bool:
     """A static parameter that is true or false.
 
     Raises:
-        TypeError: it is something else, which would be taken for true.
+        TypeError: it is something else, which Python would take for true.
     """
     if not isinstance(value, (bool, numpy.bool_, int)):
         raise TypeError(f"{name} is True or False; got {value!r:.60}")

@@ -6,11 +6,11 @@
 
     tanh.defvjp(x=lambda g, y: g * (1 - y * y))
 
-All plumbing is here, once, so that a rule is only mathematics. Array arguments stand before the
-slash, static parameters after it; ``*xs`` takes any number of arrays, given as one list. None is
-an array argument only of a primitive that has one with the default None. A rule
-names what it needs: ``g`` the gradient of the output, ``y`` the output, an argument, the shape of
-an argument (``x_shape``), a parameter. Only what is named is kept alive. The rule of ``*xs`` gives
+Everything but the mathematics is here, so that a rule is an equation. Array arguments stand before
+the slash, static parameters after it; ``*xs`` takes any number of arrays, given as one list. None
+is an array argument only of a primitive that has one with the default None. A rule names what it
+needs: ``g`` the gradient of the output, ``y`` the output, an argument, the shape of
+an argument (``x_shape``), a parameter. Only the named values are kept. The rule of ``*xs`` gives
 the gradients of all as a tuple, or names the position ``i`` and gives that of one. A forward that
 returns a tuple has several results; ``g`` and ``y`` are tuples then.
 """
@@ -48,7 +48,7 @@ PRIMITIVES: dict[str, Primitive] = {}
 """The op table: every primitive, ours and the user's, by name."""
 
 REMEMBERED = 4096
-"""Of how many arguments, in all, a primitive keeps plans; lists can have any length."""
+"""The number of arguments, in all, for which a primitive keeps plans: lists have any length."""
 
 _LIBRARY = f"{__name__.partition('.')[0]}."
 
@@ -59,7 +59,7 @@ class Interval:
 
     Attributes:
         low, high: Bounds of the values to try.
-        kinks: Points inside to stay away from, where the derivative jumps.
+        kinks: Points inside where the derivative jumps; tests avoid them.
     """
 
     low: float
@@ -155,14 +155,14 @@ class Primitive:
 
         ``matmul.stack(b="a")``: b̄ = Σₜ aₜᵀ ȳₜ over the calls that share b, which is one product of
         the stacked rows, aᵀ ȳ. So a weight that each step of a sequence uses gets the product of
-        the whole sequence instead of many thin ones. Of what else the rule takes, only calls with
-        the same are stacked.
+        the whole sequence instead of many thin ones. Only calls that agree in the rule's
+        other values are stacked.
         """
         self.stacks.update(rows)
         self._plans.clear()
 
     def domain(self, *, analytic: bool = True, **intervals: Interval) -> None:
-        """Say for the generated tests where each argument is smooth, and if complex step works."""
+        """Declare where each argument is smooth, and if complex step works, for generated tests."""
         self.intervals.update(intervals)
         self.analytic = analytic
 
@@ -243,7 +243,7 @@ class Primitive:
         wanted: int,
         edges: list[Source | None],
     ) -> tuple[Variable, ...]:
-        """As the end of ``__call__``, for a forward with several results."""
+        """The end of ``__call__`` for a forward with several results."""
         out = tuple([settle(o, values) for o in out])
         node = None
         if wanted and self.rules:
@@ -291,7 +291,7 @@ class Primitive:
         return tuple(args[0]), bound
 
     def _refuse(self, args: tuple[Any, ...], params: dict[str, Any]) -> None:
-        """Say in Python's own words what is wrong with a call."""
+        """Raise the error that Python gives for a wrong call."""
         arrays = f"[{self.arguments[0]}, ...]" if self.variadic else ", ".join(self.arguments)
         static = [
             n if v is inspect.Parameter.empty else f"{n}={v!r}" for n, v in self.parameters.items()
@@ -305,7 +305,7 @@ class Primitive:
         raise TypeError(f"{words}: {usage}")
 
     def _plan(self, wanted: int, count: int) -> Plan:
-        """What to save when these of ``count`` arguments need gradients."""
+        """What to save if these of ``count`` arguments need gradients."""
         arguments = self.arguments * count if self.variadic else self.arguments
         needs: dict[str, int] = {}  # the saved names and their numbers
         uses: list[Use | None] = []
@@ -456,7 +456,7 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if not args and first not in kwargs:
-            return function(**kwargs)  # which says that it is missing
+            return function(**kwargs)  # which raises: the argument is missing
         x, *args = args or (kwargs.pop(first),)  # type: ignore[assignment]
         if not isinstance(x, Variable) and not is_array(x):
             beside = [getattr(a, "_data", a) for a in args]

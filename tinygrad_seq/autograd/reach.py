@@ -11,7 +11,7 @@ from .graph import Node, Source
 def reachable(
     sources: Iterable[Source], stop: Callable[[Source], bool] | None = None
 ) -> list[Node]:
-    """Every node that ``sources`` depend on, oldest first; not what lies beyond a ``stop``."""
+    """Every node that ``sources`` depend on, oldest first, up to those in ``stop``."""
     seen: set[Node] = set()
     stack: list[Source | None] = list(sources)
     while stack:

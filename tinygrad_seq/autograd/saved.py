@@ -1,4 +1,4 @@
-"""Whether what the nodes saved for their rules is still there, and still true."""
+"""Whether the values that nodes saved for their rules still exist, unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .writes import last_write, written_since
 
 
 def check_saved(nodes: Iterable[Node]) -> None:
-    """Raise RuntimeError if what one of ``nodes`` saved was freed, or written in place since."""
+    """Raise RuntimeError if a saved value of one of ``nodes`` was freed, or written in place."""
     last = last_write()
     for node in nodes:
         if node.saved is None or node.time < last:

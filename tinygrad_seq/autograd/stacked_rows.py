@@ -5,9 +5,9 @@ the whole weight at each step. Stacked, it is one product, [h₁; …; h_T]ᵀ [
 for rounding. The rows wait in :class:`StackedRows` until the gradient is asked for, or until there
 are enough of them for a product to be at its full speed.
 
-An LSTM written as ``x[t] @ w + h @ u`` in a loop of one's own takes without it, forward and
-backward of 100 steps of 32 rows, 1.05, 1.07 and 1.21 times as long for 64, 128 and 256 units
-(``benchmarks/stacked_rows.py``, on one thread of a busy machine).
+Without it, an LSTM that a user writes as ``x[t] @ w + h @ u`` in a loop takes 1.05, 1.07 and 1.21
+times as long (forward and backward of 100 steps of 32 rows, 64, 128 and 256 units
+by ``benchmarks/stacked_rows.py``, on one thread of a busy machine).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StackedRows:
     def takes(self, other: StackedRows) -> bool:
         """Take the rows of another gradient of the same argument, unless there are enough.
 
-        What else the rule takes must be the same: a parameter, a shape, the same array.
+        The other values of the rule must be the same: a parameter, a shape, the same array.
         """
         if self.count >= ENOUGH or other.use.rule is not self.use.rule:
             return False

@@ -1,4 +1,4 @@
-"""Gradients on the way: the sum so far for every node and leaf, and who owns its memory."""
+"""Gradients during a backward pass: each node's and leaf's sum, and who owns its memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sums:
         self._passed: set[Source] = set()  # of those that are kept
 
     def add(self, source: Source, value: Any, node: Node | None = None, g: Any = None) -> None:
-        """Add a contribution: what a rule of ``node`` made from ``g``, or a seed, without one."""
+        """Add a contribution: what a rule of ``node`` gave for ``g``, or an upstream gradient."""
         if node is not None and (
             self.live
             or type(value) is not numpy.ndarray
@@ -70,9 +70,9 @@ class Sums:
         self.add(source, rows.formed(), rows.node)
 
     def take(self, node: Node, keep: bool) -> Any:
-        """The complete gradient of ``node``, after its hooks; forgotten here unless ``keep``.
+        """The complete gradient of ``node``, after its hooks; removed here unless ``keep``.
 
-        Of one output of several, None: it goes on to the whole operation, which is passed later.
+        For one output of several, None: it is passed on to the whole operation, visited later.
         """
         if node in self._waiting:
             self._form(node, self._waiting.pop(node))
@@ -100,7 +100,7 @@ class Sums:
 
         Args:
             targets: Where gradients are wanted, reached or not.
-            hooks: Whether to run the hooks of those that no walk has passed.
+            hooks: Whether to run the hooks of those that no walk has visited.
         """
         while self._waiting:
             self._form(*self._waiting.popitem())
@@ -120,7 +120,7 @@ class Sums:
         return self.wrap(g if source in self._owned and g.flags.c_contiguous else g.copy())
 
     def _whole(self, parts: list[Any], node: Node) -> tuple[Any, ...]:
-        """The gradients of all outputs of an operation, zeros for those that went unused."""
+        """The gradients of all outputs of an operation, zeros for unused ones."""
         like = next(part for part in parts if part is not None)
         zeros = xp(like._data if self.live else like).zeros
         for k, (part, shape, dtype) in enumerate(zip(parts, node.shape, node.dtype, strict=True)):
@@ -129,7 +129,7 @@ class Sums:
         return tuple(parts)
 
     def _hooked(self, g: Any, source: Source) -> Any:
-        """The gradient after the hooks, each of which may replace it; kept where that was asked."""
+        """The gradient after the hooks, each of which may replace it; kept by ``retain_grad``."""
         retained = source.retained if isinstance(source, Node) else None
         if not source.hooks and retained is None:
             return g
@@ -180,9 +180,9 @@ def fit(value: Any, source: Source, node: Node, sums: Sums) -> Any:
 
 
 def is_fresh(value: Any, g: Any, node: Node) -> bool:
-    """Whether a rule made this array itself: no view, not what came in, not what was saved.
+    """Whether a rule made this array itself: no view, not its input, not a saved value.
 
-    Believed of the library's own rules only: a user's may give an array that it keeps.
+    Assumed of the library's own rules only: a user's rule may return an array that it keeps.
     """
     plan = node.plan
     if plan is None or not plan.pure or value is g or getattr(value, "base", g) is not None:

@@ -1,4 +1,4 @@
-"""When a buffer was last written, so that backward never uses a value that is no longer true.
+"""When a buffer was last written, so that backward never uses an outdated value.
 
 One clock numbers the recorded operations and the writes. A node whose saved array was written
 after the node was recorded would compute a wrong gradient; backward raises instead. The record
@@ -38,9 +38,9 @@ def mark_written(array: Any) -> None:
     """Tell the engine that the values of ``array`` were changed in place.
 
     Whatever writes into a tensor's ``.data`` calls this afterwards (optimizers and
-    ``load_state_dict`` do). A later backward that needs the old values raises. So it does for a
-    NumPy array that was an operand, which is kept as it is, not copied: nobody else can see that it
-    was filled again. Indices and boolean masks are copied.
+    ``load_state_dict`` do). A later backward that needs the old values raises. Call it
+    too after writing into a NumPy array that was an operand: operands are not copied, indices and
+    boolean masks are.
 
     Raises:
         TypeError: it is no array.

@@ -1,7 +1,7 @@
-"""What every optimizer shares: parameter groups, checks, the loop over parameters, and its state.
+"""What all optimizers share: parameter groups, checks, the loop over parameters, and the state.
 
 An algorithm is a subclass that writes one method, :meth:`Optimizer.update`: its equation for one
-parameter. Everything else lives here, once.
+parameter. Everything else is here.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Params: TypeAlias = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 class Optimizer(Hinted):
     """Base of the optimizers: ``step()`` applies :meth:`update` to every parameter with a gradient.
 
-    A subclass whose update acts element by element may say so, ``elementwise = True``: then the
-    parameters of a group are updated as one where that is faster, on a GPU. One that overrides
-    ``update`` again must say so again.
+    A subclass whose update acts element by element may set ``elementwise = True``: then the
+    parameters of a group are updated as one buffer where that is faster, on a GPU. A class that
+    overrides ``update`` must set it again.
 
     A subclass gives its options as keyword arguments of ``super().__init__``. Every number among
     them must be finite and not negative, and those that it names in ``below_one`` below 1.
@@ -81,7 +81,7 @@ class Optimizer(Hinted):
         Args:
             p: The parameter's buffer, written in place.
             g: Its gradient, of the same shape and dtype; must be left as it is.
-            state: What the algorithm remembers of this parameter; empty at first.
+            state: The state of this parameter; empty at first.
             group: The options of its group.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update(p, g, state, group)")
@@ -125,7 +125,7 @@ class Optimizer(Hinted):
         return False
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradient of every parameter (``.grad`` becomes None, never zeros)."""
+        """Set ``.grad`` of every parameter to None (never to zeros)."""
         only_none(set_to_none)
         for p in self._parameters():
             p.grad = None
@@ -165,7 +165,7 @@ class Optimizer(Hinted):
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """Options and memory as plain numbers, lists and host arrays (copies).
+        """Options and state as plain numbers, lists and host arrays (copies).
 
         The layout is PyTorch's: ``{"state": {index: {...}}, "param_groups": [...]}``, where
         parameters are numbered through the groups from 0.
@@ -183,10 +183,10 @@ class Optimizer(Hinted):
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over a state made by :meth:`state_dict`: all of it, or on an error nothing.
+        """Load a state made by :meth:`state_dict`: all of it, or nothing at an error.
 
         Raises:
-            ValueError: It belongs to another optimizer, or to parameters of other shapes.
+            ValueError: It is from another optimizer, or for parameters of other shapes.
         """
         groups = self._checked_groups(state_dict)
         parameters = list(self._parameters())
@@ -272,7 +272,7 @@ class Optimizer(Hinted):
 
 
 def _follow(memory: dict[str, Any], p: Tensor) -> None:
-    """Bring what is remembered of a parameter to where the parameter has been moved."""
+    """Move the state of a parameter to the device of the parameter."""
     for name, value in memory.items():
         if is_array(value) and type(value) is not type(p.data):
             memory[name] = there(value, p.data)

@@ -1,8 +1,8 @@
-"""One buffer for all parameters of a group, where starting a computation is what costs.
+"""One buffer for all parameters of a group, so that a GPU starts few kernels.
 
-On a GPU each computation is a kernel to start, and a model has dozens of small parameters. Laid
-into one buffer, with their gradients gathered into another, a group is updated as one parameter.
-Where an algorithm acts element by element, and says so, the values are the same.
+On a GPU each operation starts a kernel, and a model has dozens of small parameters. They become
+views of one buffer, their gradients are copied into another, and the group is updated as one
+parameter. The values are the same for an algorithm that acts element by element.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from ..tensor import Tensor
 State: TypeAlias = dict[str, Any]
 
 ALIGNED = 64
-"""Every part starts at a multiple of so many elements: a GPU reads from there at full width."""
+"""Every part starts at a multiple of this many elements, where a GPU reads at full width."""
 
 
 class Flat:
-    """Parameters as parts of one buffer, and what an optimizer remembers of them likewise.
+    """Parameters as parts of one buffer, and their optimizer state likewise.
 
     Args:
         params: Parameters with gradients, of one dtype, on one backend; they become views.
-        memories: What is remembered of each; becomes views too.
+        memories: The state of each; becomes views too.
 
     Attributes:
         buffer: The values, one after another.
-        memory: What is remembered of the buffer as a whole.
+        memory: The state of the whole buffer.
     """
 
     def __init__(self, params: Sequence[Tensor], memories: Sequence[State]) -> None:
@@ -60,7 +60,7 @@ class Flat:
         self._shown = [dict(memory) for memory in memories]
 
     def holds(self, params: Sequence[Tensor], memories: Sequence[State]) -> bool:
-        """Whether nothing was replaced since: values moved, or a state loaded."""
+        """Whether no value was moved and no state loaded since."""
         return all(p.data is view for p, view in zip(params, self._views, strict=True)) and all(
             memory.keys() == shown.keys() and all(memory[name] is shown[name] for name in shown)
             for memory, shown in zip(memories, self._shown, strict=True)

@@ -17,7 +17,7 @@ from ..tensor import Tensor
 
 
 class WeightAverage(Hinted):
-    """The average of weights over the updates of a training run, which is often better than they.
+    """The average of weights over the updates of a training run, which often does better.
 
         ā ← ā + (p - ā) / n          the mean of n updates (decay None)
         ā ← β ā + (1 - β) p          with a decay: an exponential average, begun at the first p
