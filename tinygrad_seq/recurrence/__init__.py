@@ -15,6 +15,7 @@ from typing import Any
 from ..autograd.observe import unfused
 from ..backend import there
 from ..tensor import Tensor
+from .derived import as_tensor
 from .record import Underivable
 from .trees import each, flat, like
 from .trust import Found, found
@@ -67,10 +68,17 @@ def scan(
     known = found(step, xs, state, valid is not None, reverse)
     if known.derived is None or known.reads is None or known.scan is None:
         return plain()
+
+    def specification() -> tuple[Tensor, ...]:
+        y, last = plain()
+        return (y, *flat(last))
+
+    args = [*flat(xs), *flat(state), *map(as_tensor, *known.reads)]
     mask = None if valid is None else there(valid, flat(xs)[0]._data)
-    how = (known.scan, known.reads, xs, state, plain, mask, reverse)
+    operation = known.derived.operation(name, known.scan)
     with scope or nullcontext():
-        return known.derived(name, *how)
+        y, *last = operation(args, specification, mask=mask, reverse=reverse)
+    return y, like(state, last)
 
 
 def refusal(xs: Any, state: Any) -> str:

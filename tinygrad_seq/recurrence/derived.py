@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
@@ -13,10 +12,9 @@ from ..backend import backend_of, jit
 from ..tensor import Tensor
 from .plan import Plan
 from .planning import planned
-from .record import Reads, Recording, differentiated
+from .record import Recording, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan
-from .trees import flat, like
 
 FLOAT32 = numpy.dtype(numpy.float32)
 
@@ -91,41 +89,12 @@ class Derived:
                 self._scans[kind] = Scan(self.plan)
         return self._scans[kind]
 
-    def __call__(
-        self,
-        name: str,
-        scan: Scan,
-        reads: Reads,
-        xs: Any,
-        state: Any,
-        specification: Callable[[], tuple[Tensor, Any]],
-        mask: Any = None,
-        reverse: bool = False,
-    ) -> tuple[Tensor, Any]:
-        """Read a sequence: (y, the last state).
-
-        Args:
-            name: What the graph calls the operation.
-            scan: The loop.
-            reads: What a step reads besides input and state.
-            xs, state: Inputs of all steps, and the first state.
-            specification: The same, step by step.
-            mask: Which steps are read ``(T, N)``, or None for all.
-            reverse: Whether from the last step to the first.
-        """
-        free = map(as_tensor, reads.arrays, reads.sources)
-        args: Sequence[Any] = [*flat(xs), *flat(state), *free]
-
-        def parts() -> tuple[Tensor, ...]:
-            y, last = specification()
-            return (y, *flat(last))
-
-        op = self._ops.get((name, id(scan)))
-        if op is None:
+    def operation(self, name: str, scan: Scan) -> Fused:
+        """The loop as an operation of the engine, under the name that the graph gives it."""
+        if (name, id(scan)) not in self._ops:
             op = Fused(name, scan.arguments, scan.forward, scan.backward)
             self._ops[name, id(scan)] = op
-        y, *last = op(args, parts, mask=mask, reverse=reverse)
-        return y, like(state, last)
+        return self._ops[name, id(scan)]
 
 
 def as_tensor(array: Any, source: Any) -> Variable:

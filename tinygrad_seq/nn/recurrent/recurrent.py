@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ... import ops
 from ...recurrence import as_rows, each, scan
 from ...tensor import Tensor
-from ..checks import Mask, as_sequence, as_tensor, beside, flag, valid_steps
+from ..checks import as_sequence, as_tensor, beside, flag, valid_steps
 from ..module import Module
 from .cell import begun, initial_state_of, inside_cell, require_cell
 from .wrappers import cell_within
@@ -108,20 +108,21 @@ class Recurrent(Module):
             x = ops.where(as_rows(beside(valid, x), x), x, 0)
         if state is None:
             state = self.initial_state(x.shape[1:-1])
-        library = cell_within(self.cell)
+        library, alone = cell_within(self.cell), False
         if library is None:  # it checks its arguments itself
-            return self._read(x, each(_tensor_if_array, state), valid)
-        x, state = library.check(x, state, sequence=True)
-        if x.ndim == 3:
-            return self._read(x, state, valid)
-        one = each(lambda part: ops.expand_dims(part, 0), state)
-        y, last = self._read(ops.expand_dims(x, 1), one, None if valid is None else valid[:, None])
-        return ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
-
-    def _read(self, x: Tensor, state: Any, valid: Mask | None) -> tuple[Tensor, Any]:
+            state = each(_tensor_if_array, state)
+        else:
+            x, state = library.check(x, state, sequence=True)
+            alone = x.ndim == 2  # one sequence is a batch of one
+        if alone:
+            x, state = ops.expand_dims(x, 1), each(lambda part: ops.expand_dims(part, 0), state)
+            valid = None if valid is None else valid[:, None]
         step, xs = begun(self.cell, x, state)
         name, scope = _name_of(self.cell), inside_cell(self.cell)
-        return scan(step, xs, state, valid, self.reverse, name, scope)
+        y, last = scan(step, xs, state, valid, self.reverse, name, scope)
+        if alone:
+            y, last = ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
+        return y, last
 
     def extra_repr(self) -> str:
         """The direction, and a cell that is not a module."""
