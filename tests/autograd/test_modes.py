@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import threading
 
 import numpy as np
@@ -344,3 +345,19 @@ def test_a_decorated_async_generator_keeps_its_protocol():
         assert ts.is_grad_enabled()
 
     asyncio.run(consume())
+
+
+def test_an_object_that_is_called_is_decorated_by_what_its_call_is():
+    class Generating:
+        def __call__(self):
+            yield ts.is_grad_enabled()
+
+    class Waiting:
+        async def __call__(self):
+            return ts.is_grad_enabled()
+
+    assert list(ts.no_grad()(Generating())()) == [False]
+    assert asyncio.run(ts.no_grad()(Waiting())()) is False
+    assert ts.no_grad()(functools.partial(ts.is_grad_enabled))() is False
+    with pytest.raises(TypeError, match="no_grad decorates functions; got <class"):
+        ts.no_grad()(Waiting)

@@ -96,3 +96,14 @@ def test_the_switch_is_an_environment_variable(monkeypatch, given, allowed):
     if given is not None:
         monkeypatch.setenv("TINYGRAD_SEQ_PROCESS", given)
     assert runpy.run_path(process.__file__)["allowed"] is allowed
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_freed_memory_is_kept_once_and_only_where_it_may_be(allowed, monkeypatch):
+    asked = []
+    monkeypatch.setattr(process, "allowed", allowed)
+    monkeypatch.setattr(process.numpy, "empty", lambda size, dtype: asked.append(size))
+    process.keep_freed_memory.cache_clear()
+    process.keep_freed_memory()
+    process.keep_freed_memory()
+    assert asked == [31 << 20] * allowed

@@ -63,17 +63,19 @@ class Mode(Block):
 
     def __call__(self, function: F) -> F:
         """Run every call of ``function`` (plain, generator or coroutine) in this mode."""
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
             raise TypeError(f"{type(self).__name__} decorates functions; got {function!r:.60}")
+        own = inspect.isroutine(function) or isinstance(function, functools.partial)
+        kind = function if own else type(function).__call__  # of an object that can be called
 
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(kind):
 
             @functools.wraps(function)
             async def in_mode(*args: Any, **kwargs: Any) -> Any:
                 with self:
                     return await function(*args, **kwargs)
 
-        elif inspect.isgeneratorfunction(function):
+        elif inspect.isgeneratorfunction(kind):
 
             @functools.wraps(function)
             def in_mode(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +99,7 @@ class Mode(Block):
                     with self:
                         steps.close()
 
-        elif inspect.isasyncgenfunction(function):
+        elif inspect.isasyncgenfunction(kind):
 
             @functools.wraps(function)
             async def in_mode(*args: Any, **kwargs: Any) -> Any:

@@ -249,7 +249,7 @@ class Primitive:
         if wanted and self.rules:
             plan = self._plans.get((wanted, len(values))) or self._plan(wanted, len(values))
             saved = tuple([read(values, params, out) for read in plan.reads])
-            shape = interned(tuple([o.shape for o in out]))
+            shape = tuple([interned(o.shape) for o in out])  # not the whole: it may be long
             dtype = tuple([o.dtype for o in out])
             node = Node(self, tuple(edges), saved, plan, shape, dtype)
         if node is None:
