@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from .backend import backend_of
+from .autograd.operands import on_host
 
 NUMBERS = 60  # a tensor of at most this many elements shows them
 CELLS = 24  # rows and columns of a heat map, at most
@@ -31,7 +31,7 @@ def tensor_html(array: Any, words: Iterable[str] = ()) -> str:
         array: What to show, of any library.
         words: More text for the headline.
     """
-    host = backend_of(array).to_host(array)
+    host = on_host(array)
     head = " ".join([f"{host.dtype}{list(host.shape)}", *words])
     table = "".join(f"<td>{name} {value}</td>" for name, value in statistics(host).items())
     numbers = f"<pre>{numpy.array2string(host)}</pre>" if 0 < host.size <= NUMBERS else ""

@@ -17,6 +17,7 @@ import numpy
 
 from . import ops
 from .autograd import Variable, mark_written
+from .autograd.operands import on_host
 from .backend import backend_of, xp
 
 
@@ -341,7 +342,7 @@ def _arrays(value: Any, of: Callable[[Any], Any] = lambda array: array) -> Any:
 
 def _on_host(value: Any) -> Any:
     """Tensors as NumPy arrays, also within lists."""
-    return _arrays(value, lambda array: backend_of(array).to_host(array))
+    return _arrays(value, on_host)
 
 
 def _requires_grad(value: Any) -> bool:

@@ -17,7 +17,7 @@ import numpy
 from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
 from .autograd.observe import looked
-from .autograd.operands import as_flag, as_operand, listed_dtype, refuse_masked
+from .autograd.operands import as_flag, as_operand, listed_dtype, on_host, refuse_masked
 from .autograd.writes import version
 from .backend import (
     Array,
@@ -212,7 +212,7 @@ class Tensor(Variable, Operators):
                 "t.detach().numpy() to take the values alone; a list of tensors is joined by "
                 "ts.stack"
             )
-        return backend_of(self._data).to_host(self._data)
+        return on_host(self)
 
     def item(self) -> float:
         """The value of a one-element tensor as a Python number.
@@ -235,7 +235,7 @@ class Tensor(Variable, Operators):
         looked(self, "repr()")
         if self.size > _SHOWN:
             return f"Tensor({', '.join([f'{self.dtype}{list(self.shape)}', *self._origin()])})"
-        host = backend_of(self._data).to_host(self._data)
+        host = on_host(self)
         values = numpy.array2string(host, separator=", ", prefix="Tensor(")
         parts = [values, f"dtype={self.dtype}"]
         if self.size == 0 and self.shape != (0,):

@@ -44,6 +44,12 @@ def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation
     return backend_of(*beside).from_host(array)
 
 
+def on_host(value: Any) -> numpy.ndarray[Any, Any]:
+    """The values of a tensor, an array of any library, a number or a list as a NumPy array."""
+    array = value._data if isinstance(value, Variable) else value
+    return numpy.asarray(backend_of(array).to_host(array))
+
+
 def listed_dtype(value: Any, *beside: Any) -> Any:
     """The float dtype of (nested) lists: that of an element, or of the arrays ``beside`` them."""
     typed: list[Any] = [*beside]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import Array, backend_of, generator, there
+from ..autograd.operands import on_host
+from ..backend import Array, generator, there
 from ..tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -99,15 +100,9 @@ def require(owner: str, name: str, wanted: str, tensor: Tensor, fine: Any) -> No
     On a GPU this waits for one boolean, however large the tensor is.
     """
     if not fine.all():
-        where = tuple(int(i) for i in np.argwhere(~host(fine))[0])
+        where = tuple(int(i) for i in np.argwhere(~on_host(fine))[0])
         at = f" at index {where}" if where else ""
-        raise ValueError(f"{owner} expects {name} {wanted}; got {host(tensor)[where]}{at}")
-
-
-def host(values: Any) -> np.ndarray[Any, Any]:
-    """The values of a tensor, of an array or of lists on the host."""
-    data = values.data if isinstance(values, Tensor) else values
-    return np.asarray(backend_of(data).to_host(data))
+        raise ValueError(f"{owner} expects {name} {wanted}; got {on_host(tensor)[where]}{at}")
 
 
 def uniform(tensor: Tensor, shape: Shape) -> Array:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import ops
+from ..autograd.operands import on_host
 from ..backend import backend_of, xp
 from ..tensor import Tensor
 from .base import (
     Distribution,
-    host,
     mean_difference,
     parameters,
     require,
@@ -150,7 +150,7 @@ class Categorical(Distribution):
             TypeError: the classes are not integers.
             IndexError: there is no such class.
         """
-        x = host(value)
+        x = on_host(value.data if isinstance(value, Tensor) else value)
         classes = self.logits.shape[-1]
         shape = together("Categorical.log_prob", value=x.shape, batch=self.batch_shape)
         if x.dtype.kind not in "iu":

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import backend_of, is_array
+from ..autograd.operands import on_host
+from ..backend import is_array
 from ..tensor import Tensor
 
 VERSION = 1
@@ -106,7 +107,7 @@ class _Encoder:
             raise TypeError(
                 f"cannot save {_place(path)}: save a masked array's data and mask apart"
             )
-        array = backend_of(array).to_host(array)
+        array = on_host(array)
         plain = array.dtype.itemsize and (array.dtype.kind != "V" or array.dtype.names)
         if array.dtype.hasobject or not plain:
             raise TypeError(f"cannot save {_place(path)}: dtype {array.dtype} has no plain form")

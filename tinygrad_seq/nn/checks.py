@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import ops
 from ..autograd.observe import looked
-from ..backend import backend_of, default_dtype, generator, there, xp
+from ..autograd.operands import on_host
+from ..backend import default_dtype, generator, there, xp
 from ..tensor import Tensor
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -141,18 +142,16 @@ def state_of(
     return tensors if several else tensors[0]
 
 
-def _on_host(values: Any) -> np.ndarray[Any, Any]:
+def _read(values: Any) -> np.ndarray[Any, Any]:
     """Ids, lengths and masks as a NumPy array: they are checked on the host."""
     if isinstance(values, Tensor):
         looked(values, "a check on the host")
-        return backend_of(values._data).to_host(values._data)
-    host: np.ndarray[Any, Any] = np.asarray(backend_of(values).to_host(values))
-    return host
+    return on_host(values)
 
 
 def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
     """Integers of any kind as a NumPy array of int64: what is computed with them never wraps."""
-    array = _on_host(values)
+    array = _read(values)
     if array.size == 0 and not hasattr(values, "dtype"):
         array = array.astype(np.int64)  # an empty list has no kind of its own
     if array.dtype.kind not in "iu":
@@ -164,7 +163,7 @@ def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
 
 def booleans(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
     """Booleans of any kind as a NumPy array."""
-    array = _on_host(values)
+    array = _read(values)
     if array.dtype.kind != "b":
         raise TypeError(f"{owner} expects a {name} of booleans; got {array.dtype}")
     return array.copy()  # it may be filled again in a loop

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd import mark_written
 from ..autograd.observe import observing
+from ..autograd.operands import on_host
 from ..backend import backend_named, there, xp
 from ..backend.dtypes import fitted
 from ..hints import MODULES, Hinted, absent
@@ -343,7 +344,7 @@ class Module(Hinted):
         target = backend_named(backend)
         for parameter in (*self.parameters(), *self.buffers()):
             if parameter.backend != target.name:
-                parameter._data = target.from_host(parameter.detach().numpy())
+                parameter._data = target.from_host(on_host(parameter))
                 if parameter.grad is not None:
                     parameter.grad = Tensor._wrap(there(parameter.grad.data, parameter.data))
         return self
@@ -353,7 +354,7 @@ class Module(Hinted):
 
         A shared one stands under each of its names.
         """
-        return {name: np.array(_host(t), order="C") for name, t in self._all_tensors().items()}
+        return {name: np.array(on_host(t), order="C") for name, t in self._all_tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
         """Write values into parameters and buffers: all, or none (at an interrupt too).
@@ -393,7 +394,7 @@ class Module(Hinted):
         for name, parameter in parameters.items():
             if name not in state:
                 continue
-            value = np.asarray(_host(state[name]))
+            value = on_host(state[name])
             first = first_names.setdefault(id(parameter), name)
             floating = parameter.dtype.kind == "f"
             if (value.dtype.kind == "f") != floating or value.dtype.kind not in "fiub":
@@ -502,8 +503,3 @@ def _holds_parts(value: Any, seen: set[int]) -> bool:
         return False
     seen.add(id(value))
     return any(_holds_parts(part, seen) for part in list(parts))
-
-
-def _host(value: Any) -> Any:
-    """The values of a tensor as a NumPy array; anything else unchanged."""
-    return value.detach().numpy() if isinstance(value, Tensor) else value

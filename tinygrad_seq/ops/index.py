@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Variable, elementwise, primitive
 from ..autograd.observe import looked, replaceable
+from ..autograd.operands import on_host
 from ..backend import Array, backend_of, default_dtype, is_array, narrowed, wider, xp
 from .arithmetic import REALS, where
 
@@ -23,7 +24,8 @@ def plain(index: Any) -> Any:
     if isinstance(index, Variable):
         return index._data
     if isinstance(index, list):
-        array = xp().asarray([on_host(numbers(part, "an index")) for part in index])
+        parts = (numbers(part, "an index") for part in index)
+        array = xp().asarray([on_host(part) if is_array(part) else part for part in parts])
         return array if array.size else array.astype(int)
     return index
 
@@ -34,11 +36,6 @@ def numbers(x: Any, how: str) -> Any:
         return type(x)([numbers(part, how) for part in x])
     looked(x, how)
     return plain(x)
-
-
-def on_host(part: Any) -> Any:
-    """An array as a NumPy array, anything else unchanged."""
-    return backend_of(part).to_host(part) if is_array(part) else part
 
 
 def _is_basic(index: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy
 
 from ..autograd import mark_written
+from ..autograd.operands import on_host
 from ..backend import Array, backend_of, is_array, there, wider, xp
 from ..backend.dtypes import fitted
 from ..hints import Hinted
@@ -319,7 +320,7 @@ def _copy_out(value: Any) -> Any:
     """A remembered value as a plain number or a host array of its own."""
     if isinstance(value, int | float):
         return value
-    return numpy.array(backend_of(value).to_host(value))
+    return numpy.array(on_host(value))
 
 
 def _copy_in(value: Any, p: Tensor, what: str) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy
 
-from ..backend import Array, backend_of, there
+from ..autograd.operands import on_host
+from ..backend import Array, there
 from ..backend.dtypes import fitted
 from ..hints import Hinted
 from ..nn import Module
@@ -98,7 +99,7 @@ class WeightAverage(Hinted):
 
     def state_dict(self) -> dict[str, Any]:
         """The count, and the averages as host arrays."""
-        return {"count": self.count, "average": [_copy(a) for a in self._average]}
+        return {"count": self.count, "average": [numpy.array(on_host(a)) for a in self._average]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state made by :meth:`state_dict`.
@@ -193,7 +194,3 @@ class EarlyStopping(Hinted):
             raise ValueError(f"the state has the weights of another model; they differ in {odd}")
         best, bad_steps, weights = state["best"], int(state["bad_steps"]), dict(state["weights"])
         self.best, self.bad_steps, self._weights = float(best), bad_steps, weights
-
-
-def _copy(array: Array) -> Any:
-    return numpy.array(backend_of(array).to_host(array))

@@ -20,6 +20,7 @@ import numpy
 from ..autograd import enable_grad
 from ..autograd.engine import pull
 from ..autograd.graph import source_of
+from ..autograd.operands import on_host
 from ..backend import backend_of, there
 from ..backend.forks import in_forked_child
 from ..tensor import Tensor
@@ -217,7 +218,7 @@ def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
 def _compared(pairs: list[tuple[str, Any, Any]]) -> tuple[float | None, str | None]:
     floats: list[tuple[str, Any, Any]] = []
     for name, *both in pairs:
-        a, b = (backend_of(array).to_host(array) for array in both)
+        a, b = map(on_host, both)
         as_number = a.dtype if a.dtype.kind == "f" else numpy.dtype(int)  # True - True is no number
         if a.size:
             floats.append((name, a.astype(as_number, copy=False), b.astype(as_number, copy=False)))

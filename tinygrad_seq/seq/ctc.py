@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.operands import on_host
 from ..nn.checks import indices, positive, valid_steps
 from .beam import Hypothesis
-from .generation import Array, on_host
+from .generation import Array
 
 
 def ctc_greedy(log_probs: Any, lengths: Any = None, blank: int = 0) -> list[Array]:

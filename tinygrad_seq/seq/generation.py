@@ -19,9 +19,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..autograd import no_grad
+from ..autograd.operands import on_host
 from ..backend import generator
 from ..nn.checks import integers, positive
-from ..tensor import Tensor
 from .constraints import Constraint
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -298,11 +298,6 @@ def written(stream: Iterable[Array]) -> list[Array]:
 
 
 # -- checks of tokens and scores -------------------------------------------------------------------
-
-
-def on_host(values: Any) -> Array:
-    """A tensor or an array as a NumPy array."""
-    return values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def starting(tokens: Any) -> Array:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.operands import on_host
 from ..html import one_line
 from ..nn import Module
-from ..tensor import Tensor
 
 _LABELS: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a $ in a name is a dollar
 
@@ -36,7 +36,7 @@ def gradient_flow(model: Module, ax: Any = None) -> Any:
         raise ValueError("no parameter has a gradient: call loss.backward() first")
     ax = _axes(ax, (7, 1.2 + 0.28 * len(parameters)))
     for row, (_, parameter) in enumerate(parameters):
-        gradient = _host(parameter.grad)
+        gradient = None if parameter.grad is None else on_host(parameter.grad)
         if gradient is None or not gradient.any():
             ax.text(
                 0.02,
@@ -85,7 +85,7 @@ def hidden_states(states: Any, tokens: Any = None, sequence: int = 0, ax: Any = 
         ValueError: shapes do not fit.
         ImportError: matplotlib is missing.
     """
-    values = _host(states)
+    values = on_host(states)
     if values is None or values.ndim not in (2, 3) or not values.size:
         shape = None if values is None else values.shape
         raise ValueError(f"hidden_states takes states of shape (T, N, H) or (T, H); got {shape}")
@@ -125,12 +125,6 @@ def _axes(ax: Any, size: tuple[float, float]) -> Any:
             "this picture needs matplotlib: pip install 'tinygrad_seq[plot]'"
         ) from error
     return pyplot.subplots(figsize=size, layout="constrained")[1]
-
-
-def _host(value: Any) -> Any:
-    if value is None:
-        return None
-    return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def _rms(size: Any) -> float:

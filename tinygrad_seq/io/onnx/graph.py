@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...autograd.observe import observing
-from ...backend import backend_of, is_array
+from ...autograd.operands import on_host
+from ...backend import is_array
 from ...nn import Parameter
 from ...tensor import Tensor
 from .proto import GraphProto, Node
@@ -146,7 +147,7 @@ class Graph:
         origin = x._data if isinstance(x, Tensor) else x
         if not is_array(origin):
             origin = np.asarray(origin)
-        array = backend_of(origin).to_host(origin)
+        array = on_host(origin)
         if array.dtype.kind not in "fiub":
             raise ExportError(f"{where()} computes with {x!r:.60}, which is no number")
         kept = {"f": FLOAT, "b": BOOL}.get(array.dtype.kind, INT if array.dtype == INT else LONG)

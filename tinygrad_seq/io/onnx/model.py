@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn, ops
+from ...autograd.operands import on_host
 from ...tensor import Tensor
 from .fold import Array, axes_of, constant, reshaped, sizes_of, slices, unsqueezed
 from .proto import DTYPES, ModelProto, Node
@@ -148,11 +149,6 @@ def _ints(values: Any) -> tuple[int, ...]:
     return tuple(np.asarray(values).reshape(-1).tolist())
 
 
-def _host(value: Any) -> Any:
-    """Integers and shapes as arrays: they are computed on the host."""
-    return value.numpy() if isinstance(value, Tensor) else value
-
-
 def _reduce(name: str) -> Callable[..., Any]:
     def reduce(node: Node, x: Any, axes: Any = None) -> Any:
         along = axes_of(node, axes)
@@ -192,7 +188,7 @@ def _cast(node: Node, x: Any) -> Any:
 
 
 def _retyped(x: Any, dtype: Any) -> Any:
-    array = _host(x).astype(dtype)
+    array = on_host(x).astype(dtype)
     return Tensor(array) if dtype.kind == "f" else array
 
 
@@ -290,7 +286,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LogSoftmax": _softmax("log_softmax"),
     "Max": _folded("maximum"),
     "Min": _folded("minimum"),
-    "Range": lambda node, a, b, step: np.arange(*(_host(v).item() for v in (a, b, step))),
+    "Range": lambda node, a, b, step: np.arange(*(on_host(v).item() for v in (a, b, step))),
     "Reciprocal": lambda node, x: 1 / x,
     "ReduceMax": _reduce("max"),
     "ReduceMean": _reduce("mean"),

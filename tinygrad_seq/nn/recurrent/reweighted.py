@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...backend import backend_of
+from ...autograd.operands import on_host
 from ...tensor import Tensor
 from ..checks import fraction
 from ..dropout import chosen, silenced
@@ -87,7 +87,7 @@ class WeightNorm(Reweighted):
                 )
             part = part.cell
         lengths = _lengths(weight_of(cell, name)).detach()
-        still = np.flatnonzero(backend_of(lengths._data).to_host(lengths._data) == 0)
+        still = np.flatnonzero(on_host(lengths) == 0)
         if still.size:
             raise ValueError(f"WeightNorm: row {still[0]} of {name} is zero, and has no direction")
         setattr(self, f"{name}_g", Parameter(lengths))

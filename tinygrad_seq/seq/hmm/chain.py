@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...backend import backend_of
+from ...autograd.operands import on_host
 from ...nn.checks import as_tensor, beside, indices, integers, valid_steps, zeros_beside
 from ...tensor import Tensor
 from .messages import messages
@@ -168,9 +168,8 @@ class Chain:
 
         Source: Viterbi 1967.
         """
-        ll, initial, transition = (
-            backend_of(x.data).to_host(x.data)
-            for x in (self.log_likelihood, self.log_initial, self.log_transition)
+        ll, initial, transition = map(
+            on_host, (self.log_likelihood, self.log_initial, self.log_transition)
         )
         back = np.zeros(ll.shape, np.int64)
         v = np.broadcast_to(initial, ll.shape[1:]) + ll[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import backend_of
+from ...autograd.operands import on_host
 
 BUDGET = 1_000_000  # numbers that one page stores, roughly
 
@@ -32,7 +32,7 @@ class Arrays:
 
     def add(self, given: Any) -> int:
         """The number of this array in the store."""
-        array = np.asarray(given if isinstance(given, np.ndarray) else on_host(given))
+        array = on_host(given)
         key = (array.shape, array.dtype.str, array.tobytes())
         number = self._known.get(key)
         if number is None:
@@ -41,14 +41,9 @@ class Arrays:
         return number
 
 
-def on_host(array: Any) -> Any:
-    """The same values as a NumPy array."""
-    return backend_of(array).to_host(array) if hasattr(array, "shape") else np.asarray(array)
-
-
 def norm(array: Any) -> float:
     """√Σ aᵢ², in float64."""
-    values = np.asarray(on_host(array), np.float64).ravel()
+    values = on_host(array).astype(np.float64).ravel()
     with np.errstate(all="ignore"):
         return math.sqrt(float(values @ values))
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ...autograd.fused import Fused
+from ...autograd.operands import on_host
 from ...backend import is_array
 from ..graph import Graph, Operation
-from .arrays import number, on_host
+from .arrays import number
 
 STEP = 1e-5
 
@@ -122,7 +123,7 @@ class _Replay:
             result = op.forward(*given, **params)
         if isinstance(op, Fused):
             result = result[0]
-        return [np.asarray(on_host(r)) for r in (result if type(result) is tuple else (result,))]
+        return [on_host(r) for r in (result if type(result) is tuple else (result,))]
 
 
 def _wide(value: Any) -> Any:

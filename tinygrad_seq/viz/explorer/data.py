@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from ...autograd import Node
+from ...autograd.operands import on_host
 from ..graph import Graph, Operation, traced
-from .arrays import Arrays, number, on_host
+from .arrays import Arrays, number
 from .bands import bands
 from .check import check as compare
 from .record import Record, record
@@ -41,7 +40,7 @@ def describe(
     names = {operation.name: graph.sources[operation.id].op for operation in graph.operations}
     return {
         "title": title,
-        "loss": number(float(on_host(loss.data).reshape(()))),
+        "loss": number(float(on_host(loss).reshape(()))),
         "limit": arrays.limit,
         "bands": [asdict(band) for band in made],
         "operations": [
@@ -106,7 +105,7 @@ def _values(graph: Graph, loss: Any) -> dict[tuple[int, int], Any]:
         kept = graph.value(k)
         if kept is not None:
             for slot, part in enumerate(kept if type(kept) is tuple else (kept,)):
-                found[k, slot] = np.asarray(on_host(part))
+                found[k, slot] = on_host(part)
         if node.plan is None or node.saved is None:
             continue
         saved = dict(zip(node.plan.names, node.saved, strict=True))
@@ -117,5 +116,5 @@ def _values(graph: Graph, loss: Any) -> dict[tuple[int, int], Any]:
             if given.source is not None and hasattr(value, "shape"):
                 found.setdefault((given.source, given.slot or 0), on_host(value))
     end, part_of = graph.outputs[0]
-    found.setdefault((end, part_of or 0), np.asarray(on_host(loss.data)))
+    found.setdefault((end, part_of or 0), on_host(loss))
     return found

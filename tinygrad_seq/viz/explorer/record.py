@@ -14,10 +14,11 @@ from typing import Any
 
 from ...autograd import Node, grad
 from ...autograd.observe import Observer
+from ...autograd.operands import on_host
 from ...backend import xp
 from ...tensor import Tensor
 from ..graph import Graph
-from .arrays import Arrays, norm, number, on_host
+from .arrays import Arrays, norm, number
 
 PARTS = 20_000_000  # limit of elements for splitting one operation's gradient by step
 
