@@ -20,23 +20,27 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .gradcheck import gradcheck, gradgradcheck
+from .gradcheck import check_float32, gradcheck, gradgradcheck
 from .mutations import Case, Mutant, MutationReport, mutants, mutation_report
 from .oracles import central_differences, complex_step
-from .precision import check_float32
 from .report import GradientError
 
 if TYPE_CHECKING:
-    from .indexing import basic_indices, indices, integer_arrays, masks, mixed_indices, slices
     from .property import gradient_property
     from .strategies import (
         arrays,
         axes,
+        basic_indices,
         broadcastable_shapes,
         floats,
+        indices,
+        integer_arrays,
         lengths,
+        masks,
+        mixed_indices,
         modules,
         shapes,
+        slices,
         views,
     )
 
@@ -69,34 +73,18 @@ __all__ = [
     "views",
 ]
 
-_DRAWN = {
-    "property": {"gradient_property"},
-    "indexing": {
-        "basic_indices",
-        "indices",
-        "integer_arrays",
-        "masks",
-        "mixed_indices",
-        "slices",
-    },
-    "strategies": {
-        "arrays",
-        "axes",
-        "broadcastable_shapes",
-        "floats",
-        "lengths",
-        "modules",
-        "shapes",
-        "views",
-    },
-}
-
-
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """What needs Hypothesis is imported when it is asked for."""
-        for module, names in _DRAWN.items():
-            if name in names:
-                return getattr(importlib.import_module(f".{module}", __name__), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = "property" if name == "gradient_property" else "strategies"
+        try:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                "The strategies and properties of tinygrad_seq.testing draw their cases with "
+                "Hypothesis: pip install 'tinygrad-seq[testing]', or pip install -e '.[testing]' "
+                "in a clone. The oracles and gradcheck work without it."
+            ) from error

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..autograd import grad
 from ..tensor import Tensor
 from .oracles import Array
 from .report import Situation
-from .subject import Leaf
+from .subject import Leaf, gradients_of
 
 __tracebackhide__ = True  # pytest shows the frames of the function that is tested
 
@@ -57,15 +56,7 @@ def differentiate(
                 f"{subject.name} is not finite: output {k} holds NaN or Inf. Draw the inputs from "
                 "inside its domain."
             )
-    recorded = [(y, g) for y, g in zip(outputs, upstream, strict=True) if y.requires_grad]
-    found: Sequence[Tensor | None] = [None] * len(leaves)
-    if recorded and leaves:
-        found = grad(
-            [y for y, _ in recorded],
-            leaves,
-            grad_outputs=[Tensor(g) for _, g in recorded],
-            allow_unused=True,
-        )
+    found = gradients_of(outputs, leaves, [Tensor(g) for g in upstream])
     gradients: list[Array | None] = []
     for leaf, x in zip(subject.leaves, found, strict=True):
         gradients.append(None if x is None else np.asarray(x.detach().numpy()))
@@ -177,7 +168,7 @@ def _check_outputs_alone(
         leaves, outputs = subject.record()
         if not outputs[k].requires_grad:
             continue
-        found = grad(outputs[k], leaves, grad_outputs=Tensor(g), allow_unused=True)
+        found = gradients_of([outputs[k]], leaves, [Tensor(g)])
         for position, x in enumerate(found):
             if x is not None:
                 total[position] = total[position] + x.detach().numpy()

@@ -22,9 +22,8 @@ import numpy as np
 from ..autograd import Primitive
 from ..ops import reshape, swapaxes
 from .backward import differentiate, draw_cotangents
-from .comparison import compare
 from .oracles import Array
-from .reference import Reference, references
+from .reference import Reference, compare, references
 from .report import Situation, describe
 from .source_mutations import Rule, renamed, source_mutations
 from .subject import Subject

@@ -25,11 +25,13 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
+from hypothesis import HealthCheck, given
+from hypothesis import settings as Settings
+from hypothesis import strategies as st
+
 from ..nn import Module
-from ._hypothesis import HealthCheck, Settings, given, st
-from .gradcheck import gradcheck, gradgradcheck
+from .gradcheck import check_float32, gradcheck, gradgradcheck
 from .oracles import name_of
-from .precision import check_float32
 from .subject import own_names
 
 __tracebackhide__ = True  # pytest shows the frames of the function that is tested

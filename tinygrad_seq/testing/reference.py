@@ -1,4 +1,4 @@
-"""What a gradient should be, and how far from it one may lie: the oracles' word.
+"""What a gradient should be by an oracle, how far from it one may lie, and the comparison.
 
 Where one step of a central difference does not settle an entry, its step is halved.
 
@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..autograd.operands import on_host
 from .backward import Differentiable
 from .oracles import (
     CENTRAL_STEP,
@@ -34,12 +34,16 @@ from .oracles import (
     central_differences_with_noise,
     complex_step,
 )
+from .report import Mismatch, Situation, worst
 from .subject import Subject
+
+__tracebackhide__ = True  # pytest shows the frames of the function that is tested
 
 Oracle = Literal["central", "complex"]
 HALVINGS = 20  # down to a step of 1e-11
 ROUNDING = 16  # the error to allow for, in units of the rounding to expect: see `references`
 WIDE_STEP = 0.1  # where rounding hides the gradient from CENTRAL_STEP
+NEEDED = 1e-2  # how closely, in parts of a gradient's size, a check must be able to tell
 RTOL: dict[Oracle, float] = {"central": 1e-6, "complex": 1e-9}
 
 
@@ -162,13 +166,7 @@ def _refine(
 
 def _forward(f: Callable[[Sequence[Array]], list[Any]]) -> Callable[..., tuple[Array, ...]]:
     """A function of a list of leaves as the oracles call it."""
-
-    def forward(*values: Array) -> tuple[Array, ...]:
-        return tuple(
-            np.asarray(y.detach().numpy() if isinstance(y, Tensor) else y) for y in f(values)
-        )
-
-    return forward
+    return lambda *values: tuple(map(on_host, f(values)))
 
 
 def _largest(x: Array) -> float:
@@ -212,3 +210,89 @@ def extrapolate(
                 break
         coarse, previous = fine, value if math.isfinite(value) else None
     return best or Estimate(math.nan, math.inf, step)
+
+
+def compare(
+    subject: Differentiable,
+    cotangents: list[Array],
+    gradients: Sequence[Array | None],
+    expected: Sequence[Reference],
+    situation: Situation,
+) -> None:
+    """Raise for the first leaf whose gradient is not the expected one.
+
+    Where they differ and the reference can be refined, the entry that is furthest off is, until
+    none is off any more, or one is off for good.
+    """
+    for position, (leaf, found) in enumerate(zip(subject.leaves, gradients, strict=True)):
+        reference = expected[position]
+        if not np.isfinite(reference.value).all():
+            index = _first(~np.isfinite(reference.value))
+            raise situation.error(
+                f"{subject.name} is not finite within a step of {leaf.label} at index {index}: "
+                "draw the inputs from inside its domain."
+            )
+        gradient = np.zeros(reference.value.shape) if found is None else found
+        wrong = _disagreement(gradient, reference)
+        if wrong is None:
+            continue
+        if found is None:
+            raise situation.error(
+                f"no gradient of {subject.name} reaches {leaf.label}, but at index {wrong.index} "
+                f"it is {float(wrong.numeric[wrong.index])!r} ({wrong.source})."
+            )
+        kink = None
+        if reference.refine is not None:
+            kink = _kink_at(subject, cotangents, position, wrong.index)
+        raise wrong.error(situation, leaf.label, kink)
+
+
+def _disagreement(gradient: Array, reference: Reference) -> Mismatch | None:
+    """Where a gradient and its reference still differ after the reference was refined there.
+
+    A tolerance in which a wrong gradient could hide decides nothing: within it the two must agree
+    as closely as a check has to, or there is no saying which is right.
+    """
+    numeric, tolerance = np.array(reference.value), np.array(reference.tolerance)
+    needed = np.maximum(
+        NEEDED * (np.abs(numeric) + 0.1 * np.max(np.abs(numeric), initial=0.0)), 1e-6
+    )
+    while not np.all(np.abs(gradient - numeric) <= np.minimum(tolerance, needed)):
+        index = worst(gradient, numeric, np.minimum(tolerance, needed))
+        source, settled = reference.source, True
+        if reference.refine is not None:
+            entry = reference.refine(index)
+            numeric[index], tolerance[index] = entry.value, entry.tolerance
+            source, settled = entry.source, entry.settled
+        error = abs(gradient[index] - numeric[index])
+        if not settled or not error <= min(tolerance[index], needed[index]):
+            hidden = bool(error <= tolerance[index])
+            return Mismatch(gradient, numeric, tolerance, index, source, settled, hidden)
+    return None
+
+
+def _first(where: Array) -> Index:
+    return tuple(int(k) for k in np.argwhere(where)[0])
+
+
+def _kink_at(
+    subject: Differentiable, upstream: list[Array], position: int, index: Index
+) -> tuple[float, float] | None:
+    """The slopes of Σ ȳ y on either side of an input, if a kink lies within the oracle's step.
+
+    On a smooth function the two draw together as the step shrinks.
+    """
+    values = subject.values
+    start = subject.call(values)
+
+    def slope(h: float) -> float:
+        moved = [*values]
+        moved[position] = values[position].copy()
+        moved[position][index] += h
+        pairs = zip(upstream, subject.call(moved), start, strict=True)
+        return sum(float(np.sum(g * (y - y0))) for g, y, y0 in pairs) / h
+
+    left, right = slope(-CENTRAL_STEP), slope(CENTRAL_STEP)
+    gap, nearer = abs(right - left), abs(slope(CENTRAL_STEP / 4) - slope(-CENTRAL_STEP / 4))
+    jumps = gap > 1e-3 * max(abs(left), abs(right)) and nearer > 0.6 * gap
+    return (left, right) if jumps else None

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import enable_grad, grad, no_grad
+from ..autograd.operands import on_host
 from ..nn import Module
 from ..tensor import Tensor
 from .oracles import Array, name_of
@@ -84,7 +85,7 @@ class Subject:
     def call(self, values: Sequence[Array]) -> list[Array]:
         """The outputs at other values, as arrays; nothing is recorded, parameters are restored."""
         with no_grad(), self.parameters_at(values):
-            return [_array(y) for y in self.apply([Tensor(value) for value in values])]
+            return [on_host(y) for y in self.apply([Tensor(value) for value in values])]
 
     def record(self) -> tuple[list[Tensor], list[Any]]:
         """The leaves as Tensors that require gradients, and the recorded outputs."""
@@ -188,22 +189,26 @@ class GradientSubject:
     def _gradients(
         self, leaves: list[Tensor], upstream: list[Tensor], *, create_graph: bool
     ) -> list[Tensor]:
-        outputs = self.subject.apply(leaves)
-        pairs = [
-            (y, g)
-            for y, g in zip(outputs, upstream, strict=True)
-            if isinstance(y, Tensor) and y.requires_grad
-        ]
-        if not pairs:
-            return []
-        gradients = grad(
-            [y for y, _ in pairs],
-            leaves,
-            grad_outputs=[g for _, g in pairs],
-            create_graph=create_graph,
-            allow_unused=True,
-        )
-        return [g for g in gradients if g is not None]
+        found = gradients_of(self.subject.apply(leaves), leaves, upstream, create_graph)
+        return [g for g in found if g is not None]
+
+
+def gradients_of(
+    outputs: Sequence[Any],
+    leaves: Sequence[Tensor],
+    upstream: Sequence[Tensor],
+    create_graph: bool = False,
+) -> list[Tensor | None]:
+    """The gradient of Σ ⟨ȳ, y⟩ at each leaf, over those outputs y that depend on one."""
+    recorded = [
+        (y, g)
+        for y, g in zip(outputs, upstream, strict=True)
+        if isinstance(y, Tensor) and y.requires_grad
+    ]
+    if not recorded or not leaves:
+        return [None] * len(leaves)
+    ys, gs = zip(*recorded, strict=True)
+    return list(grad(ys, leaves, gs, create_graph=create_graph, allow_unused=True))
 
 
 def _nothing(name: str, result: Any) -> str:
@@ -219,10 +224,6 @@ def _nothing(name: str, result: Any) -> str:
     return (
         f"there is nothing to check: {name} must give floating Tensors; got {result!r:.60}: {hint}"
     )
-
-
-def _array(y: Any) -> Array:
-    return np.asarray(y.detach().numpy() if isinstance(y, Tensor) else y)
 
 
 def _is_floating(data: Any) -> bool:
