@@ -282,3 +282,37 @@ def test_only_what_says_that_it_acts_element_by_element_is_joined(kind, joined, 
         results.append([p.data for p in params])
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class LARS(optim.Optimizer):
+    """A user's own algorithm, as the docstring of Optimizer writes it: a ratio for each layer."""
+
+    def __init__(self, params, lr=0.1, momentum=0.9, trust=1e-3):
+        super().__init__(params, lr=lr, momentum=momentum, trust=trust)
+
+    def update(self, p, g, state, group):
+        ratio = (p * p).sum() ** 0.5 / (g * g).sum() ** 0.5
+        v = state.setdefault("v", 0 * p)
+        v *= group["momentum"]
+        v += group["lr"] * group["trust"] * ratio * g
+        p -= v
+
+
+def test_a_layer_wise_algorithm_of_the_user(rng):
+    values = [rng.standard_normal(shape).astype("f4") for shape in ((3, 4), (5,))]
+    params = [ts.tensor(a, requires_grad=True) for a in values]
+    optimizer, memory = LARS(params, trust=0.5), [np.zeros_like(a) for a in values]
+    for step in range(4):
+        for k, p in enumerate(params):
+            g = rng.standard_normal(p.shape).astype("f4")
+            p.grad = ts.tensor(g)
+            ratio = np.linalg.norm(values[k]) / np.linalg.norm(g)
+            memory[k] = 0.9 * memory[k] + 0.05 * ratio * g
+            values[k] = values[k] - memory[k]
+        optimizer.step()
+        if step == 1:  # it is saved and loaded as the library's own
+            saved, optimizer = optimizer.state_dict(), LARS(params, trust=0.5)
+            optimizer.load_state_dict(saved)
+    for p, expected in zip(params, values, strict=True):
+        assert p.dtype == np.float32
+        np.testing.assert_allclose(host(p), expected, rtol=1e-5)

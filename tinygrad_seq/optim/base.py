@@ -50,6 +50,23 @@ class Optimizer(Hinted):
         TypeError: Something among ``params`` is not a Tensor.
         ValueError: No parameters, one given twice, one that is neither a leaf that requires grad
             nor a frozen Parameter, an option out of range, or one that the algorithm does not have.
+
+    Example:
+        LARS (You et al. 2017), v ← μ v + η τ ‖p‖/‖g‖ g and p ← p - v, runs on every backend:
+
+        >>> from tinygrad_seq import nn, optim
+        >>> class LARS(optim.Optimizer):
+        ...     def __init__(self, params, lr=0.1, momentum=0.9, trust=1e-3):
+        ...         super().__init__(params, lr=lr, momentum=momentum, trust=trust)
+        ...
+        ...     def update(self, p, g, state, group):
+        ...         ratio = (p * p).sum() ** 0.5 / (g * g).sum() ** 0.5
+        ...         v = state.setdefault("v", 0 * p)
+        ...         v *= group["momentum"]
+        ...         v += group["lr"] * group["trust"] * ratio * g
+        ...         p -= v
+        >>> LARS(nn.Linear(3, 2).parameters())
+        LARS(lr=0.1, momentum=0.9, trust=0.001)  # 8 parameters
     """
 
     below_one: ClassVar[tuple[str, ...]] = ()
