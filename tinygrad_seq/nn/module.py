@@ -176,10 +176,8 @@ class Module(Hinted):
                 yield name, value
 
     def _places(self) -> Iterator[tuple[str, Module]]:
-        """The modules held by this module itself, by what a trace calls them."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
+        """The modules held by this module itself, by what an observer calls them."""
+        return self._children()
 
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it with their dotted paths, shared ones every time."""

@@ -38,7 +38,7 @@ def numbers(x: Any, how: str) -> Any:
     return plain(x)
 
 
-def _is_basic(index: Any) -> bool:
+def is_basic(index: Any) -> bool:
     """Whether an index has only ints, slices, None and Ellipsis, so that no element repeats."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(part is None or part is ... or type(part) in (int, slice) for part in parts)
@@ -63,7 +63,7 @@ def _added(y: Array, index: Any, v: Any) -> Array:
     """y, which is written, with v added at index; float16 is added up in float32."""
     backend, wide = backend_of(y), wider(y) if y.dtype.kind == "f" else y
     v = backend.np.asarray(v, wide.dtype)
-    if _is_basic(index):
+    if is_basic(index):
         wide[index] += v
     else:
         backend.scatter_add(wide, backend.index(index, y.shape), v)
@@ -87,7 +87,7 @@ def set_at(x: Array, v: Array, /, index: Any) -> Array:
 def _set_at_rule(g: Any, v_shape: tuple[int, ...], index: Any) -> Any:
     """ȳ at index, for the values that stayed: of a repeated position only the last."""
     taken = getitem(g, index)
-    if not _is_basic(index):
+    if not is_basic(index):
         taken = _last(taken, g, index)
     extra = len(v_shape) - taken.ndim  # NumPy takes v with axes of length 1 before its own
     return getitem(taken, (None,) * extra) if extra > 0 else taken

@@ -15,6 +15,7 @@ import numpy
 
 from .. import ops
 from ..backend.shares import product
+from ..ops.index import is_basic
 from .program import FULL, SAME, Instr, Program, Value, called, values_in
 
 ONCE, ALL, SUM = "once", "for all steps", "summed over the steps"
@@ -233,7 +234,7 @@ class Planning:
         if i.op in (ops.sum, ops.mean) and shapes[0]:
             params["axis"] = tuple([axis + 1 for axis in axes_of(params["axis"], ranks[0])])
             return lambda env: forward(env.arrays[a], **params)
-        if i.op is ops.getitem and _basic(params["index"]):
+        if i.op is ops.getitem and is_basic(params["index"]):
             index = _after_time(params["index"])
             return lambda env: env.arrays[a][index]
         return self._one_by_one(i)
@@ -302,11 +303,6 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     """The axes of a reduction."""
     given = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     return tuple([a % ndim for a in given])
-
-
-def _basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is ... or type(part) in (int, slice) for part in parts)
 
 
 def _after_time(index: Any) -> Any:
