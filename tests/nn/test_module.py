@@ -2,9 +2,12 @@
 
 import collections
 import copy
+import dataclasses
+import functools
 import pickle
 import re
 import types
+import weakref
 from collections import OrderedDict
 
 import numpy as np
@@ -272,7 +275,7 @@ def test_what_would_fall_out_of_the_tree_is_refused():
     model.names = ["a", "b"]  # an ordinary list is fine
     model.later = []
     model.later.append(nn.Tanh())
-    with pytest.raises(TypeError, match=r"Module\.later is a list of modules"):
+    with pytest.raises(TypeError, match=r"Module\.later, a list, holds modules"):
         list(model.parameters())
     del model.later
     model.weight = nn.Parameter([1.0])
@@ -501,6 +504,59 @@ def test_what_the_tree_cannot_see_is_refused(hold):
     box.append(hold(nn.Linear(2, 2)))
     with pytest.raises(TypeError, match="would not be trained or saved"):
         list(grown.parameters())
+
+
+def function(m):
+    return lambda x: m(x)
+
+
+HIDDEN = {
+    "a dataclass": lambda m: dataclasses.make_dataclass("D", ["parts"])([m]),
+    "slots": lambda m: dataclasses.make_dataclass("D", ["part"], slots=True)(m),
+    "an object in an object": lambda m: Plain(Plain(m)),
+    "a namedtuple of tuples": lambda m: collections.namedtuple("Pair", "a b")(0, (m,)),
+    "an object of a class with it": lambda m: type("Cell", (), {"part": m})(),
+    "a generator": lambda m: (part for part in [m]),
+    "an iterator": lambda m: zip([m], [1], strict=True),
+    "views of a dict": lambda m: {"a": m}.items(),
+    "a function": function,
+    "a function with a default": lambda m: lambda x, m=m: m(x),
+    "a function of functions": lambda m: function(function([m])),
+    "a partial": lambda m: functools.partial(function, [m]),
+    "a method of it": lambda m: m.forward,
+    "a method of a list of it": lambda m: [m].append,
+    "a cached function": lambda m: functools.lru_cache(function(m)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_python_can_follow_hides_no_parts(name):
+    hold = HIDDEN[name]
+
+    def made_and(use):
+        net = nn.Sequential()
+        net.hold = hold(nn.Linear(2, 2))
+        return use(net)
+
+    for use in (nn.Module.state_dict, nn.Module.eval, lambda net: list(net.parameters())):
+        with pytest.raises(TypeError, match="would not be trained or saved"):
+            made_and(use)
+    known = nn.Sequential(nn.Linear(2, 2))
+    known.hold = hold(known[0])  # what is in the tree as well is trained
+    assert len(list(known.eval().parameters())) == 2
+
+
+def test_functions_that_know_the_module_above_are_no_fault():
+    class Net(nn.Module):
+        def __init__(self):
+            self.embed = nn.Embedding(3, 2)
+            self.cell = nn.Recurrent(lambda x, h: (self.embed(x) + h, h))
+            self.above = nn.Sequential()
+            self.above.net = weakref.ref(self)
+
+    net = Net()
+    assert len(list(net.parameters())) == len(list(net.cell.parameters())) + 1 == 1
+    assert "Embedding(3, 2)" in repr(net)
 
 
 def test_parts_of_a_class_are_refused():

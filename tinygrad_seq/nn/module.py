@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from gc import get_referents, is_tracked
 from itertools import repeat
 from operator import setitem
-from types import FunctionType, ModuleType
+from types import BuiltinMethodType, FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -91,6 +93,10 @@ class Module(Hinted):
     Module belongs to the tree, in the order of definition: there is nothing to register, and
     forgetting ``super().__init__()`` does no harm.
 
+    A part that is held in any other way (a list, a plain object, a closure) would not be trained or
+    saved, and raises TypeError, unless it is in the tree too. To refer to a module that belongs
+    elsewhere, hold a ``weakref.ref``.
+
     Example:
         >>> from tinygrad_seq import nn
         >>> class Tagger(nn.Module):
@@ -155,7 +161,8 @@ class Module(Hinted):
             )
         if isinstance(known, Buffer) and type(value) is Tensor:
             value = Buffer(value)
-        _refuse_collection(owner, name, value)
+        if not isinstance(value, _LATER):
+            _refuse_hidden(self, self, name, value)
         if isinstance(value, Module) and any(part is self for part in value.modules()):
             raise ValueError(f"{owner}.{name} would make the module a part of itself")
         if isinstance(value, Parameter | Buffer) and value.name is None:
@@ -165,7 +172,6 @@ class Module(Hinted):
     def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters held by this module itself, by attribute name."""
         for name, value in vars(self).items():
-            _refuse_collection(type(self).__name__, name, value)  # a list may have grown
             if isinstance(value, Parameter):
                 yield name, value
 
@@ -195,6 +201,12 @@ class Module(Hinted):
             stack += [(joined(path, name), part) for name, part in module._places()][::-1]
         yield from self._all_parameters()
 
+    def _refuse_what_is_hidden(self) -> None:
+        """Look again at what all modules hold: a list may have grown."""
+        for _, module in self._walk():
+            for name, value in vars(module).items():
+                _refuse_hidden(self, module, name, value)
+
     def _all_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters under every name they have."""
         for path, module in self._walk():
@@ -210,6 +222,7 @@ class Module(Hinted):
 
     def _all_tensors(self) -> dict[str, Parameter | Buffer]:
         """All parameters, then all buffers, under every name they have."""
+        self._refuse_what_is_hidden()
         return {**dict(self._all_parameters()), **dict(self._all_buffers())}
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -241,6 +254,7 @@ class Module(Hinted):
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (dotted name, parameter): a module's own first, then its children's, each in the
         order of definition (PyTorch's order); a shared one once, under its first name."""
+        self._refuse_what_is_hidden()
         seen: set[int] = set()
         for name, parameter in self._all_parameters():
             if id(parameter) not in seen:
@@ -281,6 +295,7 @@ class Module(Hinted):
     def train(self, mode: bool = True) -> Self:
         """Put the whole tree into training mode (dropout acts), or out of it; return the module."""
         mode = flag("train", "mode", mode)
+        self._refuse_what_is_hidden()
         for module in self.modules():
             module.training = mode
         return self
@@ -447,15 +462,19 @@ class Module(Hinted):
         """How a notebook shows it: the tree, with the number of parameters and their bytes."""
         return tree_html(self._rows(0, ""))
 
+    def _distinct(self) -> list[Parameter]:
+        """The parameters, a shared one once, whatever else the modules hold."""
+        return list({id(p): p for _, p in self._all_parameters()}.values())
+
     def _rows(self, depth: int, name: str) -> Iterator[tuple[int, str, str, int, int]]:
-        parameters = list(self.parameters())  # a shared one once
+        parameters = self._distinct()
         count, size = sum(p.size for p in parameters), sum(p.nbytes for p in parameters)
         yield depth, name, f"{type(self).__name__}({self.extra_repr()})", count, size
         for below, child in self._children():
             yield from child._rows(depth + 1, below)
 
     def _lines(self, label: str) -> Iterator[str]:
-        count = sum(parameter.size for parameter in self.parameters())
+        count = sum(parameter.size for parameter in self._distinct())
         note = f"  # {count:,} parameter{'s' * (count != 1)}" if count else ""
         children = list(self._children())
         if not children:
@@ -469,35 +488,54 @@ class Module(Hinted):
 
 
 _NO_COLLECTION = (Tensor, Module, int, float, str, type(None))
+_LATER = FunctionType, MethodType, BuiltinMethodType, partial  # their parts may join the tree yet
 
 
-def _refuse_collection(owner: str, name: str, value: Any) -> None:
-    """Refuse a collection of modules or parameters, which the module tree would not include."""
-    if isinstance(value, _NO_COLLECTION) or not _holds_parts(value, set()):
+def _refuse_hidden(root: Module, owner: Module, name: str, value: Any) -> None:
+    """Refuse what holds modules or parameters that the tree below ``root`` does not see."""
+    if isinstance(value, _NO_COLLECTION):
         return
-    raise TypeError(
-        f"{owner}.{name} is a {type(value).__name__} of modules or parameters, which would not "
-        "be trained or saved: use nn.ModuleList or nn.ModuleDict, derive it from nn.Module, or "
-        "use one attribute for each"
-    )
+    hidden = list(_parts_within(value))
+    if not hidden:
+        return
+    seen: set[int] = set()
+    rest = [root]
+    while rest:
+        module = rest.pop()
+        own = [v for v in vars(module).values() if isinstance(v, Module | Parameter)]
+        seen.update(map(id, [module, *own]))
+        rest += [part for part in own if isinstance(part, Module)]
+    for part in hidden:
+        above = isinstance(part, Module) and any(module is root for module in part.modules())
+        if id(part) not in seen and not above:
+            raise TypeError(
+                f"{type(owner).__name__}.{name}, a {type(value).__name__}, holds modules or "
+                "parameters that would not be trained or saved: use nn.ModuleList or "
+                "nn.ModuleDict, derive it from nn.Module, or use one attribute for each"
+            )
 
 
-def _holds_parts(value: Any, seen: set[int]) -> bool:
-    """Whether modules or parameters are within, at any depth, or attributes of a plain object."""
-    if isinstance(value, Module | Parameter):
-        return True
-    if isinstance(value, Mapping):
-        parts: Any = [*value, *value.values()]
-    elif isinstance(value, np.ndarray):
-        parts = value.flat if value.dtype.hasobject else ()
-    elif isinstance(value, list | tuple | set | frozenset | deque):
-        parts = value
-    elif type(value).__module__.startswith(_NOT_LOOKED_INTO) or not hasattr(value, "__dict__"):
-        return False
-    else:
-        own = () if isinstance(value, type | FunctionType | ModuleType) else vars(value).values()
-        return any(isinstance(part, Module | Parameter) for part in own)
-    if id(value) in seen:
-        return False
-    seen.add(id(value))
-    return any(_holds_parts(part, seen) for part in list(parts))
+def _parts_within(value: Any) -> Iterator[Module | Parameter]:
+    """The modules and parameters that an object holds: in collections, attributes, closures,
+    iterators, wherever Python's garbage collector follows it. A ``weakref.ref`` holds nothing."""
+    seen: set[int] = set()
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Module | Parameter):
+            yield one
+        elif isinstance(one, type):
+            own = [v for base in one.__mro__ for v in vars(base).values()]
+            yield from (v for v in own if isinstance(v, Module | Parameter))
+        elif isinstance(one, FunctionType):  # not its globals
+            rest += [one.__closure__, one.__defaults__, one.__kwdefaults__, vars(one)]
+        elif isinstance(one, np.ndarray):
+            rest += list(one.flat) if one.dtype.hasobject else []
+        elif not (
+            isinstance(one, Tensor | ModuleType | FrameType)
+            or type(one).__module__.startswith(_NOT_LOOKED_INTO)
+        ):
+            rest += [v for v in get_referents(one) if is_tracked(v) or isinstance(v, np.ndarray)]
