@@ -11,6 +11,7 @@ LAYERS = {
     "version": 0,
     "backend": 0,
     "hints": 0,
+    "messages": 0,
     "autograd": 1,
     "ops": 2,
     "html": 3,

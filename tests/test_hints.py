@@ -1,14 +1,16 @@
 """Names that PyTorch's users type: each gets a sentence, and what the sentence says exists."""
 
 import builtins
+import copy
 import operator
+import pickle
 import re
 
 import numpy as np
 import pytest
 
 import tinygrad_seq as ts
-from tinygrad_seq import data, hints, nn, optim
+from tinygrad_seq import data, hints, nn, optim, seq
 
 PLACES = {
     "FUNCTIONS": ts,
@@ -16,6 +18,7 @@ PLACES = {
     "MODULES": nn.Linear(2, 2),
     "NN": nn,
     "OPTIM": optim,
+    "OPTIMIZERS": optim.SGD([ts.ones(2, requires_grad=True)]),
     "DATA": data,
 }
 ENTRIES = [(table, name) for table in PLACES for name in getattr(hints, table)]
@@ -50,8 +53,8 @@ def test_functions_that_are_no_methods_and_writes_are_told():
     for name in ("add_", "clamp_", "normal_"):
         with pytest.raises(AttributeError, match=r"here it is a new tensor; .*p\.copy_"):
             getattr(x, name)
-    with pytest.raises(AttributeError, match=r"a Tensor has no attribute 'nonsense'$"):
-        _ = x.nonsense
+    with pytest.raises(AttributeError, match=r"a Tensor has no attribute 'gibberish'$"):
+        _ = x.gibberish
     for name in ("__torch_function__", "_private_"):
         with pytest.raises(AttributeError, match=f"{name}'$"):
             getattr(x, name)
@@ -94,17 +97,38 @@ def test_layers_and_containers_know_the_names_too():
         (lambda: optim.Adam([ts.ones(2, requires_grad=True)], learning_rate=1), "mean lr?"),
         (lambda: nn.LSTM(3, 4, num_layer=2), "LSTM takes no 'num_layer': did you mean num_layers?"),
         (lambda: nn.GRU(3, hidden_dim=4), "did you mean hidden_size?"),
-        (lambda: nn.Linear(3, 4, bais=False), "It takes in_features, out_features, bias, dtype"),
+        (lambda: nn.Linear(3, 4, bais=False), "bias? Linear(in_features, out_features, bias=True,"),
+        (lambda: nn.Dropout(rate=0.1), "Dropout takes no 'rate': did you mean p? Dropout(p=0.5)"),
+        (lambda: nn.LSTM(3, 4, return_state=True), "here it is nothing: a layer gives (y, state)."),
+        (lambda: nn.LSTMCell(3, 4, dropuot=0.1), "here it is a cell around it"),
+        (lambda: data.Batches([[1]], batchsize=2), "did you mean batch_size?"),
+        (lambda: ts.Checkpoint(None), "too many positional arguments: Checkpoint(**parts)"),
+        (
+            lambda: nn.Zoneout(nn.LSTMCell(3, 4)),
+            "a required argument: 'p': Zoneout(cell, p",
+        ),
+        (lambda: nn.LSTM(3, 4)(np.ones((5, 2, 3), "f4"), lenghts=[5, 4]), "did you mean lengths?"),
+        (lambda: ts.zeros(2, device="cuda"), "zeros takes no 'device': here it is"),
+        (lambda: ts.softmax(ts.ones(2), dim=0), "softmax takes no 'dim': did you mean axis?"),
         (lambda: nn.CrossEntropyLoss(size_average=True), "did you mean reduction?"),
-        (lambda: optim.StepLR(None, step=3), "did you mean step_size?"),
+        (lambda: optim.StepLR(None, stepsize=3), "did you mean step_size?"),
         (lambda: optim.EarlyStopping(nn.Tanh(), patiense=3), "did you mean patience?"),
         (lambda: optim.WeightAverage([], decy=0.9), "did you mean decay?"),
         (lambda: optim.StepLR(optim.SGD, 3), "got the class SGD: write SGD(...)"),
-        (lambda: nn.Tanh(inplace=True), "Tanh takes no arguments; got ['inplace']"),
-        (lambda: nn.Tanh(3), "Tanh takes no arguments; got [3]"),
+        (lambda: nn.Tanh(inplace=True), "Tanh takes no 'inplace': here it is nothing"),
+        (lambda: nn.Linear(3, 4, activation="relu"), "here it is a module after it"),
+        (lambda: nn.LSTMCell(3, 4, activation="relu"), "did you mean activations?"),
+        (lambda: nn.Tanh(3), "too many positional arguments: Tanh()"),
+        (lambda: nn.Tanh(ts.ones(3)), "To compute with it, make it first: Tanh(...)(x)"),
+        (lambda: nn.MSELoss(ts.ones(3), ts.ones(3)), "make it first: MSELoss(...)(x)"),
+        (lambda: nn.Bidirectional(nn.LSTMCell, nn.LSTMCell), "write LSTMCell(...) for forwards"),
+        (
+            lambda: nn.InitialState(nn.GRUCell),
+            "the class GRUCell: write GRUCell(...) for module",
+        ),
     ],
 )
-def test_a_keyword_argument_that_a_constructor_does_not_take(made, sentence):
+def test_arguments_that_a_call_does_not_take(made, sentence):
     with pytest.raises(TypeError, match=re.escape(sentence)):
         made()
 
@@ -119,14 +143,79 @@ def test_a_module_that_passes_its_keyword_arguments_on_takes_any():
         Own(3, bais=False)
 
 
+def test_an_error_within_a_call_stays_as_it_is():
+    class Own(nn.Module):
+        def forward(self, x):
+            return len(x, x)
+
+    with pytest.raises(TypeError, match=r"len\(\) takes exactly one argument"):
+        Own()(1)
+    kinds = seq.EncoderDecoder(5, 5, 3, 4, layer=nn.GRU), copy.deepcopy(nn.LSTM(2, 3))
+    assert kinds  # a class that is wanted, and a copy, which gives no arguments
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.LSTM(3, 4),
+        nn.MinGRU(3, 4),
+        nn.Recurrent(nn.GRUCell(3, 4)),
+        nn.Stacked(nn.Recurrent(nn.GRUCell(3, 4))),
+        nn.Bidirectional(
+            nn.Recurrent(nn.GRUCell(3, 4)), nn.Recurrent(nn.GRUCell(3, 4), reverse=True)
+        ),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layers_pair_is_a_tuple_and_no_tensor(layer):
+    for x in (ts.ones(5, 2, 3), ts.ones(5, 3)):
+        with ts.no_grad():
+            pair = layer(x)
+        y, _ = pair
+        assert isinstance(pair, tuple)
+        assert type(copy.copy(pair)) is type(pickle.loads(pickle.dumps(pair))) is type(pair)
+        assert (pair + (1,))[2] == 1  # noqa: RUF005
+        with pytest.raises(AttributeError, match=r"y, state = layer\(x\), then y\.sum"):
+            pair.sum()
+        assert not hasattr(pair, "shape")
+        for slip in (
+            lambda: ts.tanh(pair),  # noqa: B023
+            lambda: np.tanh(pair),  # noqa: B023
+            lambda: nn.Linear(4, 1)(pair),  # noqa: B023
+            lambda: pair * 2,  # noqa: B023
+            lambda: pair + 1,  # noqa: B023
+            lambda: -pair,  # noqa: B023
+            lambda: pair @ y.mT,  # noqa: B023
+        ):
+            with pytest.raises(TypeError, match=r"y, state = layer\(x\)"):
+                slip()
+
+
+def test_the_gradient_of_a_result_is_not_there_and_says_so():
+    w = ts.ones(3, requires_grad=True)
+    h, kept = ts.tanh(w), ts.exp(w)
+    kept.retain_grad()
+    (h * kept).sum().backward()
+    with pytest.warns(UserWarning, match=r"retain_grad\(\) before backward"):
+        assert h.grad is None
+    assert kept.grad is not None
+
+
 @pytest.mark.parametrize(
     ("slip", "sentence"),
     [
         (lambda x: nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 2))(x), "y, state = layer(x)"),
         (lambda x: nn.mse_loss(nn.LSTM(3, 4)(x), x), "y, state = layer(x)"),
+        (lambda x: nn.Sequential([nn.Tanh()]), "got list: give them one by one"),
+        (lambda x: nn.Linear(2, 2).load_state_dict("w.npz"), "read a file with ts.load(path)"),
+        (lambda x: nn.LSTM(3, 4)(x, [5, 3]), "lengths are given by name, lengths=[...]"),
+        (lambda x: data.CharTokenizer("hello"), "CharTokenizer.from_text(text) makes one"),
         (lambda x: nn.Sequential(nn.Tanh), "got the class Tanh: write Tanh(...)"),
         (lambda x: nn.ModuleDict({"a": nn.Linear}), "got the class Linear: write Linear(...)"),
-        (lambda x: nn.Recurrent(nn.LSTMCell), "write Recurrent(LSTMCell(...))"),
+        (
+            lambda x: nn.Recurrent(nn.LSTMCell),
+            "got the class LSTMCell: write LSTMCell(...)",
+        ),
         (lambda x: ts.tensor(2, requires_grad=True), "write its numbers as 2.0"),
         (
             lambda x: nn.Recurrent(lambda x, h: (x, ts.concatenate([h, x], -1)))(x, x[0]),
@@ -153,3 +242,41 @@ def test_optimizers_and_schedules_show_their_options():
     assert repr(adam).startswith("SGD(lr=0.1, momentum=0")
     assert repr(adam).endswith("  # 9 parameters")
     assert repr(optim.StepLR(adam, 3)) == "StepLR: step 0, lr 0.1"
+
+
+def test_a_tensor_that_would_not_be_trained_is_refused():
+    class Own(nn.Module):
+        def __init__(self):
+            self.scale = ts.ones(2)
+            self.w = ts.ones(2, requires_grad=True)
+
+    with pytest.raises(TypeError, match=r"write self\.w = nn\.Parameter"):
+        Own()
+
+
+def test_an_option_set_on_the_optimizer_is_refused():
+    adam = optim.Adam([ts.ones(2, requires_grad=True)], lr=0.1)
+    with pytest.raises(AttributeError, match=r'param_groups\[0\]\["lr"\] = 0\.01'):
+        adam.lr = 0.01
+    adam.note = "mine"
+    assert adam.param_groups[0]["lr"] == 0.1
+
+
+def test_a_cell_that_got_no_state_is_told():
+    cell = nn.Recurrent(lambda x, h: (x + h, h))
+    with pytest.raises(TypeError) as caught:
+        cell(ts.ones((5, 2, 3)))
+    assert "Recurrent(cell)(x, state)" in caught.value.__notes__[0]
+
+
+def test_tensors_of_other_libraries_keep_their_dtype():
+    torch = pytest.importorskip("torch")
+    for dtype in ("float32", "float64", "int64"):
+        assert ts.tensor(torch.ones(3, dtype=getattr(torch, dtype))).dtype == dtype
+    assert nn.mse_loss(ts.ones(3), torch.zeros(3)).item() == 1
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "std", "max", "softmax", "cumsum"])
+def test_an_axis_that_is_not_there(name):
+    with pytest.raises(np.exceptions.AxisError, match=r"axis 2 is out of bounds"):
+        getattr(ts, name)(ts.ones(3, 4), axis=2)

@@ -39,8 +39,9 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .hints import FUNCTIONS, absent
+from .hints import FUNCTIONS
 from .io import Checkpoint, CheckpointError, load, save
+from .messages import absent
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
 from .ops import linalg
 from .recompute import checkpoint as checkpoint  # deprecated
@@ -56,7 +57,7 @@ if not TYPE_CHECKING:  # for which names that do not exist are errors of their o
 
     def __getattr__(name: str) -> object:
         """Only reached for a name that does not exist: say what it is called here, if it is."""
-        raise absent(f"module {__name__!r}", name, FUNCTIONS)
+        raise absent(f"module {__name__!r}", name, FUNCTIONS, __all__)
 
 
 __all__ = [

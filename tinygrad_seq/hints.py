@@ -1,17 +1,13 @@
-"""Answers to names of attributes and keyword arguments that PyTorch's users type from habit.
+"""What to write here for names that users of other libraries type.
 
-Each namespace has a table from PyTorch's name to what this library has in its place; ``absent``
-makes the error.
+Each namespace has a table from the other library's name to what this library has in its place. A
+misspelt name is answered with the nearest one that exists (``messages.py``).
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
-
 IN_PLACE = "a new tensor; into a leaf p.copy_(...) writes, within no_grad()"
-_DTYPE = "dtypes are NumPy's: np."
+_DTYPE = "NumPy's dtype, np."
 _GPU = 'to("cupy") moves to the GPU'
 _LENGTHS = "give a recurrent layer the padded batch: y, state = layer(x, lengths=lengths)"
 
@@ -54,6 +50,8 @@ SHARED: dict[str, str] = {
 
 FUNCTIONS: dict[str, str] = SHARED | {
     "Generator": "generator(), which manual_seed seeds",
+    "Variable": "tensor(x, requires_grad=True)",
+    "array": "tensor(x)",
     "as_tensor": "Tensor(x)",
     "bernoulli": "distributions.Bernoulli(p).sample()",
     "bool": f"{_DTYPE}bool_",
@@ -72,16 +70,20 @@ FUNCTIONS: dict[str, str] = SHARED | {
     "inference_mode": "no_grad()",
     "int32": f"{_DTYPE}int32",
     "int64": f"{_DTYPE}int64",
+    "jit": "nothing: cells are compiled where the extra jit is installed (use_jit)",
     "is_tensor": "isinstance(x, Tensor)",
     "long": f"{_DTYPE}int64",
     "multinomial": "distributions.Categorical(probs).sample()",
     "numel": "x.size",
     "rand_like": "rand(*x.shape)",
+    "random": "rand(*shape), randn(*shape), or generator() for NumPy's distributions",
     "randint": "generator().integers(low, high, shape)",
     "randn_like": "randn(*x.shape)",
     "randperm": "generator().permutation(n)",
+    "seed": "manual_seed(seed)",
     "set_grad_enabled": "no_grad() or enable_grad()",
     "t": "x.T",
+    "vmap": "a batch axis: operations and layers take batches",
     "utils": "optim.clip_grad_norm_, data.Batches, recompute",
 }
 
@@ -122,19 +124,31 @@ METHODS: dict[str, str] = SHARED | {
 }
 
 MODULES: dict[str, str] = {
+    "backward": "a method of the loss: loss = module(...), then loss.backward()",
+    "build": "nothing: parameters are there from the beginning",
+    "add": "of a Sequential or ModuleList: append(module)",
     "add_module": "self.name = module",
+    "compile": "nothing: write the loop, for batch in batches: zero_grad, backward, step",
     "cpu": 'to("numpy")',
     "cuda": 'to("cupy")',
     "device": "next(model.parameters()).backend",
     "double": "astype(np.float64)",
+    "fit": "a loop of your own: optimizer.zero_grad(); loss.backward(); optimizer.step()",
     "flatten_parameters": "nothing: leave it out",
     "float": "astype(np.float32)",
+    "get_weights": "state_dict()",
     "half": "astype(np.float16)",
+    "predict": "a call: model.eval(), then model(x) within no_grad()",
     "register_buffer": "self.name = nn.Buffer(value)",
     "register_forward_hook": "ts.viz.trace, or a forward of your own",
     "register_module": "self.name = module",
     "register_parameter": "self.name = nn.Parameter(value)",
     "reset_parameters": "a new module, or the functions of nn.init",
+    "save": "ts.save(path, model.state_dict())",
+    "set_weights": "load_state_dict(state)",
+    "summary": "print(model)",
+    "trainable_variables": "parameters()",
+    "trainable_weights": "parameters()",
     "share_memory": "nothing: threads see the same arrays",
 }
 
@@ -146,11 +160,14 @@ NN: dict[str, str] = {
     "CrossEntropy": "CrossEntropyLoss",
     "DataParallel": "threads, which compiled layers use by themselves",
     "ELU": "the function ts.elu",
+    "Dense": "Linear",
+    "Dropout1d": "Dropout",
     "Flatten": "the function ts.reshape",
     "GELU": "the function ts.gelu",
     "KLDivLoss": "cross_entropy with probabilities as targets",
     "LeakyReLU": "the function ts.leaky_relu",
     "LogSoftmax": "the function ts.log_softmax",
+    "MSE": "MSELoss",
     "MultiheadAttention": "DotAttention, one head",
     "PackedSequence": _LENGTHS,
     "ParameterDict": "an attribute for each Parameter",
@@ -174,6 +191,14 @@ NN: dict[str, str] = {
     "parametrizations": "WeightNorm(cell)",
 }
 
+OPTIMIZERS: dict[str, str] = {
+    "apply_gradients": "step(), after loss.backward()",
+    "lr": 'in each group: optimizer.param_groups[0]["lr"]',
+    "minimize": "zero_grad(), loss.backward() and step()",
+}
+
+SCHEDULES: dict[str, str] = {"get_last_lr": "lrs, the rate of each group"}
+
 OPTIM: dict[str, str] = {
     "Adadelta": "Adam or RMSprop",
     "Adamax": "Adam",
@@ -191,60 +216,3 @@ DATA: dict[str, str] = {
     "Subset": "random_split",
     "TensorDataset": "Batches(sequences, batch_size, targets)",
 }
-
-
-KEYWORDS: dict[str, str] = {
-    "hidden_dim": "hidden_size",
-    "input_dim": "input_size",
-    "learning_rate": "lr",
-    "reduce": "reduction",
-    "size_average": "reduction",
-    "units": "hidden_size",
-}
-"""Keyword arguments of other libraries' constructors."""
-
-
-def refuse_keywords(made: type, given: Iterable[str]) -> None:
-    """Refuse keyword arguments that a constructor does not take, and suggest the right name.
-
-    Raises:
-        TypeError: There is one.
-    """
-    parameters = inspect.signature(made.__init__).parameters.values()  # type: ignore[misc]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters][1:]
-    for name in given:
-        if name not in known:
-            import difflib  # for the message alone
-
-            usual = KEYWORDS.get(name)
-            near = [usual] if usual in known else difflib.get_close_matches(name, known, 1)
-            meant = f"did you mean {near[0]}? It" if near else "it"
-            raise TypeError(f"{made.__name__} takes no {name!r}: {meant} takes {', '.join(known)}")
-
-
-class Hinted:
-    """Base of classes whose constructors suggest the right name for a wrong keyword argument."""
-
-    if not TYPE_CHECKING:  # for which unknown arguments are errors of their own
-
-        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-            if cls.__init__ is object.__init__ and (args or kwargs):
-                raise TypeError(f"{cls.__name__} takes no arguments; got {[*args, *kwargs]}")
-            if kwargs:
-                refuse_keywords(cls, kwargs)
-            return super().__new__(cls)
-
-
-def said(value: object) -> str:
-    """The words of a message for a value given in the place of a module, often its class."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}: write {value.__name__}(...)"
-    return type(value).__name__
-
-
-def absent(what: str, name: str, hints: dict[str, str]) -> AttributeError:
-    """The error for a name that does not exist, with advice if a table has some."""
-    hint = f": here it is {hints[name]}" if name in hints else ""
-    return AttributeError(f"{what} has no attribute {name!r}{hint}", name=name)

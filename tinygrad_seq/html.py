@@ -13,9 +13,10 @@ from .autograd.operands import on_host
 NUMBERS = 60  # a tensor of at most this many elements shows them
 CELLS = 24  # rows and columns of a heat map, at most
 SIDE = 10  # of a cell, in pixels
-# Blue below zero, orange above, told apart by all kinds of colour vision; light is near zero.
-NEGATIVE, POSITIVE, MIDDLE = (33, 102, 172), (230, 97, 1), (247, 247, 247)
-NOT_FINITE = "#111111"
+# The scale of signed values in notebooks, plots and the explorer: blue below zero, orange above,
+# told apart by all kinds of colour vision. Lowest, zero, highest, and not finite.
+LIGHT = (33, 102, 172), (247, 247, 247), (230, 97, 1), (17, 17, 17)
+DARK = (78, 160, 225), (30, 34, 40), (245, 150, 70), (255, 255, 255)
 
 
 def one_line(text: str) -> str:
@@ -85,12 +86,13 @@ def heat_map(host: numpy.ndarray[Any, Any]) -> str:
 
 def colour(value: float, top: float) -> str:
     """The colour of a value on the scale from -top to top."""
+    low, zero, high, odd = LIGHT
+    end, share = (high if value > 0 else low), min(1.0, abs(value) / top)
     if not numpy.isfinite(value):
-        return NOT_FINITE
-    end = POSITIVE if value > 0 else NEGATIVE
-    share = min(1.0, abs(value) / top)
-    parts = (round(m + share * (e - m)) for m, e in zip(MIDDLE, end, strict=True))
-    return "#" + "".join(f"{part:02x}" for part in parts)
+        end, share = odd, 1.0
+    return "#" + "".join(
+        f"{round(z + share * (e - z)):02x}" for z, e in zip(zero, end, strict=True)
+    )
 
 
 def tree_html(rows: Iterable[tuple[int, str, str, int, int]]) -> str:

@@ -17,7 +17,14 @@ import numpy
 from . import ops
 from .autograd import Node, Variable, backward, is_grad_enabled, mark_written
 from .autograd.observe import looked
-from .autograd.operands import as_flag, as_operand, listed_dtype, on_host, refuse_masked
+from .autograd.operands import (
+    as_flag,
+    as_operand,
+    listed_dtype,
+    on_host,
+    refuse_masked,
+    refuse_several,
+)
 from .autograd.writes import version
 from .backend import (
     Array,
@@ -28,9 +35,10 @@ from .backend import (
     one_backend,
     there,
 )
-from .hints import IN_PLACE, METHODS, absent
+from .hints import IN_PLACE, METHODS
 from .html import tensor_html
 from .interop import from_numpy_function, from_ufunc
+from .messages import absent
 
 if TYPE_CHECKING:
     from .autograd.signatures import DType, Index, Operand, Operators
@@ -362,6 +370,12 @@ class Tensor(Variable, Operators):
     @property
     def grad(self) -> Tensor | None:
         """The sum of the gradients of all backward passes so far; None before the first."""
+        if self._grad is None and self.node is not None and self.node.retained is None:
+            warnings.warn(
+                "this tensor is a result, no leaf, so that backward leaves no .grad in it: call "
+                "t.retain_grad() before backward, or ask for it with ts.grad",
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter
@@ -610,7 +624,7 @@ class Tensor(Variable, Operators):
                 hints = {name: f"the function ts.{name}"}
             elif name not in METHODS and name[-1] == "_" != name[0]:
                 hints = {name: IN_PLACE}
-            raise absent("a Tensor", name, hints)
+            raise absent("a Tensor", name, hints, dir(Tensor))
 
     # -- other libraries --------------------------------------------------------------------------
 
@@ -656,17 +670,12 @@ def _as_array(data: Any, dtype: Any = None) -> Array:
     elif isinstance(data, numpy.generic):
         array = numpy.asarray(data)
     else:
-        if _holds_tensors(data):
-            raise TypeError(
-                f"a {type(data).__name__} of {len(data)} tensors is no tensor. If a layer returned "
-                "it as (y, state), take its parts: y, state = layer(x). To make one tensor of "
-                "them, use ts.stack([...])"
-            )
+        refuse_several(data)
         try:
             array = numpy.asarray(data)
         except ValueError as error:
             raise ValueError(f"the rows of a tensor must have equal lengths ({error})") from None
-        if dtype is None and array.dtype.kind == "f":
+        if dtype is None and array.dtype.kind == "f" and not hasattr(data, "dtype"):
             array = array.astype(listed_dtype(data))
     for kind in (array.dtype, array.dtype if dtype is None else numpy.dtype(dtype)):
         if kind.kind not in "fiub":
@@ -675,9 +684,3 @@ def _as_array(data: Any, dtype: Any = None) -> Array:
                 f"{type(data).__name__}"
             )
     return array if dtype is None else array.astype(dtype, copy=False)
-
-
-def _holds_tensors(data: Any) -> bool:
-    if isinstance(data, Variable):
-        return data._requires_grad
-    return isinstance(data, (list, tuple)) and any(_holds_tensors(d) for d in data)

@@ -1,5 +1,8 @@
 """What a notebook and a terminal show of tensors and modules."""
 
+import html
+import itertools
+import json
 import re
 import xml.etree.ElementTree as xml
 from fractions import Fraction
@@ -12,8 +15,10 @@ from hypothesis.extra import numpy as arrays
 from nets import Tagger
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn
-from tinygrad_seq.html import colour, statistics
+from tinygrad_seq import nn, optim, viz
+from tinygrad_seq.html import DARK, LIGHT, colour, statistics
+from tinygrad_seq.viz.draw import draw
+from tinygrad_seq.viz.picture import _placed
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -65,11 +70,14 @@ def test_a_small_tensor_shows_its_numbers(value):
     assert "<pre>" not in ts.ones(100)._repr_html_()
 
 
-def test_colours_are_one_scale():
+def test_colours_are_one_scale(tmp_path):
     assert colour(0.0, 1.0) == "#f7f7f7"
     assert colour(1.0, 1.0) == "#e66101"
     assert colour(-1.0, 1.0) == "#2166ac"
     assert colour(float("nan"), 1.0) == colour(float("inf"), 1.0) == "#111111"
+    dark, light = (json.loads(json.dumps(scale)) for scale in (DARK, LIGHT))
+    page = viz.explore(ts.ones(1, requires_grad=True).sum() * 1, tmp_path / "page.html")
+    assert f'"scale":{{"light":{light},"dark":{dark}}}'.replace(" ", "") in page.read_text("utf-8")
     greens = [int(colour(v, 1.0)[3:5], 16) for v in np.linspace(0, 1, 9)]
     assert greens == sorted(greens, reverse=True)
 
@@ -123,3 +131,50 @@ def test_a_shared_parameter_counts_once():
 def test_bytes_are_those_of_the_dtype(dtype):
     size = np.dtype(dtype).itemsize
     assert rows_of(nn.Linear(2, 2).astype(dtype)._repr_html_())[0][-1] == str(6 * size)
+
+
+def test_a_graph_is_a_picture_and_a_large_one_its_listing():
+    x = ts.tensor([1.0, 2.0], requires_grad=True, name="</text><script>")
+    page = viz.graph(ts.tanh(x) * x)._repr_html_()
+    root = xml.fromstring(page)
+    assert len(root.findall(".//{http://www.w3.org/2000/svg}rect")) == 3  # x, what ran, output
+    words = "".join(root.itertext())
+    assert "2 operations" in words
+    assert "</text><script> [2]" in words
+    rnn = nn.RNN(1, 1)
+    for steps, drawn in ((3, True), (200, False)):
+        with viz.trace(rnn), nn.unrolled():
+            y, _ = rnn(ts.ones(steps, 1, 1))
+        assert ("<svg" in viz.graph(y.sum())._repr_html_()) == drawn
+
+
+def test_boxes_of_a_graph_do_not_overlap_and_read_from_left_to_right():
+    rnn = nn.RNN(2, 3, bidirectional=True)
+    with viz.trace(rnn), nn.unrolled():
+        y, _ = rnn(ts.ones(4, 1, 2))
+    drawn = draw(viz.graph((y * y).mean()), "time")
+    places = _placed(drawn)
+    assert places.keys() == drawn.boxes.keys()
+    for a, b in itertools.combinations(places.values(), 2):
+        apart = a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0]
+        assert apart or a[1] + a[3] <= b[1] or b[1] + b[3] <= a[1]
+    assert all(places[a][0] < places[b][0] for a, b in drawn.arrows if a != b)
+
+
+def test_a_page_of_the_explorer_shows_in_a_frame(tmp_path):
+    x = ts.tensor([1.0, 2.0], requires_grad=True)
+    page = viz.explore(ts.tanh(x).sum(), tmp_path / "a page.html")
+    assert page == tmp_path / "a page.html"
+    frame = re.match(r'<iframe srcdoc="([^"]*)" title="a page" ', page._repr_html_())
+    assert html.unescape(frame[1]) == page.read_text("utf-8")
+
+
+def test_what_watches_training_says_where_it_is():
+    net = nn.Linear(2, 1)
+    stop, average = optim.EarlyStopping(net, 3), optim.WeightAverage(net.parameters(), 0.9)
+    stop.step(0.5), stop.step(0.7), average.update()
+    assert repr(stop) == "EarlyStopping(patience=3, mode='min'): best 0.5, 1 steps ago"
+    assert repr(average) == "WeightAverage(decay=0.9): 1 updates  # 3 parameters"
+    with viz.trace() as trace:
+        y = ts.tanh(net(ts.ones(2)))
+    assert repr(trace).startswith("trace of "), y

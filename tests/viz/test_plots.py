@@ -10,6 +10,7 @@ from nets import Tagger
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
+from tinygrad_seq.html import LIGHT
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -50,6 +51,13 @@ def test_gradient_flow_says_what_cannot_be_drawn():
     second.grad = ts.ones((2, 2))
     ax = viz.gradient_flow(model)
     assert [text.get_text() for text in ax.texts] == ["zero", "NaN or Inf", "none"]
+
+
+def test_hidden_states_have_the_colours_of_notebooks():
+    image = viz.hidden_states(np.array([[-2.0, 0.0, 2.0]])).images[0]
+    shown = [image.cmap(image.norm(value), bytes=True)[:3] for value in (-2.0, 0.0, 2.0)]
+    for pixel, expected in zip(shown, LIGHT[:3], strict=True):
+        np.testing.assert_allclose(np.array(pixel, int), expected, atol=2)  # of 256 steps
 
 
 def test_gradient_flow_needs_gradients():

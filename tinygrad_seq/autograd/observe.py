@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..messages import explain
 from .mode import Block
 
 if TYPE_CHECKING:
@@ -165,7 +166,11 @@ def replaceable(function: F) -> F:
             given = here.instead(call, args, params)
             if given is not NotImplemented:
                 return given
-        return function(*args, **params)
+        try:
+            return function(*args, **params)
+        except TypeError as error:
+            explain(error, function.__name__, function, args, params)
+            raise
 
     return cast(F, call)
 

@@ -33,6 +33,7 @@ def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation
         return value
     if isinstance(value, (float, numpy.integer)):
         return value.item() if isinstance(value, numpy.generic) else value
+    refuse_several(value)
     array = numpy.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(
@@ -58,7 +59,7 @@ def listed_dtype(value: Any, *beside: Any) -> Any:
         part = rest.pop()
         if isinstance(part, (list, tuple)):
             rest += part
-        elif hasattr(part, "dtype"):
+        elif isinstance(getattr(part, "dtype", None), numpy.dtype):
             typed.append(part)
     return result_dtype(*typed)
 
@@ -70,6 +71,22 @@ def refuse_masked(value: Any, name: str) -> None:
             f"{name} takes no masked array, for its mask would be lost: select with "
             "ts.where(~m.mask, x, 0.0), or give m.filled(value)"
         )
+
+
+def refuse_several(value: Any) -> None:
+    """Raise TypeError for a list or tuple of tensors on the graph, which an array would leave."""
+    if _on_the_graph(value):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        raise TypeError(
+            f"a {kind} of {len(value)} tensors is no tensor. If a layer returned it as (y, state), "
+            "take its parts: y, state = layer(x). To make one tensor of them, use ts.stack([...])"
+        )
+
+
+def _on_the_graph(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_on_the_graph, value))
+    return isinstance(value, Variable) and value._requires_grad
 
 
 def together(name: str, values: list[Any], beside_tensors: Iterable[Any]) -> list[Any]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
+from ..messages import refusal
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
@@ -291,18 +292,9 @@ class Primitive:
         return tuple(args[0]), bound
 
     def _refuse(self, args: tuple[Any, ...], params: dict[str, Any]) -> None:
-        """Raise the error that Python gives for a wrong call."""
-        arrays = f"[{self.arguments[0]}, ...]" if self.variadic else ", ".join(self.arguments)
-        static = [
-            n if v is inspect.Parameter.empty else f"{n}={v!r}" for n, v in self.parameters.items()
-        ]
-        usage = f"{self.name}({', '.join([arrays, *static])})"
-        words = "it takes other arguments"
-        try:
-            self.__signature__.bind(*args, **params)
-        except TypeError as error:
-            words = str(error)
-        raise TypeError(f"{words}: {usage}")
+        """Raise the error for a wrong call."""
+        error = refusal(self.name, self.__signature__, args, params)
+        raise TypeError(str(error).replace(f"*{self.arguments[0]}", f"[{self.arguments[0]}, ...]"))
 
     def _plan(self, wanted: int, count: int) -> Plan:
         """What to save if these of ``count`` arguments need gradients."""

@@ -129,7 +129,8 @@ class Backend:
             return np.sum(x, axis=axis, keepdims=keepdims)
         given, x = x, wider(x)
         axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        for k in axes if len(axes) < x.ndim or not x.flags.c_contiguous else ():
+        known = set(axes) <= set(range(-x.ndim, x.ndim))  # else np.sum refuses
+        for k in axes if known and (len(axes) < x.ndim or not x.flags.c_contiguous) else ():
             while x.strides[k] > x.itemsize and x.shape[k] > 2 * PART:
                 rows = np.moveaxis(x, k, 0)
                 whole = len(rows) // PART * PART

@@ -5,7 +5,8 @@ Ids, numbers, lengths and batches are NumPy arrays on the host, for every backen
 
 from typing import TYPE_CHECKING
 
-from ..hints import DATA, absent
+from ..hints import DATA
+from ..messages import absent
 from .batches import Batch, Batches
 from .metrics import bits_per_character, perplexity
 from .ngram import NGram
@@ -23,7 +24,7 @@ if not TYPE_CHECKING:  # for which names that do not exist are errors of their o
 
     def __getattr__(name: str) -> object:
         """Only reached for a name that does not exist: say what is written here, if it is known."""
-        raise absent(f"module {__name__!r}", name, DATA)
+        raise absent(f"module {__name__!r}", name, DATA, __all__)
 
 
 __all__ = [

@@ -7,10 +7,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from ..messages import Hinted
+
 B = TypeVar("B")
 
 
-class Epochs(Generic[B]):
+class Epochs(Hinted, Generic[B]):
     """An endless number of epochs, each a loop: ``for batch in batches``.
 
     ``state_dict()`` holds the position of the loop. After ``load_state_dict()`` the next loop

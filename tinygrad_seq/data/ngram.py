@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..messages import Hinted
 from ..nn.checks import positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class NGram:
+class NGram(Hinted):
     """A language model that looks back at ``order - 1`` tokens, with modified Kneser–Ney smoothing.
 
         P_k(w | h) = (c(h w) - D(c(h w))) / c(h) + γ(h) P_{k-1}(w | h'),    P_0(w) = 1 / V

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import default_dtype
+from ..messages import Hinted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Standardizer:
+class Standardizer(Hinted):
     """Standardised numbers z = (x - mean) / std, with the statistics of training data.
 
     Args:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..messages import Hinted
 from ..nn.checks import flag, positive, seed_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class TaskBatch(NamedTuple):
     lengths: NDArray[np.int64]
 
 
-class _Task:
+class _Task(Hinted):
     """The shared part: an endless stream of batches with a position.
 
     Attributes:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..messages import Hinted
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Vocabulary:
+class Vocabulary(Hinted):
     """A finite set of tokens, numbered from 0 in a fixed order.
 
     ``Vocabulary(**v.state_dict())`` is ``v`` again. As a part of a
@@ -149,7 +151,7 @@ class Vocabulary:
         return [self.tokens[i] for i in _checked_ids(ids, len(self))]
 
 
-class CharTokenizer:
+class CharTokenizer(Hinted):
     """A text as the ids of its characters, and back.
 
     Args:
@@ -160,6 +162,11 @@ class CharTokenizer:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        if not isinstance(vocabulary, Vocabulary):
+            raise TypeError(
+                f"CharTokenizer expects a Vocabulary; got {type(vocabulary).__name__}: of a text, "
+                "CharTokenizer.from_text(text) makes one"
+            )
         long = [token for token in vocabulary if len(token) != 1]
         if long:
             raise ValueError(f"CharTokenizer expects single characters; got the token {long[0]!r}")

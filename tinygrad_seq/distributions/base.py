@@ -11,12 +11,13 @@ import numpy as np
 from .. import ops
 from ..autograd.operands import on_host
 from ..backend import Array, generator, there
+from ..messages import Hinted
 from ..tensor import Tensor
 
 Shape = tuple[int, ...]
 
 
-class Distribution(ABC):
+class Distribution(Hinted, ABC):
     """A batch of independent distributions of one family; ``batch_shape`` says how many.
 
     Attributes:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from ..backend import get_rng_state, set_rng_state
+from ..messages import Hinted
 from .files import LONGEST, CheckpointError, load, save
 
 
@@ -20,7 +21,7 @@ class Stateful(Protocol):
         """Take over such a state."""
 
 
-class Checkpoint:
+class Checkpoint(Hinted):
     """Saves and restores the parts of a run together, and with them the library's generator.
 
     A run that restores everything that changes (weights, optimizer, schedule, data position)

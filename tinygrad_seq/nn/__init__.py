@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ..hints import NN, absent
+from ..hints import NN
+from ..messages import absent
 from ..recurrence import unrolled
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
@@ -71,7 +72,7 @@ if not TYPE_CHECKING:  # for which names that do not exist are errors of their o
 
     def __getattr__(name: str) -> object:
         """Only reached for a name that does not exist: say what is written here, if it is known."""
-        raise absent(f"module {__name__!r}", name, NN)
+        raise absent(f"module {__name__!r}", name, NN, __all__)
 
 
 __all__ = [

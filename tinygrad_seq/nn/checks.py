@@ -128,11 +128,13 @@ def state_of(
     several = len(names) > 1
     parts = given if several else (given,)
     fits = isinstance(given, tuple | list) == several and len(parts) == len(names)
-    if not fits or any(part is None for part in parts):
+    if not fits or any(part is None or isinstance(part, int) for part in parts):
         wanted = f"a tuple ({', '.join(names)})" if several else "one tensor"
         got = f"a {type(given).__name__}"
         if isinstance(given, tuple | list):
             got += f" of {len(given)}" if not fits else " with None in it"
+            if given and all(isinstance(part, int) for part in given):
+                got = f"{given!r:.60}: lengths are given by name, lengths=[...]"
         raise TypeError(f"{owner} expects its state as {wanted}; got {got}")
     tensors = tuple(as_tensor(part, dtype) for part in parts)
     for name, tensor, shape in zip(names, tensors, shapes, strict=True):

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
-from ..hints import said
+from ..messages import said
 from .module import Module
 
 
@@ -32,7 +32,10 @@ class ModuleList(Module):
         try:
             for k, module in enumerate(modules):
                 if not isinstance(module, Module):
-                    raise TypeError(f"{type(self).__name__} holds Modules; got {said(module)}")
+                    hint = ": give them one by one" if isinstance(module, list | tuple) else ""
+                    raise TypeError(
+                        f"{type(self).__name__} holds Modules; got {said(module)}{hint}"
+                    )
                 setattr(self, str(k), module)
         except (TypeError, ValueError):
             vars(self).clear()

@@ -14,6 +14,7 @@ from .container import ModuleList
 from .dropout import Dropout
 from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 from .module import Module
+from .pair import Pair
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType, Operand
@@ -126,7 +127,7 @@ class LinearLayer(Module):
                 x = self.dropout(x)
         if read is not None:
             x = ops.where(read[..., None], x, 0)
-        return ops.swapaxes(x, 0, 1) if turned else x, ops.stack(last)
+        return Pair((ops.swapaxes(x, 0, 1) if turned else x, ops.stack(last)))
 
     def extra_repr(self) -> str:
         """Sizes and the options that differ from their defaults."""

@@ -18,8 +18,9 @@ from ..autograd.observe import observing
 from ..autograd.operands import on_host
 from ..backend import backend_named, there, xp
 from ..backend.dtypes import fitted
-from ..hints import MODULES, Hinted, absent
+from ..hints import MODULES
 from ..html import one_line, tree_html
+from ..messages import Hinted, explain
 from ..tensor import Tensor
 from .checks import flag, floating_dtype, only_none
 from .names import inside, joined
@@ -117,6 +118,7 @@ class Module(Hinted):
     """
 
     training: bool = True
+    _hints = MODULES
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse parts that are attributes of a class: all its objects would share them."""
@@ -136,17 +138,17 @@ class Module(Hinted):
 
     def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         here = observing.get()
-        if here is None:
-            return self.forward(*args, **kwargs)
-        with inside(self):
-            given = here.instead(self, args, kwargs)
-            return self.forward(*args, **kwargs) if given is NotImplemented else cast("R", given)
-
-    if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
-
-        def __getattr__(self, name: str) -> Any:
-            """Only reached for a name that does not exist: say what is written here, if known."""
-            raise absent(f"{type(self).__name__!r} object", name, MODULES)
+        try:
+            if here is None:
+                return self.forward(*args, **kwargs)
+            with inside(self):
+                given = here.instead(self, args, kwargs)
+                if given is NotImplemented:
+                    return self.forward(*args, **kwargs)
+                return cast("R", given)
+        except TypeError as error:
+            explain(error, f"{type(self).__name__}.forward", self.forward, args, kwargs)
+            raise
 
     # -- the tree -----------------------------------------------------------------------------
 
@@ -163,11 +165,20 @@ class Module(Hinted):
             value = Buffer(value)
         if not isinstance(value, _LATER):
             _refuse_hidden(self, self, name, value)
+        if type(value) is Tensor and value.requires_grad and value.is_leaf and self._is_users():
+            raise TypeError(
+                f"{owner}.{name} is a tensor that requires grad and no Parameter, which would not "
+                f"be trained or saved: write self.{name} = nn.Parameter(...)"
+            )
         if isinstance(value, Module) and any(part is self for part in value.modules()):
             raise ValueError(f"{owner}.{name} would make the module a part of itself")
         if isinstance(value, Parameter | Buffer) and value.name is None:
             value.name = name
         super().__setattr__(name, value)
+
+    @classmethod
+    def _is_users(cls) -> bool:
+        return not cls.__module__.startswith(_NOT_LOOKED_INTO)
 
     def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters held by this module itself, by attribute name."""
@@ -391,8 +402,8 @@ class Module(Hinted):
         owner = type(self).__name__
         if not isinstance(state, Mapping):
             raise TypeError(
-                f"{owner}.load_state_dict expects a dict of name -> array; "
-                f"got {type(state).__name__}"
+                f"{owner}.load_state_dict expects a dict of name -> array; got "
+                f"{type(state).__name__}: read a file with ts.load(path)"
             )
         parameters = self._all_tensors()
         missing = [name for name in parameters if name not in state]

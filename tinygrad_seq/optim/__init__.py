@@ -5,7 +5,8 @@ Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere
 
 from typing import TYPE_CHECKING
 
-from ..hints import OPTIM, absent
+from ..hints import OPTIM
+from ..messages import absent
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
@@ -19,7 +20,7 @@ if not TYPE_CHECKING:  # for which names that do not exist are errors of their o
 
     def __getattr__(name: str) -> object:
         """Only reached for a name that does not exist: say what is written here, if it is known."""
-        raise absent(f"module {__name__!r}", name, OPTIM)
+        raise absent(f"module {__name__!r}", name, OPTIM, __all__)
 
 
 __all__ = [

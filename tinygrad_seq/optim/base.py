@@ -17,7 +17,8 @@ from ..autograd import mark_written
 from ..autograd.operands import on_host
 from ..backend import Array, backend_of, is_array, there, wider, xp
 from ..backend.dtypes import fitted
-from ..hints import Hinted
+from ..hints import OPTIMIZERS
+from ..messages import Hinted
 from ..nn import Parameter
 from ..nn.checks import only_none
 from ..tensor import Tensor
@@ -71,6 +72,7 @@ class Optimizer(Hinted):
 
     below_one: ClassVar[tuple[str, ...]] = ()
     elementwise: ClassVar[bool] = False
+    _hints = OPTIMIZERS
 
     def __init__(self, params: Params, **defaults: Any) -> None:
         self.defaults = defaults
@@ -84,6 +86,15 @@ class Optimizer(Hinted):
                 f"{type(self).__name__} got no parameters: the iterable was empty "
                 "(a generator such as model.parameters() can be used up only once)"
             )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse an option of the optimizer, which each group has: it would have no effect."""
+        if name in vars(self).get("defaults", ()):
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is an option of each group: write "
+                f'optimizer.param_groups[0]["{name}"] = {value!r}'
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         """A line per group: its options and how many numbers it updates."""

@@ -12,7 +12,7 @@ import numpy
 from ..autograd.operands import on_host
 from ..backend import Array, there
 from ..backend.dtypes import fitted
-from ..hints import Hinted
+from ..messages import Hinted
 from ..nn import Module
 from ..tensor import Tensor
 
@@ -58,6 +58,10 @@ class WeightAverage(Hinted):
         self.decay = decay
         self.count = 0
         self._average: list[Array] = []
+
+    def __repr__(self) -> str:
+        size = sum(p.size for p in self.params)
+        return f"WeightAverage(decay={self.decay}): {self.count:,} updates  # {size:,} parameters"
 
     def update(self) -> None:
         """Take the present weights into the average."""
@@ -151,6 +155,12 @@ class EarlyStopping(Hinted):
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_steps = 0
         self._weights: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"EarlyStopping(patience={self.patience}, mode={self.mode!r}): best {self.best:.6g}, "
+            f"{self.bad_steps} steps ago"
+        )
 
     def step(self, metric: Any) -> bool:
         """Take in the metric of one step, and say whether to stop.

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
-from ..hints import Hinted, said
+from ..hints import SCHEDULES
+from ..messages import Hinted, said
 from .base import Optimizer
 
 
@@ -31,6 +32,7 @@ class Schedule(Hinted):
         base_lrs: The base rate of each group.
     """
 
+    _hints = SCHEDULES
     lowest = 0.0  # the rate that others' changes are measured from
     chains = True  # whether changes by others are kept
 

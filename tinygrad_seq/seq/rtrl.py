@@ -20,6 +20,7 @@ from ..autograd import Variable, backward, grad
 from ..autograd.graph import source_of
 from ..autograd.reach import reachable
 from ..backend import xp
+from ..messages import Hinted
 from ..nn.checks import as_tensor
 from ..nn.recurrent.wrappers import cell_within
 from ..recurrence import each, pair
@@ -30,7 +31,7 @@ Influence: TypeAlias = dict[Any, Any]
 
 
 @dataclass(frozen=True)
-class RTRL:
+class RTRL(Hinted):
     """Real-time recurrent learning, for :func:`bptt`: exact, and online.
 
     Memory does not depend on T. The influence has D times the number of weights, for a state of D

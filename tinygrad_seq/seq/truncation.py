@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..backend import generator
+from ..messages import Hinted
 from ..nn.checks import positive
 
 
 @dataclass(frozen=True)
-class Full:
+class Full(Hinted):
     """Back to the first step.  ξ_t = 1
 
     Source: Werbos 1990; d2l 9.7.1.
@@ -30,7 +31,7 @@ class Full:
 
 
 @dataclass(frozen=True)
-class Truncated:
+class Truncated(Hinted):
     """Back to the start of the current window.  ξ_t = 0 if t is a multiple of τ, else 1
 
     Memory is that of one window, for any length. The estimate is biased: it lacks the contribution
@@ -52,7 +53,7 @@ class Truncated:
 
 
 @dataclass(frozen=True)
-class Randomised:
+class Randomised(Hinted):
     """Back to a random step, with weights that compensate for the steps left out.
 
         ξ_t = 1/π_t with probability π_t, else 0;    E[ξ_t] = 1

@@ -5,6 +5,7 @@ from .draw import to_dot, to_mermaid
 from .explorer import explore
 from .graph import Graph, Input, Leaf, Operation, Result, Saved, graph
 from .listing import listing
+from .picture import picture as _picture  # noqa: F401  # gives Graph its view in a notebook
 from .plots import gradient_flow, hidden_states
 from .profile import Call, Row, profile
 from .trace import trace

@@ -29,7 +29,7 @@ _STYLES = {  # of DOT, and the brackets of Mermaid
 
 
 @dataclass
-class _Drawing:
+class Drawing:
     """What both languages draw: boxes by name, arrows between them, and frames around boxes."""
 
     boxes: dict[str, tuple[str, list[str]]] = field(default_factory=dict)  # name: kind, lines
@@ -66,7 +66,7 @@ def to_dot(*outputs: Any, fold: str | None = "time") -> str:
           n0 -> out0 [label="float32[2]"]
         }
     """
-    drawing = _drawing(graph_of(outputs), fold)
+    drawing = draw(graph_of(outputs), fold)
     lines = [
         "digraph {",
         "  rankdir=LR",
@@ -110,7 +110,7 @@ def to_mermaid(*outputs: Any, fold: str | None = "time") -> str:
           l0 --> n0
           n0 -->|"float32#91;2#93;"| out0
     """
-    drawing = _drawing(graph_of(outputs), fold)
+    drawing = draw(graph_of(outputs), fold)
     lines = ["flowchart LR"]
     for indent, name in _framed(drawing):
         if name is None:
@@ -128,7 +128,7 @@ def to_mermaid(*outputs: Any, fold: str | None = "time") -> str:
     return "\n".join(lines)
 
 
-def _framed(drawing: _Drawing) -> Iterator[tuple[str, str | int | None]]:
+def _framed(drawing: Drawing) -> Iterator[tuple[str, str | int | None]]:
     """The lines to write, with their indent: a frame's number, a box's name, or None to end a
     frame; boxes without a frame come last."""
     inside = set()
@@ -143,9 +143,9 @@ def _framed(drawing: _Drawing) -> Iterator[tuple[str, str | int | None]]:
             yield "  ", name
 
 
-def _drawing(graph: Graph, fold: str | None) -> _Drawing:
+def draw(graph: Graph, fold: str | None) -> Drawing:
     """Boxes and arrows of a graph, in time linear in its size."""
-    drawing = _Drawing(weights=_weights(graph))
+    drawing = Drawing(weights=_weights(graph))
     parts = groups(graph, fold)
     box_of: dict[int, str] = {}
     alive = [0, *graph.alive()]
@@ -178,7 +178,7 @@ def _arrive(
     graph: Graph,
     o: Operation,
     box_of: dict[int, str],
-    drawing: _Drawing,
+    drawing: Drawing,
     flows: dict[tuple[str, str], dict[tuple[int, int | None], str]],
 ) -> None:
     """Add the arrows that end in an operation; leaves are put beside its box."""
@@ -197,7 +197,7 @@ def _arrive(
         _beside(graph, box, leaves, drawing)
 
 
-def _beside(graph: Graph, box: str, leaves: list[int], drawing: _Drawing) -> str:
+def _beside(graph: Graph, box: str, leaves: list[int], drawing: Drawing) -> str:
     """Add these leaves to the box of leaves beside ``box``; returns its name."""
     name = f"l{box.removeprefix('n')}"
     _, lines = drawing.boxes.setdefault(name, ("leaves", []))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from ..autograd import Node, Variable
 from ..autograd.graph import Plan, source_of
@@ -141,6 +141,8 @@ class Graph:
     outputs: tuple[tuple[int, int | None], ...]
     memories: tuple[int, ...]
     sources: tuple[Any, ...] = field(repr=False, compare=False)
+
+    _repr_html_: ClassVar[Callable[[Graph], str]]  # picture.py gives it
 
     def __repr__(self) -> str:
         return (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.operands import on_host
-from ..html import one_line
+from ..html import LIGHT, one_line
 from ..nn import Module
 
 _LABELS: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a $ in a name is a dollar
@@ -70,7 +70,7 @@ def gradient_flow(model: Module, ax: Any = None) -> Any:
 
 
 def hidden_states(states: Any, tokens: Any = None, sequence: int = 0, ax: Any = None) -> Any:
-    """Plot each hidden unit at each time step as a heat map: blue below zero, red above.
+    """Plot each hidden unit at each time step as a heat map: blue below zero, orange above.
 
     Args:
         states: The outputs of a recurrent layer, ``(T, N, H)`` or ``(T, H)``; a tensor or an array.
@@ -100,7 +100,7 @@ def hidden_states(states: Any, tokens: Any = None, sequence: int = 0, ax: Any = 
     finite = np.abs(values[np.isfinite(values)])
     top = finite.max() if finite.size and finite.max() > 0 else 1.0
     image = ax.imshow(
-        values.T, aspect="auto", cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest"
+        values.T, aspect="auto", cmap=_signed(), vmin=-top, vmax=top, interpolation="nearest"
     )
     ax.figure.colorbar(image, ax=ax, label="value", pad=0.02)
     if tokens is not None:
@@ -109,6 +109,14 @@ def hidden_states(states: Any, tokens: Any = None, sequence: int = 0, ax: Any = 
     ax.set_ylabel("hidden unit")
     ax.set_title("Hidden states over time")
     return ax
+
+
+def _signed() -> Any:
+    """The colours of signed values, as a map of matplotlib's."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    low, zero, high, odd = ((r / 255, g / 255, b / 255) for r, g, b in LIGHT)
+    return LinearSegmentedColormap.from_list("signed", [low, zero, high]).with_extremes(bad=odd)
 
 
 def _labels(names: Iterable[Any]) -> list[str]:

@@ -45,6 +45,9 @@ class trace(Naming):
         self.calls: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
         self._latest = threading.local()
 
+    def __repr__(self) -> str:
+        return f"trace of {len(self.values):,} operations: print(viz.listing(loss))"
+
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """Compute, and remember it for the node that may follow."""
         result = compute(*args, **params)

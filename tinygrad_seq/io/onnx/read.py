@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn
+from ...messages import Hinted
 from ..files import CheckpointError
 from ..layouts import from_onnx
 from ..layouts.onnx import ACTIVATIONS, NAMES
@@ -44,7 +45,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class OnnxFile:
+class OnnxFile(Hinted):
     """What :func:`read_onnx` found.
 
     Attributes:

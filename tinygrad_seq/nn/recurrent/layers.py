@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from ... import ops
-from ...hints import MODULES, absent
 from ...tensor import Tensor
 from ..activation import Activation
 from ..checks import features, flag, fraction, mask_of, positive, state_of
 from ..container import ModuleList
 from ..module import Module, Parameter
+from ..pair import Pair
 from .cell import Cell, S
 from .cells import GRUCell, LSTMCell, RNNCell
 from .recurrent import Bidirectional, Recurrent
@@ -120,7 +120,7 @@ class RecurrentLayer(Module, Generic[S]):
             for own, parameter in self._own_parameters():
                 if own == name:
                     return parameter
-        raise absent(f"{type(self).__name__!r} object", name, MODULES)
+        return super().__getattr__(name)  # type: ignore[misc, no-any-return]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a flat name sets the parameter in its cell."""
@@ -193,7 +193,7 @@ class RecurrentLayer(Module, Generic[S]):
             pairs = list(zip(before[::2], before[1::2], strict=True))
             x, joined = in_turn(self.levels, x, pairs, p, lengths, mask)
             after = [last for pair in joined for last in pair]
-        return x.swapaxes(0, 1) if swap else x, self._join(after)
+        return Pair((x.swapaxes(0, 1) if swap else x, self._join(after)))
 
     def _split(self, state: Any, cells: list[Cell], batch: tuple[int, ...]) -> list[Any]:
         """The initial state of each cell, None where it is for the cell to say."""

@@ -14,6 +14,7 @@ from ...recurrence import as_rows, each, scan
 from ...tensor import Tensor
 from ..checks import as_sequence, as_tensor, beside, flag, valid_steps
 from ..module import Module
+from ..pair import Pair
 from .cell import begun, initial_state_of, inside_cell, require_cell
 from .wrappers import cell_within
 
@@ -119,10 +120,18 @@ class Recurrent(Module):
             valid = None if valid is None else valid[:, None]
         step, xs = begun(self.cell, x, state)
         name, scope = _name_of(self.cell), inside_cell(self.cell)
-        y, last = scan(step, xs, state, valid, self.reverse, name, scope)
+        try:
+            y, last = scan(step, xs, state, valid, self.reverse, name, scope)
+        except (TypeError, AttributeError) as error:
+            if state is None:
+                error.add_note(
+                    "the cell got state None at its first step: call with a first state, "
+                    "Recurrent(cell)(x, state), or give the cell initial_state(batch_shape)"
+                )
+            raise
         if alone:
             y, last = ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
-        return y, last
+        return Pair((y, last))
 
     def extra_repr(self) -> str:
         """The direction, and a cell that is not a module."""
@@ -208,7 +217,7 @@ class Bidirectional(Module):
                 f"Bidirectional(merge={self.merge!r}) expects two directions of one size; "
                 f"got {ahead.shape[-1]} forwards and {back.shape[-1]} backwards: use 'concat'"
             )
-        return _MERGES[self.merge](ahead, back), (state_ahead, state_back)
+        return Pair((_MERGES[self.merge](ahead, back), (state_ahead, state_back)))
 
     def extra_repr(self) -> str:
         """How the outputs are joined, if not by concatenation."""

@@ -14,6 +14,7 @@ from ..checks import as_tensor, fraction
 from ..container import ModuleList
 from ..dropout import dropout
 from ..module import Module
+from ..pair import Pair
 from .cell import Cell
 from .recurrent import states_for
 from .wrappers import Wrapper
@@ -82,7 +83,7 @@ class Stacked(ModuleList):
         states = states_for("Stacked", state, count, f"tuple of {count}, one for each layer")
         p = self.dropout if self.training else 0.0
         y, after = in_turn(self, as_tensor(x), states, p, lengths, mask)
-        return y, tuple(after)
+        return Pair((y, tuple(after)))
 
     def extra_repr(self) -> str:
         """The dropout, if there is one."""

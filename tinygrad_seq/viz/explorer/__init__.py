@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 from ...atomic import replacing
@@ -11,6 +12,19 @@ from ..profile import profile as Profile
 from .data import describe
 from .page import page
 
+_Path = type(Path())  # of this system: Path itself has no subclasses before Python 3.12
+
+
+class Page(_Path):  # type: ignore[valid-type, misc]
+    """The path of a page, which a notebook shows."""
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the page in a frame, which needs the file no more."""
+        return (
+            f'<iframe srcdoc="{escape(self.read_text("utf-8"))}" title="{escape(self.stem)}" '
+            'loading="lazy" style="width:100%;height:640px;border:1px solid #8888"></iframe>'
+        )
+
 
 def explore(
     loss: Tensor,
@@ -19,7 +33,7 @@ def explore(
     title: str = "",
     check: bool = False,
     profile: Profile | None = None,
-) -> Path:
+) -> Page:
     """Write a page that draws how ``loss`` was computed and steps through it, forward and backward.
 
     The page is a single file: it opens from disk, makes no connections, and the same graph gives
@@ -39,7 +53,7 @@ def explore(
         profile: A :func:`viz.profile` of the loss, to colour operations by their time.
 
     Returns:
-        The path of the page.
+        The path of the page. In a notebook, as the last line of a cell, it shows the page.
 
     Raises:
         TypeError: ``loss`` is not a Tensor, or ``profile`` is not a profile.
@@ -73,7 +87,7 @@ def explore(
             "explore runs a backward pass, but an earlier backward has freed the graph: call "
             "explore before backward, or backward(retain_graph=True)"
         )
-    target = Path(path)
+    target = Page(path)
     text = page(describe(loss, made, title or target.stem, check, profile))
     with replacing(target) as file:
         file.write(text.encode("utf-8", "replace"))  # half a surrogate pair has no UTF-8

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...autograd import Node
 from ...autograd.operands import on_host
+from ...html import DARK, LIGHT
 from ..graph import Graph, Operation, traced
 from .arrays import Arrays, number
 from .bands import bands
@@ -40,6 +41,7 @@ def describe(
     names = {operation.name: graph.sources[operation.id].op for operation in graph.operations}
     return {
         "title": title,
+        "scale": {"light": LIGHT, "dark": DARK},
         "loss": number(float(on_host(loss).reshape(()))),
         "limit": arrays.limit,
         "bands": [asdict(band) for band in made],

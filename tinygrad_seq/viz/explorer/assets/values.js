@@ -61,17 +61,14 @@ const shapeText = (shape) => (shape.length ? shape.join(" × ") : "scalar");
 const isDark = () => document.documentElement.dataset.theme === "dark";
 
 // Low, zero, high and NaN: told apart by all kinds of colour vision.
-const SCALE = {
-  light: [[33, 113, 181], [252, 252, 252], [217, 95, 14], [17, 17, 17]],
-  dark: [[78, 160, 225], [30, 34, 40], [245, 150, 70], [255, 255, 255]],
-};
+const SCALE = data.scale;
 
 /** Red, green, blue of a value between −1 and 1: blue is negative, orange positive. */
 const colour = (t) => {
   const [low, zero, high, nan] = SCALE[isDark() ? "dark" : "light"];
   if (Number.isNaN(t)) return nan;
   const end = t < 0 ? low : high;
-  const share = Math.min(1, Math.abs(t)) ** 0.8;
+  const share = Math.min(1, Math.abs(t));
   return zero.map((z, k) => Math.round(z + (end[k] - z) * share));
 };
 

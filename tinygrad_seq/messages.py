@@ -1,0 +1,174 @@
+"""Errors that say which name is meant: of an argument, of an attribute."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+_LIBRARY = f"{__name__.partition('.')[0]}."
+
+KEYWORDS: dict[str, tuple[str, ...] | str] = {
+    "activation": "a module after it: nn.Sequential(nn.Linear(3, 4), nn.Tanh())",
+    "axes": ("axis",),
+    "decay": ("weight_decay",),
+    "device": 'ts.use_backend("cupy"), or to("cupy") of what was made',
+    "dim": ("axis", "embedding_dim"),
+    "drop_prob": ("p", "dropout"),
+    "dropout": "a cell around it, nn.VariationalDropout(cell, input=p, state=p), or nn.Dropout(p)",
+    "h0": ("state",),
+    "hidden": ("state",),
+    "hidden_dim": ("hidden_size",),
+    "hx": ("state",),
+    "initial_state": ("state",),
+    "inplace": "nothing: a result is a new tensor, leave it out",
+    "input": ("x", "logits", "predictions", "log_probs"),
+    "input_dim": ("input_size", "in_features", "num_embeddings"),
+    "input_size": ("in_features",),
+    "inputs": ("x", "ids"),
+    "keepdim": ("keepdims",),
+    "learning_rate": ("lr",),
+    "mask_zero": ("padding_idx",),
+    "out": "nothing: a result is a new tensor",
+    "output_dim": ("out_features", "embedding_dim"),
+    "output_size": ("out_features",),
+    "prob": ("p", "dropout"),
+    "rate": ("p", "dropout", "lr"),
+    "reduce": ("reduction",),
+    "return_sequences": "nothing: y holds every step, and y[-1] is the last",
+    "return_state": "nothing: a layer gives (y, state)",
+    "seq_lens": ("lengths",),
+    "size": ("hidden_size", "out_features", "shape"),
+    "size_average": ("reduction",),
+    "stateful": "nothing: pass the state on, y, state = layer(x, state)",
+    "target": ("targets",),
+    "units": ("hidden_size", "out_features"),
+    "vocab_size": ("num_embeddings",),
+}
+"""Keyword arguments of other libraries: the names that they may have here, or a sentence."""
+
+
+def said(value: object) -> str:
+    """How a message calls what was given in the place of a module: its class is a usual slip."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: write {value.__name__}(...)"
+    return type(value).__name__
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """The one of the ``known`` names that is spelt most like this one, if any is."""
+    import difflib  # for messages alone
+
+    public = {k.lower(): k for k in known if not k.startswith("_")}
+    found = difflib.get_close_matches(name.lower(), public, 1, 0.65)
+    return public[found[0]] if found else None
+
+
+def absent(what: str, name: str, hints: dict[str, str], known: Iterable[str]) -> AttributeError:
+    """The error for a name that does not exist, with what to write if there is a hint for it, or
+    a name that is spelt alike."""
+    hint = f": here it is {hints[name]}" if name in hints else ""
+    if not hint and not name.startswith("_"):
+        meant = near(name, known)
+        hint = f": did you mean {meant}?" if meant else ""
+    return AttributeError(f"{what} has no attribute {name!r}{hint}", name=name)
+
+
+def refusal(
+    owner: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> TypeError | None:
+    """The error for arguments that do not fit; None where they do."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        words = str(error)
+    else:
+        return None
+    parameters = signature.parameters.values()
+    known = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    usage = f"{owner}({', '.join(map(_shown, parameters))})"
+    for name in kwargs:
+        if name not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return TypeError(f"{owner} takes no {name!r}{_meant(name, known)} {usage}")
+    return TypeError(f"{words}: {usage}")
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """Which of the ``known`` names a wrong one means, as the middle of a sentence."""
+    usual = KEYWORDS.get(name) or KEYWORDS.get(near(name, KEYWORDS) or "", ())
+    names = () if isinstance(usual, str) else usual
+    meant = next((n for n in names if n in known), None) or near(name, known)
+    if meant:
+        return f": did you mean {meant}?"
+    return f": here it is {usual}." if isinstance(usual, str) else ":"
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    """A parameter as it stands in a signature, without its annotation."""
+    default = parameter.default
+    if default is parameter.empty:
+        return str(parameter.replace(annotation=parameter.empty))
+    text = default.__name__ if isinstance(default, type) else repr(default)
+    return f"{parameter.name}={text if len(text) <= 20 else '...'}"
+
+
+def explain(
+    error: TypeError,
+    owner: str,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    """Raise a better error in the place of Python's, if a call failed because of its arguments.
+
+    Call it where ``function(*args, **kwargs)`` raised ``error``, in the same frame.
+    """
+    if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+        return  # an error inside of the function
+    better = refusal(owner, inspect.signature(function), args, kwargs)
+    if better is not None:
+        raise better from None
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Hinted)
+
+
+class Hinted:
+    """Base of classes whose errors say which argument or attribute is meant."""
+
+    _hints: ClassVar[dict[str, str]] = {}
+
+    if not TYPE_CHECKING:  # for which unknown names are errors of their own
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            if args or kwargs:  # copying makes an object without arguments
+                cls._check_call(args, kwargs)
+            return super().__new__(cls)
+
+        def __getattr__(self, name: str) -> Any:
+            """Only reached for a name that does not exist: say what is written here, if known."""
+            known = (*vars(self), *dir(type(self)))
+            raise absent(f"{type(self).__name__!r} object", name, self._hints, known)
+
+    @classmethod
+    def _check_call(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse arguments that the constructor does not take, and classes in place of objects."""
+        signature = inspect.Signature()  # of object.__init__
+        if cls.__init__ is not object.__init__:
+            signature = inspect.signature(cls.__init__)
+            signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        error = refusal(cls.__name__, signature, args, kwargs)
+        if error is not None and args and hasattr(args[0], "shape") and hasattr(cls, "forward"):
+            made = f"{cls.__name__}(...)"
+            raise TypeError(f"{error}. To compute with it, make it first: {made}(x)")
+        if error is not None:
+            raise error
+        if not cls.__module__.startswith(_LIBRARY):
+            return  # a class of the user's, whose arguments may be classes
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if _is_class(signature.parameters[name].default):
+                continue
+            for part in value if isinstance(value, tuple) else (value,):
+                if _is_class(part):
+                    raise TypeError(f"{cls.__name__} got {said(part)} for {name}")
