@@ -84,7 +84,7 @@ def launch(ranks, path, options, kill=None):
     mpiexec = Path(sys.executable).with_name("mpiexec")
     mpiexec = str(mpiexec) if mpiexec.exists() else shutil.which("mpiexec")
     if mpiexec is None:
-        raise SystemExit("error: there is no mpiexec: pip install 'tinygrad-seq[mpi]'")
+        raise SystemExit("error: there is no mpiexec: pip install mpi4py mpich")
     command = [sys.executable, __file__, "--train", str(path), "--seed", str(options.seed)]
     command += ["--steps", str(options.steps), "--every", str(options.every)]
     command += ["--hidden", str(options.hidden), *["--quick"] * options.quick]

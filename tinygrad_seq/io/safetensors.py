@@ -40,7 +40,7 @@ def require() -> None:
     except ImportError:
         raise ImportError(
             "a .safetensors file needs the library safetensors: "
-            "pip install 'tinygrad-seq[safetensors]', or save as .npz"
+            "pip install safetensors, or save as .npz"
         ) from None
 
 

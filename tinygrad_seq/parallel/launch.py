@@ -16,7 +16,7 @@ from .channel import Channel, TeamError
 from .team import Team
 from .watch import ENDED, INSIDE, STARTING, TOLD, Log, place
 
-_INSTALL = "pip install 'tinygrad-seq[mpi]'"
+_INSTALL = "pip install mpi4py mpich"
 
 _FORWARDING = 0.3
 """Seconds for the launcher to pass on what was said: MPICH's drops the rest when it ends all."""

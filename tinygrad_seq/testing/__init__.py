@@ -12,7 +12,7 @@
 | draw arrays, shapes, axes, indices, lengths  | `arrays`, `shapes`, `axes`, `indices`, ...    |
 | see whether tests would notice a wrong rule  | `mutation_report`, `mutants`                  |
 
-Drawing needs Hypothesis (`pip install 'tinygrad-seq[testing]'`); the rest needs NumPy alone.
+Drawing needs Hypothesis (`pip install hypothesis`); the rest needs NumPy alone.
 """
 
 from __future__ import annotations

@@ -129,9 +129,7 @@ def _axes(ax: Any, size: tuple[float, float]) -> Any:
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise ImportError(
-            "this picture needs matplotlib: pip install 'tinygrad_seq[plot]'"
-        ) from error
+        raise ImportError("this picture needs matplotlib: pip install matplotlib") from error
     return pyplot.subplots(figsize=size, layout="constrained")[1]
 
 

@@ -24,7 +24,7 @@ from ..base import Array, Backend, is_array, register
 from ..random import generator
 from . import kernels, nccl
 
-_INSTALL = "pip install 'tinygrad-seq[cuda12]' (or [cuda13], as your driver is)"
+_INSTALL = "pip install 'cupy-cuda12x[ctk]' (or cupy-cuda13x, as your driver is)"
 
 
 SCANNED = 1 << 15
