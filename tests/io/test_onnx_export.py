@@ -364,7 +364,13 @@ def test_encoder_and_decoder_as_two_files(layer, attention, depth, tmp_path, rng
 # -- the op table -----------------------------------------------------------------------------
 
 ELEMENTWISE_ONE = sorted(
-    (op for op in HANDLERS if getattr(op, "elementwise", False) and op.arguments == ("x",)),
+    (
+        op
+        for op in HANDLERS
+        if getattr(op, "elementwise", False)
+        and op.arguments == ("x",)
+        and op is not ops.index.ids_below  # of integers: a subclass of Embedding is exported below
+    ),
     key=lambda op: op.name,
 )
 ELEMENTWISE_TWO = sorted(
@@ -672,8 +678,7 @@ def test_a_subclass_with_its_own_forward_is_not_its_parent(tmp_path):
         pass
 
     assert exported(Same(6), tmp_path, {"x": A}) < 1e-5
-    with pytest.raises(io.ExportError, match="reads numbers of ids"):
-        exported(Shifted(5, 3), tmp_path, {"ids": IDS})
+    assert exported(Shifted(5, 3), tmp_path, {"ids": IDS}) < 1e-5
     assert exported(Doubled(6, 4), tmp_path, {"x": A}, ["y", "h"]) < 1e-5
 
 

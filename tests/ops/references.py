@@ -130,6 +130,7 @@ def cumulative(scan, first):
 
 
 REFERENCES: dict[str, Reference] = {
+    "ids_below": lambda x, size, says="ids": np.asarray(x, dtype=np.int64),
     "product": np.multiply,
     "quotient": np.divide,
     "sigmoid": sigmoid,

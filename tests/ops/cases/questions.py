@@ -70,3 +70,4 @@ def argmax(draw):
 
 CASES["argmin"] = CASES["argmax"]
 CASES["argsort"] = along_axis(distinct=True)
+CASES["ids_below"] = _draw_question("i", 1).map(lambda drawn: (drawn[0], {"size": 8}))

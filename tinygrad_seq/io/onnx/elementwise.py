@@ -316,6 +316,11 @@ def _(graph: Graph, x: Any, dtype: Any) -> Symbol:
     return graph.cast(graph.symbol(x), dtype)
 
 
+@onnx_handler(ops.index.ids_below)
+def _(graph: Graph, x: Any, size: int, says: str) -> Symbol:
+    return graph.cast(graph.symbol(x), "int64")  # ONNX refuses other ids itself, where it gathers
+
+
 @onnx_handler(to)
 def _(graph: Graph, x: Any, backend: str) -> Symbol:
     return graph.symbol(x)
