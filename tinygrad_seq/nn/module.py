@@ -24,7 +24,7 @@ from .names import inside, joined
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 
-# Optimizers and the like, which hold parameters for another purpose.
+# Optimizers and similar objects may hold parameters without owning them.
 _NOT_LOOKED_INTO = f"{__name__.partition('.')[0]}."
 
 
@@ -35,7 +35,7 @@ class Parameter(Tensor):
 
     Args:
         data: Array, Tensor, number or list; floating (Python numbers get the default float).
-        name: How it is called in messages and graphs; a module gives it its attribute's name.
+        name: Its name in messages and graphs; a module sets it to the attribute's name.
 
     Raises:
         TypeError: ``data`` is not floating.
@@ -54,11 +54,11 @@ class Buffer(Tensor):
     """A tensor that belongs to a module and is not trained: a running mean, a table, a mask.
 
     It is saved, loaded, moved and converted with the parameters, but no optimizer sees it. Its
-    memory is a contiguous copy of ``data``. Assigning a tensor in its place makes a Buffer of it.
+    memory is a contiguous copy of ``data``. A tensor assigned to its attribute becomes a Buffer.
 
     Args:
         data: Array, Tensor, number or list, of any dtype.
-        name: How it is called in messages and graphs; a module gives it its attribute's name.
+        name: Its name in messages and graphs; a module sets it to the attribute's name.
     """
 
     __slots__ = ()
@@ -69,7 +69,7 @@ class Buffer(Tensor):
 
 
 class LoadReport(NamedTuple):
-    """What ``load_state_dict(..., strict=False)`` passed over."""
+    """The names that ``load_state_dict(..., strict=False)`` skipped."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -78,7 +78,7 @@ class LoadReport(NamedTuple):
 if TYPE_CHECKING:
 
     class _Forward(Protocol[P, R]):
-        """Anything with a ``forward``: a call takes and gives what that does."""
+        """Anything with a ``forward``: a call has its arguments and its result."""
 
         def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
@@ -86,9 +86,9 @@ if TYPE_CHECKING:
 class Module(Hinted):
     """A function with parameters: derive from it, set parameters and modules as attributes.
 
-    ``model(x)`` calls ``model.forward(x)``. Whatever attribute is a :class:`Parameter` or a
+    ``model(x)`` calls ``model.forward(x)``. Every attribute that is a :class:`Parameter` or a
     Module belongs to the tree, in the order of definition: there is nothing to register, and
-    forgetting ``super().__init__()`` does no harm.
+    ``super().__init__()`` is not needed.
 
     Example:
         >>> from tinygrad_seq import nn
@@ -112,7 +112,7 @@ class Module(Hinted):
     training: bool = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse parts that are attributes of a class: all its objects would share them."""
+        """Refuse modules and parameters as class attributes: all instances would share them."""
         super().__init_subclass__(**kwargs)
         for name, value in vars(cls).items():
             if isinstance(value, Module | Parameter):
@@ -124,7 +124,7 @@ class Module(Hinted):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module defines its own."""
         raise NotImplementedError(
-            f"{type(self).__name__} does not say what it computes: define forward(self, ...)"
+            f"{type(self).__name__} has no forward: define forward(self, ...)"
         )
 
     def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -135,16 +135,16 @@ class Module(Hinted):
             given = here.instead(self, args, kwargs)
             return self.forward(*args, **kwargs) if given is NotImplemented else cast("R", given)
 
-    if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
+    if not TYPE_CHECKING:  # type checkers report unknown names themselves
 
         def __getattr__(self, name: str) -> Any:
-            """Only reached for a name that does not exist: say what is written here, if known."""
+            """Called for a name that does not exist: the error gives the equivalent, if known."""
             raise absent(f"{type(self).__name__!r} object", name, MODULES)
 
     # -- the tree -----------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, refusing what would silently fall out of the tree."""
+        """Set an attribute; refuse a value that the tree would silently leave out."""
         owner = type(self).__name__
         known = vars(self).get(name)
         if isinstance(known, Parameter) and not isinstance(value, Parameter | None):
@@ -175,7 +175,7 @@ class Module(Hinted):
                 yield name, value
 
     def _places(self) -> Iterator[tuple[str, Module]]:
-        """The modules held by this module itself, by what a trace calls them."""
+        """The modules held by this module itself, by their names in a trace."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -187,8 +187,8 @@ class Module(Hinted):
             yield from child._walk(f"{prefix}.{name}" if prefix else name)
 
     def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
-        """Yield (dotted path, module) for this and all below, then (dotted name, parameter), as a
-        trace calls them: each by the first name it comes with."""
+        """Yield (dotted path, module) for this and all below, then (dotted name, parameter),
+        with the names of a trace: each under its first name."""
         stack: list[tuple[str, Module]] = [("", self)]
         while stack:
             path, module = stack.pop()
@@ -291,7 +291,7 @@ class Module(Hinted):
         return self.train(False)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters (``.grad`` becomes None, never zeros)."""
+        """Clear the gradients of all parameters (``.grad`` becomes None, never zeros)."""
         only_none(set_to_none)
         for parameter in self.parameters():
             parameter.grad = None
@@ -299,7 +299,7 @@ class Module(Hinted):
     def requires_grad_(self, value: bool = True) -> Self:
         """Let all parameters require grad, or freeze them; return the module.
 
-        An optimizer passes over frozen parameters, for they get no gradient.
+        An optimizer skips frozen parameters, because they get no gradient.
         """
         for parameter in self.parameters():
             parameter.requires_grad = value
@@ -328,17 +328,17 @@ class Module(Hinted):
         return self
 
     def to(self, backend: str) -> Self:
-        """Bring all parameters, their gradients and buffers to a backend and return the module.
+        """Move all parameters, their gradients and buffers to a backend and return the module.
 
-        The Parameter objects stay the same, so an optimizer goes on seeing them (what it remembers
-        of them follows at its next step), but they get new buffers: call backward before.
+        The Parameter objects stay the same, so an optimizer still has them (its state for them
+        moves at its next step). They get new buffers, so call backward before.
 
         Args:
             backend: ``"numpy"``, or ``"cupy"`` for the GPU.
 
         Raises:
             ValueError: there is no backend of that name.
-            RuntimeError: it cannot be had here; the message says what to install.
+            RuntimeError: it is not available here; the message says what to install.
         """
         target = backend_named(backend)
         for parameter in (*self.parameters(), *self.buffers()):
@@ -351,23 +351,23 @@ class Module(Hinted):
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers as NumPy arrays, by dotted name, as PyTorch's.
 
-        A shared one stands under each of its names.
+        A shared tensor is listed under each of its names.
         """
         return {name: np.array(_host(t), order="C") for name, t in self._all_tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Write values into parameters and buffers: all, or none (at an interrupt too).
+        """Write values into parameters and buffers: all, or none (even on an interrupt).
 
-        Values are cast to the dtype of the parameter; one that is beyond it is an error.
+        Values are cast to the dtype of the parameter; a value out of its range is an error.
 
         Args:
             state: Name -> array or tensor, as :meth:`state_dict` gives it; tensors of other
-                libraries are read through NumPy, so PyTorch's ``state_dict()`` can be given as is.
+                libraries are read through NumPy, so PyTorch's ``state_dict()`` works unchanged.
             strict: Whether names must match exactly. If False, names that only one side has are
-                passed over and returned. (Weights of the other form of a GRU are still refused.)
+                skipped and returned. (Weights of the other form of GRU are still refused.)
 
         Returns:
-            The names that were passed over, ``(missing_keys, unexpected_keys)``.
+            The names that were skipped, ``(missing_keys, unexpected_keys)``.
 
         Raises:
             ValueError: names, shapes or dtypes do not fit; the message lists everything that is
@@ -414,13 +414,13 @@ class Module(Hinted):
             raise ValueError(f"{owner}.load_state_dict changed nothing, because:\n  {listed}")
         buffers = [parameters[name]._data for name in values]
         news = [there(value, b) for value, b in zip(values.values(), buffers, strict=True)]
-        for buffer in buffers:  # first: where an interrupt comes next, nothing is written
+        for buffer in buffers:  # first: an interrupt after it leaves all values as they were
             mark_written(buffer)
-        deque(map(setitem, buffers, repeat(...), news), 0)  # in C: an interrupt comes after it
+        deque(map(setitem, buffers, repeat(...), news), 0)  # in C: no interrupt falls within it
         return LoadReport(missing, unexpected)
 
     def _refusals(self, state: Mapping[str, Any]) -> list[str]:
-        """What the modules of the tree say against a state, each seeing its own part."""
+        """The objections of the modules to a state, each to its own part."""
         refusals = []
         for path, module in self._walk():
             prefix = f"{path}." if path else ""
@@ -431,13 +431,13 @@ class Module(Hinted):
         return refusals
 
     def _refuse(self, names: set[str]) -> str | None:
-        """Why weights of these names belong to another function than this module's, if so."""
+        """Why weights with these names belong to a different function, or nothing."""
         return None
 
-    # -- looking ------------------------------------------------------------------------------
+    # -- display ------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """The module's settings, as they stand between the brackets of its repr."""
+        """The module's settings, as written between the brackets of its repr."""
         return ""
 
     def __repr__(self) -> str:
@@ -445,7 +445,7 @@ class Module(Hinted):
         return "\n".join(self._lines(type(self).__name__))
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it: the tree, with the number of parameters and their bytes."""
+        """HTML for notebooks: the tree, with the number of parameters and their bytes."""
         return tree_html(self._rows(0, ""))
 
     def _rows(self, depth: int, name: str) -> Iterator[tuple[int, str, str, int, int]]:
@@ -473,7 +473,7 @@ _NO_COLLECTION = (Tensor, Module, int, float, str, type(None))
 
 
 def _refuse_collection(owner: str, name: str, value: Any) -> None:
-    """Refuse a collection of modules or parameters, which the module tree would not include."""
+    """Refuse a collection of modules or parameters: the module tree would not include them."""
     if isinstance(value, _NO_COLLECTION) or not _holds_parts(value, set()):
         return
     raise TypeError(
@@ -484,7 +484,7 @@ def _refuse_collection(owner: str, name: str, value: Any) -> None:
 
 
 def _holds_parts(value: Any, seen: set[int]) -> bool:
-    """Whether modules or parameters are within, at any depth, or attributes of a plain object."""
+    """Whether it holds modules or parameters, at any depth or as attributes of plain objects."""
     if isinstance(value, Module | Parameter):
         return True
     if isinstance(value, Mapping):
