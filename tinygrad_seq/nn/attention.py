@@ -87,7 +87,7 @@ class Attention(Module):
                 f"{values.shape}"
             )
         if not keys.shape[0]:
-            raise ValueError(f"{owner} has nothing to look at: keys of shape {keys.shape}")
+            raise ValueError(f"{owner} has no steps to attend to: keys of shape {keys.shape}")
         if keys.dtype.kind != "f":
             raise TypeError(f"{owner} expects floating queries and keys; got {keys.dtype}")
         self.check(queries, keys)
@@ -115,7 +115,7 @@ def _silenced(valid: Mask, x: Tensor) -> Tensor:
     silent = np.flatnonzero(~valid.any(axis=0))
     if silent.size:
         raise ValueError(
-            f"attention needs something to look at in every sequence; the mask leaves nothing of "
+            f"attention needs a step to attend to in every sequence; the mask leaves none of "
             f"sequence {silent[0]}"
         )
     return ops.where(beside(valid[..., None], x), x, 0)

@@ -148,7 +148,7 @@ def _check_kinds(name: str, x: Any, v: Any) -> None:
     if kinds[0].kind != "f" and kinds[1].kind == "f":
         raise TypeError(
             f"{name} of {kinds[1]} values into a target of {kinds[0]} would cut them to integers: "
-            "convert it before, x.astype(v.dtype)"
+            "convert it first, x.astype(v.dtype)"
         )
 
 

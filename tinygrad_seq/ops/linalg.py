@@ -188,7 +188,7 @@ def svd(x: Array, /, full_matrices: bool = False) -> tuple[Array, Array, Array]:
     The gradient of U and V is defined where all s differ and their signs do not matter.
     """
     if full_matrices:
-        raise ValueError("svd is compact here: say full_matrices=False")
+        raise ValueError("svd is compact here: pass full_matrices=False")
     return tuple(xp(x).linalg.svd(x, full_matrices=False))
 
 

@@ -68,7 +68,7 @@ def cumulative_prod(x: Array, axis: int | None = None, include_initial: bool = F
 def _after(scan: Any, x: Any, axis: int | None, include_initial: bool, first: int) -> Any:
     if axis is None:
         if x.ndim != 1:
-            raise ValueError(f"of {x.ndim} dimensions, say along which axis= the values run")
+            raise ValueError(f"an array of {x.ndim} dimensions needs axis=, the axis to run along")
         axis = 0
     y = scan(x, axis)
     return concatenate([_edge(first, y, axis), y], axis=axis) if include_initial else y

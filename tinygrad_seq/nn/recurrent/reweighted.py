@@ -82,8 +82,8 @@ class WeightNorm(Reweighted):
         while isinstance(part, Wrapper):
             if isinstance(part, Reweighted) and part.name == name:
                 raise ValueError(
-                    f"WeightNorm takes the lengths of {name} as it is, and {type(part).__name__} "
-                    "within changes it: put it around, as nn.WeightDrop(nn.WeightNorm(cell), p)"
+                    f"WeightNorm needs the stored {name}, which {type(part).__name__} "
+                    "within changes: wrap in this order, nn.WeightDrop(nn.WeightNorm(cell), p)"
                 )
             part = part.cell
         lengths = _lengths(weight_of(cell, name)).detach()
