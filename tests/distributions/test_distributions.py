@@ -227,7 +227,7 @@ def test_certainty_costs_nothing_and_gives_no_nan():
         (lambda: Normal("a", 1.0), TypeError, "real numbers"),
         (lambda: Normal(np.zeros(2), 1.0).log_prob(np.zeros(3)), ValueError, r"value \(3,\)"),
         (lambda: Normal(0.0, 1.0).log_prob(np.nan), ValueError, "a value without NaN"),
-        (lambda: Normal(0.0, 1.0).sample(-1), ValueError, "sizes from 0 on"),
+        (lambda: Normal(0.0, 1.0).sample(-1), ValueError, "sizes of at least 0"),
         (lambda: Normal(0.0, 1.0).sample(2.5), TypeError, "integers; got 2.5"),
         (lambda: Bernoulli(), TypeError, "either probs or logits; got neither"),
         (lambda: Bernoulli(0.5, logits=0.0), TypeError, "got both"),

@@ -172,7 +172,7 @@ def test_float32_stays_float32():
         ([(Q,), (S, N, K)], {}, ValueError, "same N sequences"),
         ([(T, N, Q), (N, K)], {}, ValueError, "same N sequences"),
         ([(T, N, Q), (S, N, K), (4, N, V)], {}, ValueError, "a value for each key"),
-        ([(T, N, Q), (0, N, K)], {}, ValueError, "nothing to look at"),
+        ([(T, N, Q), (0, N, K)], {}, ValueError, "no steps to attend to"),
         ([(T, N, Q), (S, N, 7)], {}, ValueError, r"one size|keys with 4 features"),
         ([(T, N, 7), (S, N, K)], {}, ValueError, r"one size|queries with 4 features"),
         ([(T, N, Q), (S, N, K)], {"lengths": [0, 3]}, ValueError, "from 1 to 5"),

@@ -1,12 +1,12 @@
-"""Layer 5: distributions whose samples pass gradients.
+"""Layer 5: probability distributions, with gradients through samples or log-probabilities.
 
 | family        | values      | parameters              | gradient through a sample      |
 |---------------|-------------|-------------------------|--------------------------------|
 | `Normal`      | ℝ           | `loc`, `scale`          | `rsample`: reparameterised     |
-| `Bernoulli`   | 0, 1        | `probs` or `logits`     | none: weigh by `log_prob`      |
-| `Categorical` | 0 .. C-1    | `probs` or `logits`     | none: weigh by `log_prob`      |
+| `Bernoulli`   | 0, 1        | `probs` or `logits`     | none: use `log_prob`           |
+| `Categorical` | 0 .. C-1    | `probs` or `logits`     | none: use `log_prob`           |
 
-Every number drawn comes from the library's generator: ``ts.manual_seed`` repeats it.
+All samples come from the library's generator: ``ts.manual_seed`` makes them repeatable.
 """
 
 from .base import Distribution, kl_divergence

@@ -1,4 +1,4 @@
-"""The shared part of the families, and checks of their arguments."""
+"""The base class of the distributions, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 class Distribution(Hinted, ABC):
-    """A batch of independent distributions of one family; ``batch_shape`` says how many.
+    """A batch of independent distributions of one family, of shape ``batch_shape``.
 
     Attributes:
         batch_shape: The shape of the parameters, broadcast together.
@@ -28,16 +28,16 @@ class Distribution(Hinted, ABC):
 
     @abstractmethod
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Values ``(*sample_shape, *batch_shape)``, off the graph."""
+        """Values ``(*sample_shape, *batch_shape)``, detached from the graph."""
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Values ``(*sample_shape, *batch_shape)`` through which gradients reach the parameters.
 
         Raises:
-            NotImplementedError: the values are discrete: they jump where the parameters move.
+            NotImplementedError: the values are discrete, so they have no such gradient.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} has no reparameterised sample, for its values jump: use "
+            f"{type(self).__name__} has no reparameterised sample, as it is discrete: use "
             "sample(), and for the gradient of an expectation E f(x) the score function, "
             "(f(x).detach() * d.log_prob(x)).mean()"
         )
@@ -58,14 +58,14 @@ class Distribution(Hinted, ABC):
 def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     """KL(p ‖ q) = E_p ln(p(x) / q(x)) ≥ 0, in nats and closed form; batches broadcast.
 
-    ∞ where p has values that q rules out.
+    ∞ where a value has probability 0 under q but not under p.
 
     Args:
-        p: From here the values come.
+        p: The distribution that the mean is taken over.
         q: Of the same family.
 
     Raises:
-        TypeError: they are of different families, for which no closed form is known here.
+        TypeError: they are of different families, with no closed form here.
         ValueError: their batches, or numbers of classes, do not fit.
     """
     if type(p) is not type(q) or not isinstance(p, Distribution):
@@ -79,7 +79,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
 
 
 def parameters(owner: str, **given: Any) -> tuple[Tensor, ...]:
-    """Parameters as floating tensors of one dtype; Python numbers take that of the others."""
+    """Parameters as floating tensors of one dtype; Python numbers take the dtype of the others."""
     strong = [v.dtype for v in given.values() if hasattr(v, "dtype") and not isinstance(v, float)]
     floating = [dtype for dtype in strong if dtype.kind == "f"]
     dtype = np.result_type(*floating) if floating else None
@@ -96,9 +96,9 @@ def parameters(owner: str, **given: Any) -> tuple[Tensor, ...]:
 
 
 def require(owner: str, name: str, wanted: str, tensor: Tensor, fine: Any) -> None:
-    """Raise a ValueError that names the first element that is not fine.
+    """Raise a ValueError that names the first invalid element.
 
-    On a GPU this waits for one boolean, however large the tensor is.
+    On a GPU this waits for one boolean, whatever the size of the tensor.
     """
     if not fine.all():
         where = tuple(int(i) for i in np.argwhere(~on_host(fine))[0])
@@ -107,7 +107,7 @@ def require(owner: str, name: str, wanted: str, tensor: Tensor, fine: Any) -> No
 
 
 def uniform(tensor: Tensor, shape: Shape) -> Array:
-    """Float64 from U[0, 1), drawn on the host, where the tensor is."""
+    """Float64 from U[0, 1), drawn on the host and moved to the tensor's device."""
     return there(generator().random(shape), tensor.data)
 
 
@@ -117,27 +117,27 @@ def shape_of(sample_shape: Any) -> Shape:
     try:
         shape = tuple(operator.index(n) for n in given)
     except TypeError:
-        raise TypeError(f"sample_shape is made of integers; got {sample_shape!r}") from None
+        raise TypeError(f"sample_shape expects integers; got {sample_shape!r}") from None
     if any(n < 0 for n in shape):
-        raise ValueError(f"sample_shape is made of sizes from 0 on; got {shape}")
+        raise ValueError(f"sample_shape expects sizes of at least 0; got {shape}")
     return shape
 
 
 def value_for(owner: str, value: Any, batch_shape: Shape) -> Tensor:
-    """A value to take the probability of: an array or tensor that fits the batch."""
+    """The argument of ``log_prob``: an array or tensor that fits the batch."""
     made = value if isinstance(value, Tensor) else Tensor(value)
     together(f"{owner}.log_prob", value=made.shape, batch=batch_shape)
     return made
 
 
 def mean_difference(p: Tensor, log_p: Tensor, log_q: Any = 0) -> Tensor:
-    """p (ln p - ln q), and 0 where p = 0 though the logs may be infinite there."""
+    """p (ln p - ln q), and 0 where p = 0, even if the logs are infinite there."""
     never = p.data == 0
     return ops.multiply(p, ops.where(never, 0, log_p) - ops.where(never, 0, log_q))
 
 
 def together(owner: str, **shapes: Shape) -> Shape:
-    """The shape that shapes broadcast to."""
+    """The common shape that shapes broadcast to."""
     try:
         return np.broadcast_shapes(*shapes.values())
     except ValueError:

@@ -1,7 +1,7 @@
 """Bernoulli and categorical distributions, from probabilities or logits.
 
-Each keeps the logs of its probabilities. Those of logits are finite at any finite logit, and so are
-their gradients; those of probabilities are -∞ where the probability is 0, and 0 · ln 0 is 0.
+Each stores the logs of its probabilities. From finite logits these are finite, and so are their
+gradients; from probabilities they are -∞ where the probability is 0, and 0 · ln 0 is 0.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Categorical(Distribution):
 
 
 def _from_probs(owner: str, probs: Any, logits: Any) -> bool:
-    """Whether probabilities are given, and not logits."""
+    """Whether probabilities are given, rather than logits."""
     if (probs is None) == (logits is None):
         got = "neither" if probs is None else "both"
         raise TypeError(f"{owner} expects either probs or logits; got {got}")

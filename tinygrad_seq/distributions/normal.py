@@ -43,7 +43,7 @@ class Normal(Distribution):
         self.batch_shape = np.broadcast_shapes(self.loc.shape, self.scale.shape)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Values ``(*sample_shape, *batch_shape)``, off the graph."""
+        """Values ``(*sample_shape, *batch_shape)``, detached from the graph."""
         with no_grad():
             return self.rsample(sample_shape)
 
@@ -51,7 +51,7 @@ class Normal(Distribution):
         """x = μ + σ ε with ε ~ N(0, 1), so that dx/dμ = 1 and dx/dσ = ε.
 
         Args:
-            sample_shape: How many of each: an int or a tuple.
+            sample_shape: Shape of the samples for each distribution: an int or a tuple.
 
         Returns:
             Shape ``(*sample_shape, *batch_shape)``.

@@ -68,10 +68,10 @@ from .regression import (
     quantile_loss,
 )
 
-if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
+if not TYPE_CHECKING:  # type checkers report unknown names themselves
 
     def __getattr__(name: str) -> object:
-        """Only reached for a name that does not exist: say what is written here, if it is known."""
+        """Called for a name that does not exist: the error gives the equivalent, if known."""
         raise absent(f"module {__name__!r}", name, NN, __all__)
 
 

@@ -49,7 +49,7 @@ def nonlinearity_of(given: Any) -> Activation:
     """φ of a simple cell, given by its name or as a function.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither a known name nor a function.
     """
     known = isinstance(given, str) and given in NONLINEARITIES
     if not known and (isinstance(given, Module) or not callable(given)):
@@ -70,7 +70,7 @@ def activations_of(owner: str, given: Any, names: str) -> tuple[Activation, ...]
     """The functions of a gated cell, one for each name in its equations.
 
     Raises:
-        TypeError: they are not functions, or not as many.
+        TypeError: they are not functions, or their number is wrong.
     """
     functions = tuple(given) if isinstance(given, Iterable) else (given,)
     wrong = [f for f in functions if isinstance(f, Module) or not callable(f)]

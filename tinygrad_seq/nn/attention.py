@@ -1,8 +1,8 @@
-"""Attention: for each query, a weighted mean of what was read, with weights that it chooses.
+"""Attention: for each query, a weighted mean of the source, with weights by its scores.
 
     e_ts = score(q_t, k_s),    a_t = softmax(e_t) over the source,    c_t = Σ_s a_ts v_s
 
-The kinds differ in the score alone. Shapes: S source steps, T queries, N sequences, Q, K and V
+The kinds differ only in the score. Shapes: S source steps, T queries, N sequences, Q, K and V
 features of queries, keys and values.
 """
 
@@ -55,21 +55,21 @@ class Attention(Module):
         lengths: Operand | None = None,
         mask: Operand | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Look from every query at every source step.
+        """Attend from every query to every source step.
 
         Args:
             queries: Of all steps ``(T, N, Q)``, or of one ``(N, Q)``.
             keys: Of every source step ``(S, N, K)``.
-            values: What is averaged ``(S, N, V)``; the keys if None.
+            values: The vectors to average ``(S, N, V)``; the keys if None.
             lengths: Length of each source ``(N,)``, integers in 1..S. Past it the weights and the
-                gradients are exactly zero, whatever stands there.
-            mask: In place of lengths, which source steps to look at, booleans ``(S, N)``.
+                gradients are exactly zero, whatever the padding holds.
+            mask: In place of lengths, which source steps to attend to, booleans ``(S, N)``.
 
         Returns:
             (c ``(T, N, V)``, weights a ``(T, N, S)``), without the axis T for one query.
 
         Raises:
-            ValueError: a shape or a length does not fit, or a sequence has nothing to look at.
+            ValueError: a shape or a length does not fit, or a sequence has no step to attend to.
             TypeError: a dtype or kind does not fit.
         """
         owner = type(self).__name__
@@ -87,7 +87,7 @@ class Attention(Module):
                 f"{values.shape}"
             )
         if not keys.shape[0]:
-            raise ValueError(f"{owner} has nothing to look at: keys of shape {keys.shape}")
+            raise ValueError(f"{owner} has no steps to attend to: keys of shape {keys.shape}")
         if keys.dtype.kind != "f":
             raise TypeError(f"{owner} expects floating queries and keys; got {keys.dtype}")
         self.check(queries, keys)
@@ -111,11 +111,11 @@ class Attention(Module):
 
 
 def _silenced(valid: Mask, x: Tensor) -> Tensor:
-    """Zeros in place of what is not looked at: 0 · NaN would be NaN."""
+    """Zeros in place of masked steps: 0 · NaN would be NaN."""
     silent = np.flatnonzero(~valid.any(axis=0))
     if silent.size:
         raise ValueError(
-            f"attention needs something to look at in every sequence; the mask leaves nothing of "
+            f"attention needs a step to attend to in every sequence; the mask leaves none of "
             f"sequence {silent[0]}"
         )
     return ops.where(beside(valid[..., None], x), x, 0)
@@ -148,7 +148,7 @@ class DotAttention(Attention):
         return queries @ ops.swapaxes(keys, 1, 2)
 
     def extra_repr(self) -> str:
-        """Whether it is not scaled."""
+        """``scaled=False``, if it is not scaled."""
         return "" if self.scaled else "scaled=False"
 
 
@@ -161,7 +161,7 @@ class _Learned(Attention):
         self.key_size = positive(owner, "key_size", key_size)
 
     def check(self, queries: Tensor, keys: Tensor) -> None:
-        """Queries and keys must be of the sizes, and of the dtype of the weights."""
+        """Queries and keys must have the given sizes and the dtype of the weights."""
         owner, dtype = type(self).__name__, next(self.parameters()).dtype
         for name, x, size in (
             ("queries", queries, self.query_size),
@@ -208,8 +208,8 @@ class BilinearAttention(_Learned):
 class AdditiveAttention(_Learned):
     """Queries and keys of any sizes, compared by a small net.  e = vᵀ tanh(W q + U k + b)
 
-    The weights start uniform within ±1/√(what they read). All T · S pairs are compared at once,
-    which takes room for T · S · N · A numbers.
+    The weights start from U(-1/√n, 1/√n), n being their number of inputs. All T · S pairs are
+    compared at once, which takes memory for T · S · N · A numbers.
 
     Args:
         query_size: Q.

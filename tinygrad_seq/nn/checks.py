@@ -1,4 +1,4 @@
-"""What the layers ask of their arguments, and the sentences they say when it is not so."""
+"""Checks of the layers' arguments, with their error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..backend import default_dtype, generator, there, xp
 from ..tensor import Tensor
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
-"""What a cell hands from step to step: one tensor, or a tuple of them."""
+"""The state that a cell passes from step to step: one tensor, or a tuple of them."""
 
 Mask: TypeAlias = np.ndarray[Any, Any]
 """Which steps are read, booleans ``(T, N)``, or ``(T,)`` for one sequence."""
@@ -43,14 +43,14 @@ def fraction(owner: str, name: str, value: float) -> float:
 
 
 def flag(owner: str, name: str, value: Any) -> bool:
-    """A setting that is True or False; any other value (``"False"``) would be taken for True."""
+    """A setting that is True or False. (A string such as ``"False"`` would count as True.)"""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{owner} expects {name} to be True or False; got {value!r}")
     return bool(value)
 
 
 def only_none(set_to_none: bool) -> None:
-    """PyTorch's ``zero_grad(set_to_none=...)``: what it does by default is all that there is."""
+    """PyTorch's ``zero_grad(set_to_none=...)``: only its default, True, is supported."""
     if set_to_none is not True:
         raise ValueError(
             "zero_grad() makes gradients None: leave set_to_none out, and read p.grad as zero "
@@ -83,7 +83,7 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
 
 
 def as_sequence(x: Any) -> Tensor:
-    """``x`` as a Tensor. Host integers stay there: they are ids, which are checked on the host."""
+    """``x`` as a Tensor. Host integers stay on the host: they are ids, which are checked there."""
     if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "iu":
         return Tensor._wrap(np.asarray(x))
     return as_tensor(x)
@@ -124,7 +124,7 @@ def same_dtype(
 def state_of(
     owner: str, given: Any, names: tuple[str, ...], shapes: list[tuple[int, ...]], dtype: Any
 ) -> State:
-    """A recurrent state: one tensor, or a tuple of as many as there are names."""
+    """A recurrent state: one tensor, or a tuple with one tensor for each name."""
     several = len(names) > 1
     parts = given if several else (given,)
     fits = isinstance(given, tuple | list) == several and len(parts) == len(names)
@@ -152,10 +152,10 @@ def _read(values: Any) -> np.ndarray[Any, Any]:
 
 
 def integers(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
-    """Integers of any kind as a NumPy array of int64: what is computed with them never wraps."""
+    """Integers of any kind as a NumPy array of int64, so that arithmetic does not wrap."""
     array = _read(values)
     if array.size == 0 and not hasattr(values, "dtype"):
-        array = array.astype(np.int64)  # an empty list has no kind of its own
+        array = array.astype(np.int64)  # NumPy makes floats of an empty list
     if array.dtype.kind not in "iu":
         raise TypeError(f"{owner} expects integer {name}; got {array.dtype}")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
@@ -168,11 +168,11 @@ def booleans(owner: str, name: str, values: Any) -> np.ndarray[Any, Any]:
     array = _read(values)
     if array.dtype.kind != "b":
         raise TypeError(f"{owner} expects a {name} of booleans; got {array.dtype}")
-    return array.copy()  # it may be filled again in a loop
+    return array.copy()  # the caller may overwrite it
 
 
 def indices(owner: str, name: str, values: Any, size: int) -> np.ndarray[Any, Any]:
-    """Integers within 0..size-1; the error names the first that is not, and where it stands."""
+    """Integers within 0..size-1; the error names the first that is not, and its position."""
     array = integers(owner, name, values)
     return ops.index.ids_below(array, size, f"{owner} expects {name}")
 

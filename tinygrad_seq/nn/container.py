@@ -14,7 +14,7 @@ from .module import Module
 class ModuleList(Module):
     """A list of modules that belong to the tree, under the names "0", "1", ...
 
-    It is changed as a list is: ``append``, ``extend``, ``insert``, ``m[i] = ...``, ``del m[i]``;
+    It changes like a list: ``append``, ``extend``, ``insert``, ``m[i] = ...``, ``del m[i]``;
     a slice is a new list that holds the same modules.
 
     Args:
@@ -102,7 +102,7 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """Modules applied one after another, each to the output of the one before.
+    """Modules applied in order, each to the output of the previous one.
 
     Example:
         >>> from tinygrad_seq import nn
@@ -125,12 +125,12 @@ class ModuleDict(Module):
     """Modules by name that belong to the tree: ``heads["tag"]``.
 
     Args:
-        modules: Names and modules. A name is any string without a dot that is no attribute of
+        modules: Names and modules. A name is any string without a dot that is not an attribute of
             Module.
 
     Raises:
-        TypeError: a name is no string, or what it names no Module.
-        ValueError: a name has a dot, or is taken by the class.
+        TypeError: a name is not a string, or its value is not a Module.
+        ValueError: a name has a dot, or is an attribute of the class.
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
@@ -167,7 +167,7 @@ class ModuleDict(Module):
         return any(name == own for own in self)
 
     def keys(self) -> Iterator[str]:
-        """The names, in the order in which they came."""
+        """The names, in the order of insertion."""
         return iter(self)
 
     def values(self) -> Iterator[Module]:
@@ -180,7 +180,7 @@ class ModuleDict(Module):
 
 
 class Identity(Module):
-    """Gives what it is given: stands where a module may be left out."""
+    """Return the input unchanged: a placeholder for a module."""
 
     def forward(self, x: Any) -> Any:
         """``x`` itself."""

@@ -1,18 +1,18 @@
-"""Connectionist temporal classification: labels for a sequence, without saying where each stands.
+"""Connectionist temporal classification: labels for a sequence, without an alignment.
 
 At each step a net gives log-probabilities of C classes, one of which is the blank. A path is a
 class for each step; its labels are the path with repeats merged, then blanks removed. The loss
-sums over all paths that say the labels. They are the ways through the labels with a blank before,
+sums over all paths that give the labels. They pass through the labels with a blank before,
 between and after them, z = (blank, l₁, blank, l₂, ..., blank), S = 2 L + 1 places:
 
     α₀(0) = 1,    α_t(s) = (α_{t-1}(s) + α_{t-1}(s-1) + [z_s ≠ z_{s-2}] α_{t-1}(s-2)) p_t(z_s)
     P(labels) = α_T(S-1) + α_T(S-2)
 
-The place s-2 can be left for s where s is a label, and not the same one. With β_t(s), the same sum
+A path can go from s-2 to s if z_s is a label other than z_{s-2}. With β_t(s), the same sum
 over the rest of the path, the derivative is ∂ ln P / ∂ ln p_t(c) = Σ_{z_s = c} α_t(s) β_t(s) / P:
-how likely it is that class c is said at step t.
+the probability that the path has class c at step t.
 
-Sums are taken in logs and in float64: over a thousand steps float32 has no digits left of 1.
+Sums are taken in logs and in float64: a sum over a thousand steps is too coarse in float32.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def ctc_loss(
     """-ln P(labels | input), summed over all alignments.  See the top of ``nn/ctc.py``.
 
     A target that does not fit (more labels than steps, counting a blank between two equal ones) has
-    the loss ∞, and a gradient of 0: nothing the net could say would change it. No target at all
-    (length 0) asks for blanks alone.
+    the loss ∞ and the gradient 0: no output of the net could change it. With an empty target
+    (length 0) the only path is all blanks.
 
-    The gradient is that of the loss with respect to ``log_probs``. (PyTorch's is that with respect
-    to what log_softmax was taken of; passed through log_softmax both are equal.)
+    The gradient is that of the loss with respect to ``log_probs``. (PyTorch's is with respect to
+    the input of log_softmax; passed through log_softmax both are equal.)
 
     Args:
         log_probs: Log-probabilities ``(T, N, C)``, or ``(T, C)`` for one sequence: of a net's
@@ -62,10 +62,10 @@ def ctc_loss(
             sequence ``(S,)``. Integers in 0..C-1, other than the blank. Padding may hold anything.
         input_lengths: Steps of each sequence ``(N,)``, 0 to T; all T if None.
         target_lengths: L, labels of each sequence ``(N,)``; all S if None.
-        blank: The class that says nothing.
+        blank: The class that stands for no label.
         reduction: ``"mean"`` (each loss by its number of labels, at least 1, then the mean over
             sequences, as in PyTorch), ``"sum"`` or ``"none"``.
-        zero_infinity: 0 in the place of ∞, so that a sequence that does not fit counts for nothing.
+        zero_infinity: Whether a sequence that does not fit has the loss 0 instead of ∞.
 
     Returns:
         A scalar, or losses ``(N,)`` with ``reduction="none"`` (of one sequence, a scalar).
@@ -138,7 +138,7 @@ class _Places(NamedTuple):
         z: The class of each place ``(N, S)``.
         rows: n.
         jump: 0 where a place can be reached from the one before the last, else -∞ ``(N, S)``.
-        inside: Whether a step is one of the sequence's ``(T, N, 1)``.
+        inside: Whether a step belongs to the sequence ``(T, N, 1)``.
         times: Steps of each sequence ``(N,)``.
         last: The last place of each sequence ``(N,)``, of S + 2.
         ends: Whether a sequence has as many steps as the first index ``(T+1, N, 1)``.
@@ -263,7 +263,7 @@ def _labels(
 ) -> tuple[HostArray, HostArray]:
     """Labels ``(N, S)``, checked, and how many each sequence has."""
     given = integers("ctc_loss", "targets", targets).astype(numpy.int64)
-    if given.ndim == 1 and lengths is not None:  # all in a row
+    if given.ndim == 1 and lengths is not None:  # concatenated
         counts = _lengths("target_lengths", lengths, batch, len(given))
         if counts.sum() != len(given):
             raise ValueError(

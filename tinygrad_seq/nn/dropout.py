@@ -1,4 +1,4 @@
-"""Dropout: silence a random part of the units in training."""
+"""Dropout: set random units to zero in training."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Embedding(Module):
         self.weight = Parameter(table)
 
     def forward(self, ids: Operand) -> Tensor:
-        """Look up ids ``(...)``, integers, and give vectors ``(..., E)``.
+        """Map integer ids ``(...)`` to vectors ``(..., E)``.
 
         Raises:
             IndexError: an id is not in 0..V-1 (negative ids are refused, not wrapped).

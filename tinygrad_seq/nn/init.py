@@ -131,7 +131,7 @@ def orthogonal(
     rows, *rest = shape  # type: ignore[misc]  # fans has refused an int
     columns = math.prod(rest)
     drawn = normal((max(rows, columns), min(rows, columns)), dtype=dtype, rng=rng)
-    wide = np.promote_types(drawn.dtype, np.float32)  # QR knows no float16
+    wide = np.promote_types(drawn.dtype, np.float32)  # QR does not support float16
     q, r = np.linalg.qr(drawn.astype(wide))
     q *= np.where(np.diag(r) < 0, -1, 1).astype(wide)
     if rows < columns:
@@ -173,7 +173,7 @@ def bias_(module: Module, value: float, gate: str | None = None) -> None:
 
     Args:
         module: A cell, a layer, or any module with recurrent cells in it.
-        value: What the sum of the gate's biases shall be.
+        value: The sum of the gate's biases.
         gate: ``"f"`` for the forget gate of LSTMs, or another of ``cell.gate_names``; None for all.
 
     Raises:
@@ -196,7 +196,7 @@ def bias_(module: Module, value: float, gate: str | None = None) -> None:
 
 
 def _cells(module: Module) -> list[Any]:
-    """The cells of a tree, those within layers too."""
+    """The cells of a tree, including those within layers."""
     cells = [c for part in module.modules() for c in getattr(part, "_recurrent_cells", list)()]
     if not cells:
         raise ValueError(f"there is no recurrent cell in this {type(module).__name__}")
@@ -226,7 +226,7 @@ def _fan(shape: Shape, mode: str) -> int:
 def _draw(
     unit: Callable[[np.random.Generator, Any], Array], dtype: Any, rng: np.random.Generator | None
 ) -> Array:
-    """A unit draw in the dtype asked for; the generator itself knows float32 and float64."""
+    """A unit draw in the given dtype; the generator itself supports float32 and float64."""
     dtype = floating_dtype("init", dtype)
     kind = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
     drawn = unit(generator() if rng is None else rng, kind)

@@ -1,10 +1,10 @@
-"""Cells that are linear in their state: what a step does to it depends on the input alone.
+"""Cells that are linear in their state: their coefficients depend only on the input.
 
     a_t, b_t = coefficients(x_t),    h_t = a_t ⊙ h_{t-1} + b_t,    y_t = read(h_t, x_t)
 
-So the coefficients of all steps are a few products, and the loop is ``ops.linear_scan``; step by
-step, ``cell(x, h) -> (y, h)``, as in writing, the numbers are the same. What such a cell cannot do
-is to look at its state before it changes it: with a in (0, 1) it cannot tell odd from even.
+So a few products give the coefficients of all steps, and the loop is ``ops.linear_scan``. Called
+step by step, ``cell(x, h) -> (y, h)``, the cell gives the same numbers. How such a cell changes
+its state cannot depend on the state: with a in (0, 1) it cannot tell odd from even.
 
 Shapes: T steps, N sequences, I inputs, H hidden units.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class LinearCell(Module):
-    """What the cells share; one of your own defines ``coefficients``, and ``read`` if y is not h.
+    """The base class. A subclass defines ``coefficients``, and ``read`` if y is not h.
 
     Args:
         input_size: I.
@@ -37,7 +37,7 @@ class LinearCell(Module):
         dtype: Of the parameters; the default float if None.
 
     Attributes:
-        complex: Whether the state is of complex numbers: H pairs (real, imaginary) side by side.
+        complex: Whether the state is complex: H pairs (real, imaginary) side by side.
     """
 
     complex: ClassVar[bool] = False
@@ -64,7 +64,7 @@ class LinearCell(Module):
 
     @property
     def state_size(self) -> int:
-        """The last axis of the state: H, of a complex one 2 H."""
+        """The last axis of the state: H, or 2 H if it is complex."""
         return self.hidden_size * (2 if self.complex else 1)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tensor:
@@ -104,7 +104,7 @@ class LinearCell(Module):
         return self.read(h, x), h
 
     def _numbers(self, state: Tensor) -> Tensor:
-        """A state as the recurrence computes with it: of complex numbers, as pairs."""
+        """A state in the form of the recurrence: complex numbers as pairs."""
         if not self.complex:
             return state
         return ops.reshape(state, (*state.shape[:-1], self.hidden_size, 2))
@@ -123,7 +123,7 @@ class LinearCell(Module):
 
 
 class MinGRUCell(LinearCell):
-    """A GRU whose gates do not look at the state.
+    """A GRU whose gates do not depend on the state.
 
         z = σ(W_z x + b_z),  h̃ = W_h x + b_h,    h' = (1 - z) ⊙ h + z ⊙ h̃
 
@@ -153,7 +153,7 @@ class MinGRUCell(LinearCell):
 
 
 class MinLSTMCell(LinearCell):
-    """An LSTM whose gates do not look at the state, and sum to 1.
+    """An LSTM whose gates do not depend on the state and sum to 1.
 
         f = σ(W_f x + b_f),  i = σ(W_i x + b_i),  h̃ = W_h x + b_h
         h' = f / (f + i) ⊙ h + i / (f + i) ⊙ h̃
@@ -176,20 +176,19 @@ class MinLSTMCell(LinearCell):
         self.bias = self._zeros(3 * hidden_size)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """f / (f + i) = σ(ln f - ln i), which is none of 0 / 0, and the rest of it times h̃."""
+        """f / (f + i) = σ(ln f - ln i), which avoids 0 / 0; and 1 minus it, times h̃."""
         f, i, new = ops.split(affine(x, self.weight, self.bias), 3, axis=-1)
         keep = ops.sigmoid(ops.softplus(-i) - ops.softplus(-f))
         return keep, (1 - keep) * new
 
 
 class RGLRUCell(LinearCell):
-    """The real-gated linear recurrent unit: how much is kept is gated, and what comes in fits it.
+    """The real-gated linear recurrent unit: a gate sets the decay, and the input is scaled to it.
 
         u = W x + b,  r = σ(W_r u + b_r),  i = σ(W_i u + b_i)
         a = exp(-8 softplus(Λ) ⊙ r),    h' = a ⊙ h + √(1 - a²) ⊙ (i ⊙ u)
 
-    The root keeps h as large as u, however much is kept. Fully open (r = 1) a starts between 0.9
-    and 0.999.
+    The root keeps h as large as u for any decay. At r = 1, a starts between 0.9 and 0.999.
 
     Args:
         input_size: I.
@@ -203,7 +202,7 @@ class RGLRUCell(LinearCell):
         gate_bias: b_r, b_i ``(2 H,)``.
         decay: Λ ``(H,)``.
 
-    Source: De et al., "Griffin" (2024), 2.4, with the linear map that stands before it there.
+    Source: De et al., "Griffin" (2024), 2.4, with the linear map that precedes it there.
     """
 
     def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
@@ -216,8 +215,8 @@ class RGLRUCell(LinearCell):
         self.decay = Parameter(np.log(np.expm1(-np.log(kept) / 8)).astype(self._dtype))
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """a and √(1 - a²) ⊙ (i ⊙ u); the root as √r √((1 - a²) / r), whose parts are smooth where r
-        is 0 and a is 1."""
+        """a and √(1 - a²) ⊙ (i ⊙ u), with the root as √r √((1 - a²) / r): both factors have finite
+        derivatives where r is 0 and a is 1."""
         u = affine(x, self.weight, self.bias)
         k, i = ops.split(affine(u, self.gates, self.gate_bias), 2, axis=-1)
         r, c = ops.sigmoid(k), 8 * ops.softplus(self.decay)

@@ -1,6 +1,6 @@
 """Layers of linear cells: whole sequences at once, deep and in both directions.
 
-Constructor, shapes, states, lengths and masks are those of ``nn.LSTM``.
+Constructor, shapes, states, lengths and masks are as in ``nn.LSTM``.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 class LinearLayer(Module):
-    """What the layers share.
+    """The base class of these layers.
 
     Args:
         input_size: I.
         hidden_size: H.
-        num_layers: L, layers one on another; each but the first reads D · H features.
-        batch_first: Whether sequences come and go as ``(N, T, ...)``; states do not change.
-        dropout: The share that is dropped of the output of every layer but the last, in training.
+        num_layers: L, the number of layers; each but the first reads D · H features.
+        batch_first: Whether x and y are ``(N, T, ...)``; states keep their layout.
+        dropout: Probability of dropout on the output of each layer but the last, in training.
         bidirectional: Whether a second cell reads the sequence from its end: D = 2.
         dtype: Of the parameters; the default float if None.
         **options: Those of the cell.
 
     Attributes:
-        cells: At layer · D + direction, as the states.
+        cells: Index layer · D + direction, as in the states.
     """
 
     cell: ClassVar[type[LinearCell]]
@@ -83,7 +83,7 @@ class LinearLayer(Module):
             x: ``(T, N, I)``, or ``(T, I)`` for one sequence; ``(N, T, I)`` with ``batch_first``.
             state: h_0 ``(L * D, N, state_size)``, zeros if None; without a batch, without N.
             lengths: Length of each sequence ``(N,)``, 1 to T: past it the state stays, and y is 0;
-                the other direction starts there.
+                the reverse direction starts at it.
             mask: In place of lengths, which steps to read, booleans ``(T, N)``.
 
         Returns:
@@ -115,7 +115,7 @@ class LinearLayer(Module):
         count, last = 1 + self.bidirectional, []
         for k in range(0, len(cells), count):
             if read is not None:
-                x = ops.where(read[..., None], x, 0)  # for any content of the padding
+                x = ops.where(read[..., None], x, 0)  # whatever the padding holds
             ys = []
             for direction in range(count):
                 start, back = state[k + direction], direction == 1

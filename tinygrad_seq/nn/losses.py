@@ -1,10 +1,10 @@
-"""Losses of classes: how far predictions are from targets, as one number to differentiate.
+"""Classification losses: how far predictions are from target classes, as one number.
 
-Those of numbers are in ``nn/regression.py``, that of labels without alignment in ``nn/ctc.py``.
+Regression losses are in ``nn/regression.py``, the CTC loss in ``nn/ctc.py``.
 Each loss is a function, and a Module that holds its settings. ``reduction`` is ``"mean"``,
 ``"sum"`` or ``"none"`` (one loss per target). A mean over nothing (an empty batch, or targets that
-are all ignored) is 0 with zero gradients: a window of padding alone has nothing to teach, and must
-not turn a training run into NaN.
+are all ignored) is 0 with zero gradients: a window that holds only padding must not turn a training
+run into NaN.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def cross_entropy(
 
     Floating targets are probabilities of the classes:  l = -Σ_c w_c t_c log softmax(logits)_c.
 
-    With smoothing ε the target is 1-ε on class t plus ε/C on every class. The mean divides by the
-    sum of the weights w_t of the targets that count, as in PyTorch.
+    With smoothing ε the target is 1-ε for class t, plus ε/C for every class. The mean divides by
+    the sum of the weights w_t of the targets that are not ignored, as in PyTorch.
 
-    Classes are on the LAST axis, for any number of axes. (PyTorch has them on axis 1: for its
-    logits of shape (N, C, T) give ``moveaxis(logits, 1, -1)``.)
+    Classes are on the LAST axis, for any number of axes. (PyTorch has them on axis 1: pass
+    ``moveaxis(logits, 1, -1)`` for its logits of shape (N, C, T).)
 
     Args:
         logits: Scores ``(..., C)``, floating, any finite size.
         targets: Class indices ``(...)``, integers in 0..C-1, or ``ignore_index``; or probabilities
-            ``(..., C)``, floating, which gradients pass through too.
+            ``(..., C)``, floating, which receive gradients too.
         weight: Weight of each class ``(C,)``; all ones if None. The mean over probabilities
             divides by their number, not by weights, as in PyTorch.
         ignore_index: Targets of this value are ignored, and the gradient of their logits is exactly
@@ -108,8 +108,8 @@ def nll_loss(
 ) -> Tensor:
     """Negative log-likelihood of class indices.  l = -w_t log_probs_t
 
-    What :func:`cross_entropy` computes after its log-softmax; arguments, layout and errors are the
-    same, but takes log-probabilities ``log_probs`` ``(..., C)``.
+    What :func:`cross_entropy` computes after its log-softmax, of log-probabilities ``log_probs``
+    ``(..., C)``. The other arguments, the layout and the errors are the same.
     """
     log_probs, chosen, counts = _classes("nll_loss", log_probs, targets, ignore_index)
     return _weigh(_pick(log_probs, chosen), log_probs, chosen, counts, weight, reduction)
@@ -207,7 +207,7 @@ class BCEWithLogitsLoss(Module):
 def _classes(
     owner: str, scores: Any, targets: Any, ignore_index: int
 ) -> tuple[Tensor, Indices, Indices]:
-    """Scores, the class to pick for each target (0 where ignored), and which targets count."""
+    """Scores, the class of each target (0 where ignored), and whether it is not ignored."""
     scores = floating(owner, scores)
     targets = integers(owner, "targets", targets)
     if scores.ndim == 0 or targets.shape != scores.shape[:-1]:
@@ -223,7 +223,7 @@ def _classes(
 
 
 def _softmax_loss(logits: Tensor, chosen: Indices, counts: Indices) -> Tensor:
-    """-log softmax(logits) at each target that counts, 0 elsewhere, as one operation."""
+    """-log softmax(logits) at each target, 0 where ignored, as one operation."""
     rows = ops.reshape(logits, (chosen.size, logits.shape[-1]))
     targets = beside(np.where(counts, chosen, -1).reshape(-1), logits)
 
@@ -267,12 +267,12 @@ def _weigh(
         loss = ops.where(beside(counts, scores), loss, 0)
     if known(reduction) != "mean":
         return reduce(loss, reduction)
-    half = loss.dtype == "float16"  # in which sums may not exist, though the mean does
+    half = loss.dtype == "float16"  # whose sums may overflow where the mean does not
     result = ops.sum(loss.astype("float32") if half else loss)
     total: Tensor | int = max(1, int(counts.sum()))
     if share is not None:
         shares = ops.sum(share.astype("float32") if half else share)
-        total = ops.where(shares == 0, 1, shares)  # asking whether it is 0 would wait for a GPU
+        total = ops.where(shares == 0, 1, shares)  # an `if` would wait for the GPU
     mean = result / total
     return mean.astype("float16") if half else mean
 

@@ -28,7 +28,7 @@ from .names import inside, joined
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 
-# Optimizers and the like, which hold parameters for another purpose.
+# Optimizers and similar objects may hold parameters without owning them.
 _NOT_LOOKED_INTO = f"{__name__.partition('.')[0]}."
 
 
@@ -39,7 +39,7 @@ class Parameter(Tensor):
 
     Args:
         data: Array, Tensor, number or list; floating (Python numbers get the default float).
-        name: How it is called in messages and graphs; a module gives it its attribute's name.
+        name: Its name in messages and graphs; a module sets it to the attribute's name.
 
     Raises:
         TypeError: ``data`` is not floating.
@@ -58,11 +58,11 @@ class Buffer(Tensor):
     """A tensor that belongs to a module and is not trained: a running mean, a table, a mask.
 
     It is saved, loaded, moved and converted with the parameters, but no optimizer sees it. Its
-    memory is a contiguous copy of ``data``. Assigning a tensor in its place makes a Buffer of it.
+    memory is a contiguous copy of ``data``. A tensor assigned to its attribute becomes a Buffer.
 
     Args:
         data: Array, Tensor, number or list, of any dtype.
-        name: How it is called in messages and graphs; a module gives it its attribute's name.
+        name: Its name in messages and graphs; a module sets it to the attribute's name.
     """
 
     __slots__ = ()
@@ -73,7 +73,7 @@ class Buffer(Tensor):
 
 
 class LoadReport(NamedTuple):
-    """What ``load_state_dict(..., strict=False)`` passed over."""
+    """The names that ``load_state_dict(..., strict=False)`` skipped."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -82,7 +82,7 @@ class LoadReport(NamedTuple):
 if TYPE_CHECKING:
 
     class _Forward(Protocol[P, R]):
-        """Anything with a ``forward``: a call takes and gives what that does."""
+        """Anything with a ``forward``: a call has its arguments and its result."""
 
         def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
@@ -90,9 +90,9 @@ if TYPE_CHECKING:
 class Module(Hinted):
     """A function with parameters: derive from it, set parameters and modules as attributes.
 
-    ``model(x)`` calls ``model.forward(x)``. Whatever attribute is a :class:`Parameter` or a
+    ``model(x)`` calls ``model.forward(x)``. Every attribute that is a :class:`Parameter` or a
     Module belongs to the tree, in the order of definition: there is nothing to register, and
-    forgetting ``super().__init__()`` does no harm.
+    ``super().__init__()`` is not needed.
 
     A part that is held in any other way (a list, a plain object, a closure) would not be trained or
     saved, and raises TypeError, unless it is in the tree too. To refer to a module that belongs
@@ -121,7 +121,7 @@ class Module(Hinted):
     _hints = MODULES
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse parts that are attributes of a class: all its objects would share them."""
+        """Refuse modules and parameters as class attributes: all instances would share them."""
         super().__init_subclass__(**kwargs)
         for name, value in vars(cls).items():
             if isinstance(value, Module | Parameter):
@@ -133,7 +133,7 @@ class Module(Hinted):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module defines its own."""
         raise NotImplementedError(
-            f"{type(self).__name__} does not say what it computes: define forward(self, ...)"
+            f"{type(self).__name__} has no forward: define forward(self, ...)"
         )
 
     def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -153,7 +153,7 @@ class Module(Hinted):
     # -- the tree -----------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, refusing what would silently fall out of the tree."""
+        """Set an attribute; refuse a value that the tree would silently leave out."""
         owner = type(self).__name__
         known = vars(self).get(name)
         if isinstance(known, Parameter) and not isinstance(value, Parameter | None):
@@ -193,7 +193,7 @@ class Module(Hinted):
                 yield name, value
 
     def _places(self) -> Iterator[tuple[str, Module]]:
-        """The modules held by this module itself, by what an observer calls them."""
+        """The modules held by this module itself, by their names in a trace."""
         return self._children()
 
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
@@ -203,8 +203,8 @@ class Module(Hinted):
             yield from child._walk(f"{prefix}.{name}" if prefix else name)
 
     def _parts(self) -> Iterator[tuple[str, Module | Parameter]]:
-        """Yield (dotted path, module) for this and all below, then (dotted name, parameter), as a
-        trace calls them: each by the first name it comes with."""
+        """Yield (dotted path, module) for this and all below, then (dotted name, parameter),
+        with the names of a trace: each under its first name."""
         stack: list[tuple[str, Module]] = [("", self)]
         while stack:
             path, module = stack.pop()
@@ -316,7 +316,7 @@ class Module(Hinted):
         return self.train(False)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters (``.grad`` becomes None, never zeros)."""
+        """Clear the gradients of all parameters (``.grad`` becomes None, never zeros)."""
         only_none(set_to_none)
         for parameter in self.parameters():
             parameter.grad = None
@@ -324,7 +324,7 @@ class Module(Hinted):
     def requires_grad_(self, value: bool = True) -> Self:
         """Let all parameters require grad, or freeze them; return the module.
 
-        An optimizer passes over frozen parameters, for they get no gradient.
+        An optimizer skips frozen parameters, because they get no gradient.
         """
         for parameter in self.parameters():
             parameter.requires_grad = value
@@ -353,17 +353,17 @@ class Module(Hinted):
         return self
 
     def to(self, backend: str) -> Self:
-        """Bring all parameters, their gradients and buffers to a backend and return the module.
+        """Move all parameters, their gradients and buffers to a backend and return the module.
 
-        The Parameter objects stay the same, so an optimizer goes on seeing them (what it remembers
-        of them follows at its next step), but they get new buffers: call backward before.
+        The Parameter objects stay the same, so an optimizer still has them (its state for them
+        moves at its next step). They get new buffers, so call backward before.
 
         Args:
             backend: ``"numpy"``, or ``"cupy"`` for the GPU.
 
         Raises:
             ValueError: there is no backend of that name.
-            RuntimeError: it cannot be had here; the message says what to install.
+            RuntimeError: it is not available here; the message says what to install.
         """
         target = backend_named(backend)
         for parameter in (*self.parameters(), *self.buffers()):
@@ -376,23 +376,23 @@ class Module(Hinted):
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers as NumPy arrays, by dotted name, as PyTorch's.
 
-        A shared one stands under each of its names.
+        A shared tensor is listed under each of its names.
         """
         return {name: np.array(on_host(t), order="C") for name, t in self._all_tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Write values into parameters and buffers: all, or none (at an interrupt too).
+        """Write values into parameters and buffers: all, or none (even on an interrupt).
 
-        Values are cast to the dtype of the parameter; one that is beyond it is an error.
+        Values are cast to the dtype of the parameter; a value out of its range is an error.
 
         Args:
             state: Name -> array or tensor, as :meth:`state_dict` gives it; tensors of other
-                libraries are read through NumPy, so PyTorch's ``state_dict()`` can be given as is.
+                libraries are read through NumPy, so PyTorch's ``state_dict()`` works unchanged.
             strict: Whether names must match exactly. If False, names that only one side has are
-                passed over and returned. (Weights of the other form of a GRU are still refused.)
+                skipped and returned. (Weights of the other form of GRU are still refused.)
 
         Returns:
-            The names that were passed over, ``(missing_keys, unexpected_keys)``.
+            The names that were skipped, ``(missing_keys, unexpected_keys)``.
 
         Raises:
             ValueError: names, shapes or dtypes do not fit; the message lists everything that is
@@ -439,13 +439,13 @@ class Module(Hinted):
             raise ValueError(f"{owner}.load_state_dict changed nothing, because:\n  {listed}")
         buffers = [parameters[name]._data for name in values]
         news = [there(value, b) for value, b in zip(values.values(), buffers, strict=True)]
-        for buffer in buffers:  # first: where an interrupt comes next, nothing is written
+        for buffer in buffers:  # first: an interrupt after it leaves all values as they were
             mark_written(buffer)
-        deque(map(setitem, buffers, repeat(...), news), 0)  # in C: an interrupt comes after it
+        deque(map(setitem, buffers, repeat(...), news), 0)  # in C: no interrupt falls within it
         return LoadReport(missing, unexpected)
 
     def _refusals(self, state: Mapping[str, Any]) -> list[str]:
-        """What the modules of the tree say against a state, each seeing its own part."""
+        """The objections of the modules to a state, each to its own part."""
         refusals = []
         for path, module in self._walk():
             prefix = f"{path}." if path else ""
@@ -456,13 +456,13 @@ class Module(Hinted):
         return refusals
 
     def _refuse(self, names: set[str]) -> str | None:
-        """Why weights of these names belong to another function than this module's, if so."""
+        """Why weights with these names belong to a different function, or nothing."""
         return None
 
-    # -- looking ------------------------------------------------------------------------------
+    # -- display ------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """The module's settings, as they stand between the brackets of its repr."""
+        """The module's settings, as written between the brackets of its repr."""
         return ""
 
     def __repr__(self) -> str:
@@ -470,7 +470,7 @@ class Module(Hinted):
         return "\n".join(self._lines(type(self).__name__))
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it: the tree, with the number of parameters and their bytes."""
+        """HTML for notebooks: the tree, with the number of parameters and their bytes."""
         return tree_html(self._rows(0, ""))
 
     def _distinct(self) -> list[Parameter]:

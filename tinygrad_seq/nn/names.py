@@ -1,4 +1,4 @@
-"""What observers call modules and parameters: dotted paths, kept in the current scope by id."""
+"""Names of modules and parameters for observers: dotted paths, kept in the scope by id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..autograd.observe import NOWHERE, Observer, Place, Scope, observing
 from ..backend.forks import in_forked_child
 
 Names = dict[int, tuple[Any, str]]
-"""Paths by id, with the objects, which are kept alive so that no id is used again."""
+"""Paths by id, with the objects, which are kept alive so that no id is reused."""
 
 _naming = threading.RLock()  # threads under one observer share its names
 
@@ -24,9 +24,9 @@ def _renew() -> None:
 
 
 class Naming(Observer):
-    """An observer to which nodes tell the path of the module that recorded them.
+    """An observer that gets, with each node, the path of the module that recorded it.
 
-    Observers within one another share their names.
+    Nested observers share their names.
 
     Args:
         model: A module whose names are used as they are.
@@ -44,7 +44,7 @@ class Naming(Observer):
 
     @property
     def value(self) -> Scope:
-        """The scope inside of its block, with names."""
+        """The scope inside its block, with names."""
         scope = super().value
         if scope.names is None:
             scope = replace(scope, names=self.names)
@@ -56,7 +56,7 @@ class Naming(Observer):
 
 
 def inside(module: Any) -> AbstractContextManager[Any]:
-    """Record inside ``module`` for a while; nothing, while no observer asks for names."""
+    """Record inside ``module`` during a block; nothing to do if no observer needs names."""
     here = observing.get()
     if here is None or here.names is None:
         return NOWHERE
@@ -69,8 +69,8 @@ def joined(path: str, below: str) -> str:
 
 
 def _path(names: Names, module: Any, within: str) -> str:
-    """The path of a module: its place in the tree of the outermost one, which is called after its
-    class; a module that is in no tree is called after its class below ``within``."""
+    """The path of a module in the tree of the outermost one, which is named by its class. A module
+    in no known tree is named by its class, below ``within``."""
     known = names.get(id(module))
     if known is None:
         with _naming:

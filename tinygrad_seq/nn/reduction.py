@@ -1,4 +1,4 @@
-"""What all losses share: their arguments as tensors that fit, and how losses become one number."""
+"""Shared by all losses: checks of the arguments, and the reduction to one number."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def floating(owner: str, x: Any) -> Tensor:
 
 
 def like(values: Any, x: Tensor) -> Tensor:
-    """Values in the dtype of ``x``, so that they do not widen it; numbers go where it is."""
+    """Values in the dtype of ``x``, so that they do not widen it; numbers move to its device."""
     tensor = as_tensor(values, x.dtype)
     tensor = tensor if isinstance(values, Tensor) else tensor.to(x.backend)
     return tensor if tensor.dtype == x.dtype else Tensor.astype(tensor, x.dtype)

@@ -1,7 +1,7 @@
-"""Losses of numbers: how far predictions are from targets of the same shape.
+"""Regression losses: how far predictions are from targets of the same shape.
 
 ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"`` (one loss per target), as in ``nn/losses.py``.
-Nothing is broadcast, for a target of another shape is a mistake more often than meant.
+Nothing is broadcast: a target of another shape is usually a mistake.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def huber_loss(
 def quantile_loss(
     predictions: Operand, targets: Operand, quantiles: Operand, reduction: str = "mean"
 ) -> Tensor:
-    """Pinball loss, whose best constant prediction is a quantile: an interval is two of them.
+    """Pinball loss, whose best constant prediction is a quantile; two quantiles give an interval.
 
         l = max(q (target - prediction), (q - 1) (target - prediction))
 
@@ -132,8 +132,8 @@ def gaussian_nll_loss(
     Args:
         mean: μ ``(...)``, floating.
         targets: Of the same shape.
-        var: σ² ``(...)`` above 0, such as ``ts.softplus`` gives. Below ``eps`` it counts as that,
-            with no gradient.
+        var: σ² ``(...)`` above 0, such as ``ts.softplus`` gives. A value below ``eps`` counts as
+            ``eps``, with no gradient.
         full: Whether to add the constant, so that models can be compared by their likelihood.
         eps: The least σ².
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -155,7 +155,7 @@ def gaussian_nll_loss(
 
 
 def poisson_nll_loss(log_rate: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
-    """-ln of a Poisson probability of counts, but for ln k!, which no gradient sees.
+    """-ln of a Poisson probability of counts, without ln k!, which has no gradient.
 
         l = e^x - k x,    x = ln λ
 

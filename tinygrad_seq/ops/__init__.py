@@ -210,7 +210,7 @@ from .statistics import (
     quantile,
 )
 
-# Second names, which users expect.
+# Aliases that users expect.
 abs = absolute
 clip = clamp
 degrees, radians = rad2deg, deg2rad

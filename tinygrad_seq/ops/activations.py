@@ -1,4 +1,4 @@
-"""The non-linearities of neural nets. Finite in value and gradient for every finite input."""
+"""The non-linearities of neural nets. Values and gradients are finite for every finite input."""
 
 from __future__ import annotations
 
@@ -113,5 +113,5 @@ gelu.domain(x=REALS, analytic=False)
 @composite
 def gelu_tanh(x: Array) -> Array:
     """The usual approximation of :func:`gelu`: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))."""
-    u = clamp(x, -10, 10)  # beyond it tanh is ±1 to the last bit
+    u = clamp(x, -10, 10)  # beyond it tanh rounds to ±1
     return 0.5 * x * (1 + tanh(SQRT_2_OVER_PI * (u + 0.044715 * u * u * u)))

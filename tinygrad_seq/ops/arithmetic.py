@@ -1,7 +1,7 @@
 """Arithmetic, element by element: y = f(a, b) and its two partial derivatives.
 
 x̄ stands for the gradient of the result with respect to x, as in the rest of the table. NumPy's
-broadcasting applies, and is undone by the engine.
+broadcasting applies; the engine undoes it in the backward pass.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def slope_at_origin(g: Any, y: Any) -> Any:
     """The limit of ȳ / y where both are 0, which is dȳ/dy (L'Hôpital), 0 elsewhere; None for 0.
 
     The rule of a length y of x is ȳ x / y, and 0 at the origin. Its derivative there is this limit:
-    2 for y², so that the Hessian of ‖x‖² is 2 at the origin too. It is asked for where the backward
-    pass is recorded, and is itself a constant.
+    2 for y², so that the Hessian of ‖x‖² is 2 at the origin too. It is needed only where the
+    backward pass is recorded, and is a constant.
     """
     if not (isinstance(g, Variable) and g._requires_grad) or symbolic():
         return None
@@ -122,7 +122,7 @@ negative.domain(x=REALS)
 
 @elementwise
 def where(condition: Array, a: Array, b: Array, /) -> Array:
-    """a where the condition holds, b elsewhere.  The one not taken gets exactly 0."""
+    """a where the condition holds, b elsewhere.  The gradient of the other is exactly 0."""
     np = xp(condition, a, b)
     return np.where(np.asarray(condition, bool), a, b)
 
@@ -135,7 +135,7 @@ where.domain(a=REALS, b=REALS)
 
 
 def _nothing(g: Any) -> Any:
-    """0, also for an infinite ȳ: the rule of a function made of steps."""
+    """0, also for an infinite ȳ: the rule of a step function."""
     return where(False, g, 0.0)
 
 
@@ -155,7 +155,7 @@ def power(a: Array, b: Array, /) -> Array:
 
     As in PyTorch, ā = 0 where b = 0, and b̄ = 0 where a = 0 and b ≥ 0; b̄ is NaN where a < 0.
     """
-    return a**b if is_array(a) else xp(a, b).power(a, b)  # ** knows squares and roots
+    return a**b if is_array(a) else xp(a, b).power(a, b)  # ** is quick for squares and roots
 
 
 def _power_base(g: Any, a: Any, b: Any) -> Any:
@@ -220,7 +220,7 @@ absolute.domain(x=AWAY_FROM_0, analytic=False)
 
 @composite
 def fabs(x: Array) -> Array:
-    """Absolute value, of floats also for integers, whose smallest has none."""
+    """Absolute value; of integers as floats, since the smallest integer has none."""
     return absolute(x * 1.0)
 
 
@@ -253,7 +253,7 @@ minimum.domain(a=REALS, b=REALS, analytic=False)
 @elementwise
 def limit(x: Array, low: Any = None, high: Any = None, /) -> Array:
     """x kept within [low, high]; either may be None.  ȳ goes to x where low ≤ x ≤ high, else to
-    the bound that holds."""
+    the bound that applies."""
     return xp(x, low, high).clip(x, low, high)
 
 
@@ -319,7 +319,7 @@ ceil.domain(x=Interval(0.1, 0.9), analytic=False)
 
 @elementwise
 def round(x: Array, /, decimals: int = 0) -> Array:
-    """Nearest number of so many decimals, halves to even.  Its derivative is 0."""
+    """Round to the given number of decimals, halves to even.  Its derivative is 0."""
     return xp(x).round(x, decimals)
 
 
@@ -341,23 +341,23 @@ nan_to_num.domain(x=REALS, analytic=False)
 
 @composite
 def reciprocal(x: Array) -> Array:
-    """1 / x, of floats also for integers."""
+    """1 / x; of integers as floats."""
     return divide(1.0, x)
 
 
 @composite
 def trunc(x: Array) -> Array:
-    """The integer next to x towards 0.  Its derivative is 0."""
+    """x rounded towards 0.  Its derivative is 0."""
     return where(x < 0, ceil(x), floor(x))
 
 
 @composite
 def fmax(a: Array, b: Any) -> Array:
-    """Larger of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
+    """Larger of two, ignoring a NaN; equal ones share ȳ evenly."""
     return where(isnan(a), b, where(isnan(b), a, maximum(a, b)))
 
 
 @composite
 def fmin(a: Array, b: Any) -> Array:
-    """Smaller of two, where the one that is NaN is left out; equal ones share ȳ evenly."""
+    """Smaller of two, ignoring a NaN; equal ones share ȳ evenly."""
     return where(isnan(a), b, where(isnan(b), a, minimum(a, b)))

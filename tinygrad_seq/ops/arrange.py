@@ -62,7 +62,7 @@ def _lines(x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
 
 @composite
 def sort(x: Array, axis: int | None = -1) -> Array:
-    """The values in ascending order along an axis; ȳ goes back to where each came from."""
+    """The values in ascending order along an axis; ȳ goes back to their old places."""
     if axis is None:
         x, axis = ravel(x), 0
     return take_along_axis(x, argsort(x, axis=axis), axis)
@@ -72,7 +72,7 @@ def sort(x: Array, axis: int | None = -1) -> Array:
 def topk(x: Array, k: int, axis: int = -1) -> tuple[Array, Array]:
     """The k largest along an axis, in descending order, and their positions.
 
-    Of equal ones the first comes first; NaN counts as largest, as in ``max``.
+    Equal ones keep their order; NaN counts as largest, as in ``max``.
 
     Raises:
         ValueError: k is negative or larger than the axis.
@@ -80,7 +80,7 @@ def topk(x: Array, k: int, axis: int = -1) -> tuple[Array, Array]:
     n = x.shape[one_axis(axis, x.ndim)]
     if not 0 <= k <= n:
         raise ValueError(f"topk needs 0 <= k <= {n}, the length of axis {axis}; got {k}")
-    order = n - 1 - argsort(flip(x, axis), axis=axis)  # so that of equal ones the first is last
+    order = n - 1 - argsort(flip(x, axis), axis=axis)  # so that equal ones come in reverse order
     descending = moveaxis(flip(order, axis), axis, -1)
     positions = moveaxis(descending[..., :k], -1, axis)
     return take_along_axis(x, positions, axis), positions
@@ -88,14 +88,14 @@ def topk(x: Array, k: int, axis: int = -1) -> tuple[Array, Array]:
 
 @composite
 def flip(x: Array, axis: Axis = None) -> Array:
-    """The elements in reverse order along an axis, several, or all; a view."""
+    """The elements in reverse order along one axis, several, or all; a view."""
     flipped = many_axes(axis, x.ndim)
     return getitem(x, tuple(slice(None, None, -1 if k in flipped else 1) for k in range(x.ndim)))
 
 
 @composite
 def roll(x: Array, shift: Any, axis: Any = None) -> Array:
-    """The elements moved on by ``shift`` along an axis (or several); what falls off comes first."""
+    """The elements shifted by ``shift`` along an axis (or several), wrapping around the end."""
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)
     shifts, axes = xp().broadcast_arrays(shift, axis)
@@ -107,7 +107,7 @@ def roll(x: Array, shift: Any, axis: Any = None) -> Array:
 
 @composite
 def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
-    """Each element (or slice along an axis) ``repeats`` times in a row."""
+    """Each element (or slice along an axis) repeated ``repeats`` times."""
     if axis is None:
         x, axis = ravel(x), 0
     positions = xp().arange(x.shape[one_axis(axis, x.ndim)])
@@ -116,7 +116,7 @@ def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
 
 @composite
 def tile(x: Array, reps: Any) -> Array:
-    """x laid out ``reps`` times along each axis."""
+    """x repeated as a whole, ``reps`` times along each axis."""
     counts = tuple(reps) if isinstance(reps, (tuple, list)) else (operator.index(reps),)
     ndim = max(x.ndim, len(counts))
     counts = (1,) * (ndim - len(counts)) + counts
@@ -203,7 +203,7 @@ def flipud(x: Array) -> Array:
 
 @composite
 def rot90(x: Array, k: int = 1, axes: Any = (0, 1)) -> Array:
-    """Turned by k quarters, from the first of two axes to the second."""
+    """x rotated k times by 90°, from the first of two axes towards the second."""
     first, second = many_axes(axes, x.ndim)
     turns = operator.index(k) % 4
     if turns == 2:
@@ -218,7 +218,7 @@ def rot90(x: Array, k: int = 1, axes: Any = (0, 1)) -> Array:
 def put_along_axis(x: Array, indices: Any, values: Any, axis: int | None = -1) -> Array:
     """x with values at ``indices`` of an axis, as a new tensor: see :func:`take_along_axis`.
 
-    NumPy's writes into its argument. Where a position is repeated, the last value stays.
+    NumPy's function writes into its argument. At a repeated position the last value wins.
     """
     if axis is None:
         return reshape(put_along_axis(ravel(x), indices, values, 0), x.shape)
@@ -226,7 +226,7 @@ def put_along_axis(x: Array, indices: Any, values: Any, axis: int | None = -1) -
 
 
 def select(condlist: Any, choicelist: Any, default: Operand = 0) -> Mixed:
-    """Of each element the choice whose condition is the first to hold, else the default."""
+    """For each element, the choice of the first condition that holds, else the default."""
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(
             f"select needs a choice for each condition, and one or more; got {len(condlist)} "
@@ -243,14 +243,14 @@ def select(condlist: Any, choicelist: Any, default: Operand = 0) -> Mixed:
 
 @composite
 def interp(x: Array, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> Array:
-    """Values at x of the line through points, constant outside it.
+    """Linear interpolation between points; constant outside them.
 
     Args:
-        x: Where.
-        xp_: Where the points stand, ascending; a vector.
-        fp: How high they are.
-        left: The value before the first point; its height by default.
-        right: The value after the last point.
+        x: Where to interpolate.
+        xp_: The points' positions, ascending; a vector.
+        fp: The values at the points.
+        left: The value before the first point; that of the first point by default.
+        right: The value after the last point; that of the last point by default.
     """
     xs, ys = operands("interp", [xp_, fp])
     np, at = xp(plain(x)), numbers(xs, "interp")
@@ -272,7 +272,7 @@ def interp(x: Array, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> 
 def evenly_spaced(
     start: Array, stop: Any, num: int = 50, endpoint: bool = True, axis: int = 0
 ) -> Array:
-    """``num`` values from start to stop, as ``numpy.linspace``; of arrays, along a new axis."""
+    """``num`` values from start to stop, as ``numpy.linspace``; for arrays, along a new axis."""
     if operator.index(num) < 0:
         raise ValueError(f"linspace takes num >= 0 values; got {num}")
     start, stop = operands("linspace", [start, stop])

@@ -1,4 +1,4 @@
-"""Axes as users give them (None, an int, several, counted from the end), as numbers from 0."""
+"""Axes given as None, an int or several, also negative, converted to numbers from 0."""
 
 from __future__ import annotations
 

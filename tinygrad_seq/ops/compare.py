@@ -1,4 +1,4 @@
-"""Questions about values: results are booleans or positions, and have no derivative."""
+"""Comparisons and searches: the results are booleans or positions, without a derivative."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _of_one(name: str) -> Unary[[], Tensor, Array]:
-    """A primitive without a rule from NumPy's function of that name, of one argument."""
+    """A primitive of one argument without a rule, from NumPy's function of that name."""
 
     def ask(x: Array, /) -> Array:
         return getattr(xp(x), name)(x)
@@ -86,5 +86,5 @@ def argmin(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
 
 @primitive
 def argsort(x: Array, /, axis: int = -1) -> Array:
-    """Positions that sort ``x`` along ``axis``, equal ones in their order; no derivative."""
+    """Positions that sort ``x`` along ``axis``, equal ones keep their order; no derivative."""
     return xp(x).argsort(x, axis=axis, kind="stable")

@@ -151,7 +151,7 @@ def logaddexp(a: Array, b: Array, /) -> Array:
 
 
 def _share(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """ȳ σ(a - b), the part of a: e^(a - y) would have the rounding of y, if it is large."""
+    """ȳ σ(a - b), the gradient of a: e^(a - y) would suffer from the rounding of a large y."""
     nothing = y == -math.inf
     return where(nothing, 0.0, g / (1 + exp(where(nothing, 0.0, b - a))))
 
@@ -278,7 +278,7 @@ def sinc(x: Array, /) -> Array:
 
 
 def _sinc_slope(x: Any) -> Any:
-    """Its derivative; near 0, where the difference above loses its digits, by its series."""
+    """The derivative of sinc; by its series near 0, where the difference above cancels."""
     t = math.pi * x
     t2 = square(t)
     near = t2 < 0.01

@@ -31,7 +31,7 @@ def plain(index: Any) -> Any:
 
 
 def numbers(x: Any, how: str) -> Any:
-    """:func:`plain` of x, whose numbers are read: the cell that does so may decide by them."""
+    """:func:`plain` of x, noted as read: a cell that reads values may branch on them."""
     if isinstance(x, (tuple, list)):
         return type(x)([numbers(part, how) for part in x])
     looked(x, how)
@@ -60,7 +60,7 @@ def scatter_add(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _added(y: Array, index: Any, v: Any) -> Array:
-    """y, which is written, with v added at index; float16 is added up in float32."""
+    """Add v to y at index, in place; float16 is summed in float32."""
     backend, wide = backend_of(y), wider(y) if y.dtype.kind == "f" else y
     v = backend.np.asarray(v, wide.dtype)
     if is_basic(index):
@@ -77,7 +77,7 @@ scatter_add.domain(x=REALS)
 
 @primitive
 def set_at(x: Array, v: Array, /, index: Any) -> Array:
-    """A copy of x with v at index; where a position is repeated, the last value stays."""
+    """A copy of x with v at index; at a repeated position the last value wins."""
     backend = backend_of(x, v)
     y = backend.np.array(x)
     backend.assign(y, backend.index(index, y.shape), v)
@@ -85,16 +85,16 @@ def set_at(x: Array, v: Array, /, index: Any) -> Array:
 
 
 def _set_at_rule(g: Any, v_shape: tuple[int, ...], index: Any) -> Any:
-    """ȳ at index, for the values that stayed: of a repeated position only the last."""
+    """ȳ at index for the values that won: only the last one of a repeated position."""
     taken = getitem(g, index)
     if not is_basic(index):
         taken = _last(taken, g, index)
-    extra = len(v_shape) - taken.ndim  # NumPy takes v with axes of length 1 before its own
+    extra = len(v_shape) - taken.ndim  # NumPy allows v to have extra leading axes of length 1
     return getitem(taken, (None,) * extra) if extra > 0 else taken
 
 
 def _last(taken: Any, g: Any, index: Any) -> Any:
-    """What was taken at the last of each repeated position, 0 at the others."""
+    """The values taken at the last of each repeated position, 0 at the others."""
     index = numbers(index, "index_set")
     backend = backend_of(plain(g))
     np, index = backend.np, backend.index(index, g.shape)
@@ -123,7 +123,7 @@ def index_set(x: Operand, index: Index, v: Operand) -> Mixed:
     """x with v at index, as a new tensor: the functional form of ``x[index] = v``.
 
     Raises:
-        TypeError: v is floating and x is not: v would be cut to integers.
+        TypeError: v is floating and x is not: v would be truncated to integers.
     """
     _check_kinds("index_set", x, v)
     return set_at(x, v, index)
@@ -133,7 +133,7 @@ def index_add(x: Operand, index: Index, v: Operand) -> Mixed:
     """x with v added at index, as a new tensor; repeated positions add up.
 
     Raises:
-        TypeError: v is floating and x is not: v would be cut to integers.
+        TypeError: v is floating and x is not: v would be truncated to integers.
     """
     _check_kinds("index_add", x, v)
     return add_at(x, v, index)
@@ -145,7 +145,7 @@ def _check_kinds(name: str, x: Any, v: Any) -> None:
     if kinds[0].kind != "f" and kinds[1].kind == "f":
         raise TypeError(
             f"{name} of {kinds[1]} values into a target of {kinds[0]} would cut them to integers: "
-            "convert it before, x.astype(v.dtype)"
+            "convert it first, x.astype(v.dtype)"
         )
 
 
@@ -154,7 +154,7 @@ def ids_below(x: Array, /, size: int, says: str = "ids") -> Array:
     """Integers within 0..size-1, as int64.
 
     Raises:
-        IndexError: one is not; the message names the first, and where it stands.
+        IndexError: one is out of range; the message names the first, and its position.
     """
     host = on_host(x)
     if host.size and (host.min() < 0 or host.max() >= size):

@@ -22,7 +22,7 @@ def operands(name: str, xs: Any) -> list[Any]:
 
     Raises:
         ValueError: there are none.
-        TypeError: one of them is nothing to compute with.
+        TypeError: one of them is neither a number, an array nor a tensor.
     """
     if isinstance(xs, Variable) or is_array(xs):
         xs = [xs[k] for k in range(len(xs))]
@@ -36,27 +36,27 @@ def operands(name: str, xs: Any) -> list[Any]:
 
 
 def _array(value: Any, beside: list[Any]) -> Any:
-    """An array; a Python number is weak."""
+    """An array; a Python number does not decide the dtype."""
     return xp(*beside).asarray(value, result_dtype(*beside) if isinstance(value, float) else None)
 
 
 def atleast_1d(*xs: Operand) -> Mixed:
-    """With one axis or more: a number as a vector. Several arguments give a tuple."""
+    """With at least one axis: a number becomes a vector. Several arguments give a tuple."""
     return _each("atleast_1d", xs, lambda x: x if x.ndim else reshape(x, (1,)))
 
 
 def atleast_2d(*xs: Operand) -> Mixed:
-    """With two axes or more: a vector as a row. Several arguments give a tuple."""
+    """With at least two axes: a vector becomes a row. Several arguments give a tuple."""
     return _each("atleast_2d", xs, _rows)
 
 
 def atleast_3d(*xs: Operand) -> Mixed:
-    """With three axes or more: (n,) as (1, n, 1), (m, n) as (m, n, 1). Several give a tuple."""
+    """With at least three axes: (n,) as (1, n, 1), (m, n) as (m, n, 1). Several give a tuple."""
     return _each("atleast_3d", xs, lambda x: x if x.ndim > 2 else reshape(x, (*_rows(x).shape, 1)))
 
 
 def _listed(function: Callable[[Any], Any]) -> Listed:
-    """The function itself, with the types of a function of a list."""
+    """The function itself, typed as a function of a list."""
     return cast("Listed", function)
 
 
@@ -71,33 +71,33 @@ def _each(name: str, xs: Sequence[Any], f: Any) -> Any:
 
 @_listed
 def vstack(xs: Any) -> Any:
-    """Rows below one another: vectors become rows."""
+    """Joined along axis 0: vectors become rows."""
     return concatenate([_rows(x) for x in operands("vstack", xs)], axis=0)
 
 
 @_listed
 def hstack(xs: Any) -> Any:
-    """Side by side: along axis 1, or axis 0 for vectors."""
+    """Joined along axis 1, or axis 0 for vectors."""
     parts = [x if x.ndim else reshape(x, (1,)) for x in operands("hstack", xs)]
     return concatenate(parts, axis=0 if parts[0].ndim == 1 else 1)
 
 
 @_listed
 def dstack(xs: Any) -> Any:
-    """Behind one another, along axis 2: (n,) is taken as (1, n, 1), (m, n) as (m, n, 1)."""
+    """Joined along axis 2: (n,) is taken as (1, n, 1), (m, n) as (m, n, 1)."""
     return concatenate([atleast_3d(x) for x in operands("dstack", xs)], axis=2)
 
 
 @_listed
 def column_stack(xs: Any) -> Any:
-    """Side by side, along axis 1: vectors become columns."""
+    """Joined along axis 1: vectors become columns."""
     parts = operands("column_stack", xs)
     return concatenate([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in parts], axis=1)
 
 
 @composite
 def append(x: Array, values: Any, axis: int | None = None) -> Array:
-    """``values`` after x along an axis; both flattened without one."""
+    """``values`` appended to x along an axis; without an axis both are flattened."""
     x, values = operands("append", [x, values])
     if axis is None:
         x, values, axis = ravel(x), ravel(values), 0
@@ -105,7 +105,7 @@ def append(x: Array, values: Any, axis: int | None = None) -> Array:
 
 
 def block(arrays: Any) -> Mixed:
-    """A matrix (or more axes) of blocks, given as nested lists: ``block([[a, b], [c, d]])``."""
+    """An array of blocks, given as nested lists: ``block([[a, b], [c, d]])``."""
     depth, inner = 0, arrays
     while isinstance(inner, list):
         if not inner:
@@ -135,7 +135,7 @@ def _leaves(part: Any, depth: int) -> Any:
 
 
 def broadcast_arrays(*xs: Operand) -> tuple[Mixed, ...]:
-    """Each repeated to the shape that they have together."""
+    """Each array broadcast to their common shape."""
     parts = operands("broadcast_arrays", xs)
     shape = xp().broadcast_shapes(*(x.shape for x in parts))
     return tuple([broadcast_to(x, shape) for x in parts])
@@ -145,9 +145,9 @@ def meshgrid(*xs: Operand, indexing: str = "xy", sparse: bool = False) -> tuple[
     """The coordinates of a grid, one array for each vector.
 
     Args:
-        *xs: Vectors; the lengths n₁, n₂, … of the grid's axes.
+        *xs: Vectors of lengths n₁, n₂, …, the coordinates along each axis.
         indexing: ``"xy"`` gives shape (n₂, n₁, …), ``"ij"`` (n₁, n₂, …).
-        sparse: Leave axes at length 1 along which nothing changes.
+        sparse: Keep length 1 along the axes on which a coordinate does not change.
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f'meshgrid takes indexing="xy" or "ij"; got {indexing!r}')
@@ -166,7 +166,7 @@ def meshgrid(*xs: Operand, indexing: str = "xy", sparse: bool = False) -> tuple[
 
 @composite
 def array_split(x: Array, indices_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
-    """As :func:`split`, but of a number of sections the first ones may be longer by one."""
+    """As :func:`split`, but the sections may differ by one in length, the longer ones first."""
     if hasattr(indices_or_sections, "__len__"):
         return split(x, indices_or_sections, axis=axis)
     sections = operator.index(indices_or_sections)
@@ -185,7 +185,7 @@ def hsplit(x: Array, indices_or_sections: Any) -> tuple[Array, ...]:
 
 @composite
 def vsplit(x: Array, indices_or_sections: Any) -> tuple[Array, ...]:
-    """Pieces along axis 0 of two axes or more."""
+    """Pieces along axis 0, of an array of at least two axes."""
     return _split_along("vsplit", x, indices_or_sections, 0, least=2)
 
 
@@ -204,7 +204,7 @@ def _split_along(name: str, x: Any, parts: Any, axis: int, least: int = 1) -> tu
 
 @composite
 def rollaxis(x: Array, axis: int, start: int = 0) -> Array:
-    """An axis moved until it stands before the one that was at ``start``."""
+    """An axis moved to just before the one at ``start``."""
     axis = one_axis(axis, x.ndim)
     start = x.ndim if start == x.ndim else one_axis(start, x.ndim)
     return moveaxis(x, axis, start - (axis < start))

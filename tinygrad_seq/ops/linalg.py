@@ -1,8 +1,8 @@
-"""Linear algebra with the names and arguments of ``numpy.linalg``; stacks of matrices throughout.
+"""Linear algebra with the names and arguments of ``numpy.linalg``, for stacks of matrices too.
 
 Derivatives as in M. Giles, *Collected matrix derivative results for forward and reverse mode
-algorithmic differentiation* (2008). A primitive here raises ``numpy.linalg.LinAlgError`` where
-NumPy's does: a matrix that is to be inverted is singular.
+algorithmic differentiation* (2008). As in NumPy, a primitive raises ``numpy.linalg.LinAlgError``
+if a matrix to be inverted is singular.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ cofactors.domain(analytic=False)
 
 
 def _spread(y: Any) -> Any:
-    """One number per matrix, broadcast to its elements."""
+    """One number per matrix, with two axes of length 1 to broadcast."""
     return expand_dims(y, (-2, -1))
 
 
@@ -134,7 +134,7 @@ det.defvjp(x=lambda g, x: _spread(g) * cofactors(x))
 
 @primitive
 def slogdet(x: Array, /) -> tuple[Array, Array]:
-    """Sign and logarithm of the size of the determinant, which does not overflow.
+    """Sign and logarithm of the absolute value of the determinant; does not overflow.
 
     y = (sign det x, ln |det x|),  x̄ = ȳ₂ x⁻ᵀ.
     """
@@ -149,8 +149,8 @@ slogdet.domain(analytic=False)
 def cholesky(x: Array, /, upper: bool = False) -> Array:
     """The lower triangular y with y yᵀ = x; ``upper`` gives yᵀ.
 
-    Of the symmetric part of x, (x + xᵀ) / 2, so that the gradient is symmetric as in PyTorch and
-    JAX. (NumPy reads one triangle, which is the same for a symmetric x.)
+    x is replaced by its symmetric part, (x + xᵀ) / 2, so that the gradient is symmetric as in
+    PyTorch and JAX. (NumPy reads one triangle, which is the same for a symmetric x.)
 
         x̄ = y⁻ᵀ Φ(yᵀ ȳ) y⁻¹, made symmetric; Φ takes the lower triangle and half of the diagonal
 
@@ -188,7 +188,7 @@ def svd(x: Array, /, full_matrices: bool = False) -> tuple[Array, Array, Array]:
     The gradient of U and V is defined where all s differ and their signs do not matter.
     """
     if full_matrices:
-        raise ValueError("svd is compact here: say full_matrices=False")
+        raise ValueError("svd is compact here: pass full_matrices=False")
     return tuple(xp(x).linalg.svd(x, full_matrices=False))
 
 
@@ -231,11 +231,11 @@ def matrix_norm(x: Array, keepdims: bool = False, ord: float | str = "fro") -> A
         x: Shape (..., m, n).
         keepdims: Keep the last two axes at length 1.
         ord: ``"fro"`` √Σ xᵢⱼ², ``"nuc"`` the sum of the singular values, 2 the largest of them and
-            -2 the smallest, 1 the largest sum of sizes in a column and -1 the smallest, ``inf`` and
+            -2 the smallest, 1 the largest absolute column sum and -1 the smallest, ``inf`` and
             ``-inf`` the same of rows.
 
     Raises:
-        ValueError: ``ord`` is none of these, or x is no matrix.
+        ValueError: ``ord`` is none of these, or x is not a matrix.
     """
     if x.ndim < 2:
         raise ValueError(f"a matrix norm needs two axes or more; got shape {tuple(x.shape)}")
@@ -262,12 +262,12 @@ def norm(x: Array, ord: Any = None, axis: Axis = None, keepdims: bool = False) -
     Args:
         x: Any shape.
         ord: For a vector p, see :func:`vector_norm`; for a matrix see :func:`matrix_norm`.
-        axis: One axis: vectors; two: matrices. Without it, x is a vector or a matrix by its
-            axes; without ``ord`` too, all elements are one vector.
+        axis: One axis for vectors, two for matrices. By default all axes of x, which is a
+            vector or a matrix; without ``ord`` too, all elements are one vector.
         keepdims: Keep the reduced axes at length 1.
 
     Raises:
-        ValueError: neither a vector nor a matrix, or an ``ord`` that it has not.
+        ValueError: x is neither a vector nor a matrix, or has no norm of this ``ord``.
     """
     if axis is None and ord is None:
         return vector_norm(x, None, keepdims)
@@ -309,13 +309,13 @@ def outer(a: Array, b: Any) -> Array:
 
 @composite
 def cross(a: Array, b: Any, axis: int = -1) -> Array:
-    """Cross product of vectors of three along an axis."""
+    """Cross product of vectors of length 3 along an axis."""
     return linear.cross(a, b, axis=axis)
 
 
 @composite
 def matrix_power(x: Array, n: int) -> Array:
-    """n-th power of square matrices, by squaring; n < 0 are powers of the inverse."""
+    """n-th power of square matrices, by squaring; for n < 0, of the inverse."""
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"matrix_power takes square matrices; got shape {tuple(x.shape)}")
     x, n = (inv(x), -n) if n < 0 else (x, operator.index(n))

@@ -59,7 +59,7 @@ def _matmul_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
         return a * g if len(b_shape) == 1 else expand_dims(a, -1) * expand_dims(g, -2)
     if len(b_shape) == 1:  # y_m = Σₙ a_mn b_n
         return _matmul_b(expand_dims(g, -1), a, (*b_shape, 1))[..., 0]
-    if len(b_shape) == 2 and a.ndim > 2:  # b met every leading axis: one product sums over them
+    if len(b_shape) == 2 and a.ndim > 2:  # b was broadcast: one product sums over all axes
         rows = math.prod(a.shape[:-1])
         a, g = reshape(a, (rows, a.shape[-1])), reshape(g, (rows, g.shape[-1]))
     return matmul(_swap(a), g)
@@ -72,10 +72,10 @@ matmul.domain(a=REALS, b=REALS)
 
 @primitive
 def contract(*xs: Array, inputs: tuple[str, ...], output: str) -> Array:
-    """Einstein summation with every axis named: ``inputs`` a word per array, ``output`` a word.
+    """Einstein summation with every axis named: ``inputs`` is a word per array, ``output`` a word.
 
-    The rule of one operand is again a summation: of ȳ with the other operands, over the axes that
-    are not its own.
+    The rule of an operand is again such a sum: of ȳ and the other operands, over the axes that the
+    operand does not have.
     """
     np = xp(*xs)
     return np.einsum(f"{','.join(inputs)}->{output}", *xs, optimize=len(xs) > 1)
@@ -89,7 +89,7 @@ def _contract_rule(g: Any, i: int, xs: Any, inputs: tuple[str, ...], output: str
     free = iter(c for c in string.ascii_letters if c not in "".join(inputs) + output)
     own = ""
     for axis, letter in enumerate(inputs[i]):
-        if letter in own:  # a diagonal: zero off it
+        if letter in own:  # a diagonal: the gradient is zero off it
             other = next(free)
             words.append(letter + other)
             operands.append(np.eye(shape[axis], dtype=dtype))
@@ -97,7 +97,7 @@ def _contract_rule(g: Any, i: int, xs: Any, inputs: tuple[str, ...], output: str
             continue
         lengths = [x.shape[word.index(letter)] for word, x in named if letter in word]
         if not lengths or max(lengths) < shape[axis]:
-            # summed in this operand alone, or stretched in all others: the same for each
+            # absent, or of length 1, in all others: the gradient is constant along it
             words.append(letter)
             operands.append(np.ones(shape[axis], dtype))
         own += letter
@@ -124,7 +124,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Any:
     Args:
         subscripts: The axes of each operand, and after ``->`` those of the result.
         *operands: Arrays or tensors.
-        optimize: Taken for NumPy's sake; the order of the products is always chosen well.
+        optimize: Accepted for compatibility with NumPy; the order is always optimised.
 
     Raises:
         ValueError: the subscripts do not fit the operands.
@@ -178,7 +178,7 @@ def outer(a: Array, b: Any) -> Array:
 
 @composite
 def inner(a: Array, b: Any) -> Array:
-    """Sum over the last axis of both: y = Σₖ a_..k b_..k, over every pair of the rest."""
+    """Sum over the last axis of both, y = Σₖ a_..k b_..k, for every pair of their other axes."""
     b = _operand(b)
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else multiply(a, b)
 
@@ -229,7 +229,7 @@ def vecmat(a: Array, b: Any) -> Array:
 
 @composite
 def kron(a: Array, b: Any) -> Array:
-    """Kronecker's product: b once for each element of a, times it."""
+    """Kronecker product: a copy of b for each element of a, multiplied by it."""
     b = _operand(b)
     ndim = max(a.ndim, b.ndim)
     one, two = ((1,) * (ndim - x.ndim) + tuple(x.shape) for x in (a, b))
@@ -242,12 +242,12 @@ def kron(a: Array, b: Any) -> Array:
 def cross(
     a: Array, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Array:
-    """Cross product of vectors of three: y₁ = a₂ b₃ - a₃ b₂, and so on.
+    """Cross product of vectors of length 3: y₁ = a₂ b₃ - a₃ b₂, and so on.
 
     Args:
         a, b: Vectors along ``axisa`` and ``axisb``; the other axes broadcast.
         axisa, axisb, axisc: Where the vectors are in a, b and the result.
-        axis: All three at once.
+        axis: Sets all three at once.
     """
     axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
     a, b = moveaxis(a, axisa, -1), moveaxis(_operand(b), axisb, -1)

@@ -1,7 +1,6 @@
 """Reductions along axes: None (all elements), an int, or a tuple.
 
-A rule first puts the gradient back into the rank of its argument (``kept``); broadcasting does
-the rest.
+A rule first restores the reduced axes of the gradient (``kept``); broadcasting does the rest.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from .shape import astype, broadcast_to, concatenate, moveaxis, ravel, reshape
 
 
 def axes_of(ndim: int, axis: Axis) -> tuple[int, ...]:
-    """The reduced axes as numbers from 0; a number has none."""
+    """The reduced axes as numbers from 0; a scalar has none."""
     return many_axes(axis, ndim) if ndim else ()
 
 
 def kept(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
-    """A reduced value with its reduced axes back, at length 1."""
+    """A reduced value with its reduced axes restored, at length 1."""
     if keepdims:
         return g
     axes = axes_of(len(shape), axis)
@@ -55,7 +54,7 @@ def _spread(g: Any, x_shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any
 
 
 def _count(shape: tuple[int, ...], axis: Axis) -> int:
-    """How many elements go into one result."""
+    """The number of elements that are reduced to one result."""
     return math.prod(shape[k] for k in axes_of(len(shape), axis))
 
 
@@ -107,14 +106,14 @@ def std(x: Array, /, axis: Axis = None, ddof: float = 0, keepdims: bool = False)
     """Standard deviation.  y = √var x,  x̄ᵢ = ȳ (xᵢ - m) / ((n - ddof) y), 0 where all xᵢ agree."""
     backend, wide = backend_of(x), wider(x)
     centred = wide - backend.mean(wide, axis, True)
-    scale = _scale(centred, axis)  # squares neither overflow nor vanish
+    scale = _scale(centred, axis)  # so that squares neither overflow nor underflow
     total = backend.sum(backend.np.square(centred / scale), axis, True)
     y = backend.np.sqrt(total / (_count(x.shape, axis) - ddof)) * scale
     return narrowed(y if keepdims else y.reshape(dropped(x.shape, axis)), x)
 
 
 def _scale(x: Array, axis: Axis) -> Array:
-    """The largest size along axes, 1 where it is 0 or infinite."""
+    """The largest absolute value along axes, 1 where it is 0 or infinite."""
     np = xp(x)
     largest = np.max(np.abs(x), axis=axis, keepdims=True, initial=0)
     return np.where((largest == 0) | ~np.isfinite(largest), 1, largest)
@@ -149,7 +148,7 @@ def min(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 def _extreme_rule(arg: Any) -> Any:
-    """The rule of max and min: ȳ to the elements that were chosen, found by ``arg``."""
+    """The rule of max and min: ȳ goes to the chosen elements, found by ``arg``."""
 
     def rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
         g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
@@ -158,7 +157,7 @@ def _extreme_rule(arg: Any) -> Any:
             places = reshape(xp(plain(x)).arange(x.shape[axis]), tuple(along))
             return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
         chosen = x == y
-        wide = xp().result_type(g.dtype, "float32")  # float16 counts to 2048 only
+        wide = xp().result_type(g.dtype, "float32")  # float16 counts only to 2048
         shares = sum(astype(chosen, wide), axis=axis, keepdims=True)
         return where(chosen, g / shares, 0.0)
 
@@ -206,7 +205,7 @@ def running(op: Any, x: Any, axis: int | None) -> Any:
 
 @composite
 def cumprod(x: Array, axis: int | None = None) -> Array:
-    """Running product.  y_t = Π_{s ≤ t} x_s, right also at zeros."""
+    """Running product.  y_t = Π_{s ≤ t} x_s; the gradient is right at zeros too."""
     return running(multiply, _wide(x), axis)
 
 
@@ -219,7 +218,7 @@ def gathered(x: Any, axis: Axis) -> Any:
 
 @composite
 def prod(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Product, by halves: log₂ n elementwise products, whose gradient is right also at zeros."""
+    """Product, by halves: log₂ n elementwise products, whose gradient is right at zeros too."""
     shape, y = x.shape, gathered(_wide(x), axis)
     while y.shape[0] > 1:
         half = y.shape[0] // 2
@@ -234,7 +233,7 @@ def prod(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
 def vector_norm(x: Array, /, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Array:
     """p-norm, 1 ≤ p < ∞.  y = (Σ |xᵢ|ᵖ)^(1/p),  x̄ᵢ = ȳ sign xᵢ (|xᵢ| / y)ᵖ⁻¹, 0 at the origin."""
     size = xp(x).abs(wider(x))
-    scale = _scale(size, axis)  # powers do not overflow
+    scale = _scale(size, axis)  # so that powers do not overflow
     total = backend_of(x).sum((size / scale) ** ord, axis, True)
     y = total ** (1 / ord) * scale
     return narrowed(y if keepdims else y.reshape(dropped(x.shape, axis)), x)
@@ -259,7 +258,7 @@ def norm(x: Array, ord: float = 2, axis: Axis = None, keepdims: bool = False) ->
 
     Args:
         x: Any shape.
-        ord: p: 2, 1, any number, ``inf`` (largest size), ``-inf`` (smallest), 0 (how many ≠ 0).
+        ord: p: 2, 1, any number, ``inf`` (largest |xᵢ|), ``-inf`` (smallest), 0 (number of xᵢ ≠ 0).
         axis: Reduced axes.
         keepdims: Keep them at length 1.
     """

@@ -1,4 +1,4 @@
-"""Along an axis, from one element to the next: running values, differences, areas, windows."""
+"""Functions of successive elements of an axis: running values, differences, areas, windows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cummin(x: Array, axis: int | None = None) -> Array:
 
 
 def _running_extreme(x: Any, axis: int | None, beats: Callable[[Any, Any], Any]) -> Any:
-    """Elements chosen by their positions, which are found by doubling; NaN beats all."""
+    """Elements chosen by their positions, which are found by doubling; NaN wins over all."""
     if axis is None or not x.ndim:
         x, axis = ravel(x), 0
     axis = one_axis(axis, x.ndim)
@@ -68,14 +68,14 @@ def cumulative_prod(x: Array, axis: int | None = None, include_initial: bool = F
 def _after(scan: Any, x: Any, axis: int | None, include_initial: bool, first: int) -> Any:
     if axis is None:
         if x.ndim != 1:
-            raise ValueError(f"of {x.ndim} dimensions, say along which axis= the values run")
+            raise ValueError(f"an array of {x.ndim} dimensions needs axis=, the axis to run along")
         axis = 0
     y = scan(x, axis)
     return concatenate([_edge(first, y, axis), y], axis=axis) if include_initial else y
 
 
 def _edge(value: Any, x: Any, axis: int) -> Any:
-    """What stands before or after x along an axis; a number is one slice of it."""
+    """The values before or after x along an axis; a number fills one slice."""
     (x, value), axis = operands("an edge", [x, value]), one_axis(axis, x.ndim)
     return value if value.ndim else broadcast_to(value, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
 
@@ -86,10 +86,10 @@ def diff(x: Array, n: int = 1, axis: int = -1, prepend: Any = None, append: Any 
 
     Args:
         x: One axis or more.
-        n: How often; 0 gives x.
-        axis: Along which.
-        prepend: What stands before x along the axis, if anything: a number or an array.
-        append: What stands after it.
+        n: The order of the difference; 0 gives x.
+        axis: The axis.
+        prepend: Values to put before x along the axis, a number or an array.
+        append: Values to put after it.
     """
     if operator.index(n) < 0:
         raise ValueError(f"diff takes n >= 0 differences; got {n}")
@@ -105,13 +105,13 @@ def diff(x: Array, n: int = 1, axis: int = -1, prepend: Any = None, append: Any 
 
 @composite
 def trapezoid(y: Array, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
-    """The area below y by trapezoids.  Σ (x_{t+1} - x_t) (y_{t+1} + y_t) / 2.
+    """The integral of y by the trapezoidal rule.  Σ (x_{t+1} - x_t) (y_{t+1} + y_t) / 2.
 
     Args:
-        y: Heights.
-        x: Where they stand, a vector or of the shape of y; else ``dx`` apart.
-        dx: The distance.
-        axis: Along which.
+        y: Values.
+        x: Their positions, a vector or of the shape of y; if None, ``dx`` apart.
+        dx: The spacing.
+        axis: The axis.
     """
     axis = one_axis(axis, y.ndim)
     lead = (slice(None),) * axis
@@ -130,14 +130,14 @@ def sliding_window_view(x: Array, window_shape: Any, axis: Any = None) -> Array:
     Args:
         x: Any shape.
         window_shape: A length, or one for each axis of ``axis``.
-        axis: Along which; all by default. Windows start at each position that leaves room.
+        axis: The axes; all by default. Windows start at each position where they fit.
 
     Raises:
-        ValueError: a window is longer than its axis, or there are not as many as axes.
+        ValueError: a window is longer than its axis, or there is not one length per axis.
     """
     lengths = window_shape if isinstance(window_shape, (tuple, list)) else (window_shape,)
     axes = axis if isinstance(axis, (tuple, list)) else range(x.ndim) if axis is None else (axis,)
-    axes = tuple(one_axis(k, x.ndim) for k in axes)  # one may be there twice
+    axes = tuple(one_axis(k, x.ndim) for k in axes)  # an axis may occur twice
     if len(lengths) != len(axes):
         raise ValueError(f"sliding_window_view needs a length per axis: {lengths} for axes {axes}")
     for k, length in zip(axes, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""Linear recurrences over time, and their derivative: the same recurrence the other way."""
+"""Linear recurrences over time, and their derivative: the same recurrence in reverse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @primitive
 def scan(*xs: Array, reverse: bool = False, adjoint: bool = False, pairs: bool = False) -> Array:
-    """h_t = a_t ⊙ h_{t-1} + b_t for all t, of the list [a, b] or [a, b, h_0].
+    """h_t = a_t ⊙ h_{t-1} + b_t for all t, from the list [a, b] or [a, b, h_0].
 
     The adjoint is w_t = b_t + a*_{t+1} ⊙ w_{t+1}. Each is the other's rule: with w the adjoint
     of ȳ,  b̄ = w,  ā_t = w_t ⊙ h*_{t-1},  h̄_0 = a*_1 ⊙ w_1.
@@ -47,7 +47,7 @@ scan.domain(xs=REALS, analytic=False)
 
 
 def _shifted(x: Any, first: Any, reverse: bool) -> Any:
-    """What stands one step earlier, in the order of the recurrence; ``first`` at its first."""
+    """The values one step earlier, in the order of the recurrence; ``first`` at its first step."""
     array = plain(x)
     edge = xp(array).zeros_like(array[:1]) if first is None else expand_dims(first, 0)
     return concatenate([x[1:], edge] if reverse else [edge, x[:-1]])
@@ -71,17 +71,17 @@ def linear_scan(
 ) -> Mixed:
     """h_t = a_t ⊙ h_{t-1} + b_t for t = 1 … T, as one operation.
 
-    The derivative is the same recurrence the other way, so gradients of any order cost what the
-    values cost. With a within (-1, 1) it forgets; minGRU, RG-LRU and LRU are made of it.
+    The derivative is the same recurrence in reverse, so gradients of any order cost as much as the
+    values. With a within (-1, 1) it forgets; minGRU, RG-LRU and LRU are built on it.
 
     Args:
         a: Factors, of a shape that broadcasts to that of ``b``: ``(T, N, H)``, ``(H,)``, a number.
-        b: What comes in at each step ``(T, ...)``, T ≥ 1.
+        b: The input of each step ``(T, ...)``, T ≥ 1.
         h0: h before the first step, of a shape that broadcasts to ``b.shape[1:]``; 0 if None.
         reverse: Start at the last step: h_t = a_t ⊙ h_{t+1} + b_t.
         mask: Which steps to read, booleans ``(T,)`` or ``(T, N)``, the first axes of ``b``. At the
-            others h stays as it is, so that for sequences that end early, ``arange(T)[:, None] <
-            lengths``, h of the last step is each one's own last; a and b get no gradient there.
+            others h stays unchanged, and a and b get no gradient. With the mask
+            ``arange(T)[:, None] < lengths``, the last h is that of each sequence's own last step.
         pairs: Whether the last axis, of size 2 in all of them, holds complex numbers as (real,
             imaginary).
 
@@ -120,7 +120,7 @@ def linear_scan(
 
 
 def _fits(name: str, x: Any, shape: tuple[int, ...]) -> None:
-    """Refuse what does not broadcast to a shape, or makes it larger."""
+    """Raise if an array does not broadcast to a shape without enlarging it."""
     own = getattr(x, "shape", ())
     sides = zip(own[::-1], shape[::-1], strict=False)
     if len(own) > len(shape) or any(side not in (1, other) for side, other in sides):
@@ -128,7 +128,7 @@ def _fits(name: str, x: Any, shape: tuple[int, ...]) -> None:
 
 
 def _readable(mask: Any, b: Any, pairs: bool) -> Array:
-    """A mask with as many axes as ``b``, where ``b`` is."""
+    """A mask with as many axes as ``b``, on its device."""
     array = numbers(mask if hasattr(mask, "shape") else xp().asarray(mask), "linear_scan")
     if array.dtype.kind != "b":
         raise TypeError(f"linear_scan expects a mask of booleans; got {array.dtype}")

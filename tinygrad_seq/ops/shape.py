@@ -1,4 +1,4 @@
-"""Changing the shape: the same values elsewhere, so every rule only moves gradients back."""
+"""Changes of shape: they only move values, so every rule only moves gradients back."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ broadcast_to.domain(x=REALS)
 
 @primitive
 def astype(x: Array, /, dtype: DType) -> Array:
-    """The values in another dtype.  x̄ comes back in that of x; an integer result has none."""
+    """The values in another dtype.  x̄ has the dtype of x; an integer result has no gradient."""
     if xp(x).dtype(dtype).kind not in "fiub":
         raise TypeError(f"astype takes a float, integer or boolean dtype; got {dtype!r}")
     return xp(x).asarray(x).astype(dtype)
@@ -68,7 +68,7 @@ astype.domain(x=REALS, analytic=False)
 
 @elementwise
 def to(x: Array, /, backend: str = "numpy") -> Array:
-    """The values on another backend, a copy.  x̄ comes back to where x is."""
+    """A copy of the values on another backend.  x̄ moves back to that of x."""
     if not isinstance(backend, str):
         raise TypeError(f"to takes the name of a backend; got {backend!r}: astype(dtype) converts")
     source, target = backend_of(x), backend_named(backend)
@@ -117,7 +117,7 @@ unstack.domain(x=REALS)
 
 @primitive
 def split(x: Array, /, indices_or_sections: Any, axis: int = 0) -> tuple[Array, ...]:
-    """Consecutive pieces along an axis, equal ones or cut at the given indices, as a tuple."""
+    """Consecutive pieces along an axis, equal or cut at the given indices, as a tuple."""
     x = xp(x).asarray(x)
     axis = one_axis(axis, x.ndim)
     length = x.shape[axis]

@@ -36,7 +36,7 @@ def logsumexp(x: Array, /, axis: Axis = None, keepdims: bool = False) -> Array:
 def _logsumexp_rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
     g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
     nothing = y == -math.inf
-    # Not e^(xᵢ - y): of large x, y is rounded by more than the shares may be off.
+    # Not e^(xᵢ - y): for large x, the rounding error of y would be too large.
     return where(nothing, 0.0, g * softmax(where(nothing, 0.0, x), axis=axis))
 
 

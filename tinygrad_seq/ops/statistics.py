@@ -19,14 +19,14 @@ from .shape import astype, broadcast_to, moveaxis, reshape
 
 @composite
 def nansum(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The sum of what is not NaN."""
+    """The sum of the elements that are not NaN."""
     x = where(isnan(x), 0.0, x) if x.dtype.kind == "f" else x
     return sum(x, axis=axis, keepdims=keepdims)
 
 
 @composite
 def nanmean(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The mean of what is not NaN; NaN where all is."""
+    """The mean of the elements that are not NaN; NaN if all are."""
     missing = isnan(x)
     total = sum(where(missing, 0.0, x), axis=axis, keepdims=keepdims)
     return total / sum(astype(~missing, total.dtype), axis=axis, keepdims=keepdims)
@@ -65,22 +65,22 @@ def average(x: Array, axis: Axis = None, weights: Any = None, keepdims: bool = F
 
 @composite
 def quantile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The value below which the part q of the elements lies, between two by a straight line.
+    """The value below which a share q of the elements lies, with linear interpolation.
 
     Args:
         x: Any shape with elements.
-        q: In [0, 1]: a number, or an array whose axes come first in the result.
+        q: In [0, 1]: a number, or an array, whose axes come first in the result.
         axis: Reduced axes; all by default.
         keepdims: Keep them at length 1.
 
     Raises:
-        ValueError: q is outside [0, 1], or there is no element.
+        ValueError: q is outside [0, 1], or x is empty.
     """
     np = xp(plain(x))
     q = np.asarray(numbers(q, "quantile"), dtype=float)
     if not ((q >= 0) & (q <= 1)).all():
         raise ValueError(f"quantile takes q in [0, 1]; got {q}")
-    x = astype(x, int) if x.dtype.kind == "b" else x  # booleans have no differences
+    x = astype(x, int) if x.dtype.kind == "b" else x  # NumPy cannot subtract booleans
     lined = sort(gathered(x, axis), 0)
     n = lined.shape[0]
     if not n:
@@ -98,11 +98,11 @@ def quantile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Arr
 
 @composite
 def percentile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Array:
-    """:func:`quantile` with q in hundredths."""
+    """:func:`quantile` with q in percent."""
     return quantile(x, xp().true_divide(numbers(q, "quantile"), 100), axis, keepdims)
 
 
 @composite
 def median(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The middle element in their order, or the mean of the two in the middle."""
+    """The middle element in ascending order, or the mean of the two middle ones."""
     return quantile(x, 0.5, axis, keepdims)

@@ -1,8 +1,8 @@
 """Whole models to and from ONNX, with NumPy alone.
 
-``wire`` and ``proto`` read and write the format; ``symbol`` and ``graph`` are what a model's
-``forward`` is run on, and what handlers add nodes to. ``fold`` and ``read`` find the layers of a
-file, ``model`` makes a module of it.
+``wire`` and ``proto`` read and write the format. A model's ``forward`` runs on the symbols of
+``symbol``, and handlers add nodes to the graph of ``graph``. ``fold`` and ``read`` find the layers
+of a file, and ``model`` makes a module of it.
 """
 
 from .export import Input, export_onnx

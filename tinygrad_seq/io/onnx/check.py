@@ -11,7 +11,7 @@ from ...tensor import Tensor
 from .proto import GraphProto
 from .symbol import Axis, ExportError, Length, flat
 
-TOLERANCE = 1e-4  # of the largest number of an output
+TOLERANCE = 1e-4  # relative to the largest number of an output
 SIZES = ((3, 5, 7, 4, 6, 2), (1,), (11, 2, 5, 3, 8, 4))  # of the open axes, in turn
 
 
@@ -22,10 +22,10 @@ def largest_difference(
     inputs: Mapping[str, Any],
     bounds: Mapping[str, tuple[int, Length]],
 ) -> float:
-    """The largest difference between what the file and what the model computes.
+    """The largest difference between the outputs of the file and of the model.
 
     Raises:
-        ExportError: it is too large for rounding, or the file does not run.
+        ExportError: it is too large for a rounding error, or the file does not run.
         ImportError: ONNX Runtime is not installed.
     """
     try:
@@ -49,7 +49,7 @@ def largest_difference(
         try:
             session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
             theirs = session.run(names, {i.name: feeds[i.name] for i in session.get_inputs()})
-        except Exception as error:  # of classes of its own
+        except Exception as error:  # it has its own exception classes
             raise ExportError(f"ONNX Runtime cannot run the file: {error}") from error
         pairs = zip(names, theirs, wanted, strict=True)
         differences.append(max(_compared(name, np.asarray(a), b) for name, a, b in pairs))
@@ -102,7 +102,7 @@ def _drawn(
             return Tensor(feeds[name])
         if form.dtype.kind == "b":
             feeds[name] = rng.random(shape) < 0.7
-            feeds[name][:1] = True  # something to look at in every sequence
+            feeds[name][:1] = True  # each sequence needs a step to attend to
             return feeds[name]
         low, high = bounds.get(name, (0, 1))
         top = high if isinstance(high, int) else _value(high, lengths)

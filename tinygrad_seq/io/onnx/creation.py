@@ -1,4 +1,4 @@
-"""Handlers of tensors that are made in the shape of others, whose lengths may be open."""
+"""Handlers of functions that create tensors, whose lengths may be open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers of what is computed element by element."""
+"""Handlers of elementwise operations."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ BITS: dict[Any, tuple[str, str]] = {
 
 
 def operands(graph: Graph, *args: Any, floating: bool = False) -> list[Symbol]:
-    """Arguments as symbols of one dtype: float32 beside integers, int64 beside int32 or booleans;
-    Python's numbers give way."""
+    """Arguments as symbols of one dtype: float32 over integers, int64 over int32 and booleans.
+    Python numbers take the dtype of the others."""
     dtypes = [x.dtype for x in args if hasattr(x, "dtype")]
     kinds = {d.kind for d in dtypes}
     if floating or "f" in kinds or any(isinstance(x, float) for x in args):

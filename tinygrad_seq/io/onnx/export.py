@@ -1,8 +1,8 @@
-"""``export_onnx``: a model's own ``forward`` is run on symbols, and the graph that follows written.
+"""``export_onnx``: run a model's own ``forward`` on symbols, and write the resulting graph.
 
-What a call becomes is decided by the first of: a handler for the function or module; a module's own
-``forward``; what the function computes, if no symbol is among its arguments (weights that are
-transposed or sliced become constants); and else it is refused by name.
+A call is translated by the first of these that applies: a handler for the function or module; a
+module's own ``forward``; the function itself, if no argument is a symbol (so transposed or sliced
+weights become constants). Any other call is an error that names it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from .symbol import Axis, ExportError, Symbol, Value, flat
 
 
 class Input:
-    """What a model is given: axes, and the type of the numbers.
+    """The axes and the dtype of an input.
 
     Args:
-        *axes: The length of each axis, or a name for one that stays open. Equal names are equal
-            lengths, in all inputs.
+        *axes: The length of each axis, or a name for an open axis. Equal names mean equal lengths
+            in all inputs.
         dtype: ``"float32"``, or ``"int64"``, ``"int32"``, ``"bool"`` for ids, lengths and masks.
 
     Example:
@@ -68,31 +68,30 @@ def export_onnx(
 ) -> float | None:
     """Write a whole model as one ONNX file (opset 20, float32) that runs without Python.
 
-    The model computes in evaluation mode. Axes that have names stay open: batch and time of any
+    The model computes in evaluation mode. Named axes stay open: batch and time of any
     length. Recurrent layers become ONNX's RNN, GRU (both forms) and LSTM, with lengths and states;
-    what these have not (projections, masks, your own cells) becomes a ``Scan``, the cell's own step
-    in a loop.
+    layers that these cannot express (projections, masks, your own cells) become a ``Scan``, a loop
+    over the cell's own step.
 
     Args:
         model: A module; or one of its methods, as ``encoder_decoder.step``, or another function
             of tensors.
-        path: Where to, usually ``.onnx``.
-        inputs: Argument of the model -> :class:`Input`; for a tuple, as the state (h, c) of an
-            LSTM, a dict of its parts by the names that the file gives them, dicts within dicts for
-            tuples within tuples.
-        outputs: Names for the tensors that the model returns, tuples within tuples in order.
+        path: The file to write, usually ``.onnx``.
+        inputs: Argument of the model -> :class:`Input`; for a tuple, such as the state (h, c) of
+            an LSTM, a dict of its parts by their names in the file; nested dicts for nested tuples.
+        outputs: Names for the tensors that the model returns, nested tuples in order.
         check: Whether to run the file in ONNX Runtime first, on random numbers of three sizes, and
             compare with the model. A file that differs is not written.
-        metadata: What the file is to say of itself, such as a vocabulary: names and texts.
+        metadata: Strings by name to store in the file, such as a vocabulary.
 
     Returns:
         With ``check`` the largest difference of any output, else None.
 
     Raises:
-        ExportError: the model reads numbers, or computes what has no counterpart: see
-            :func:`onnx_handler`; or it is not of float32, or the check has failed.
-        ValueError: shapes do not fit; it is larger than 2 GiB.
-        ImportError: ``check``, and ONNX Runtime is not installed.
+        ExportError: the model reads numbers, has an operation without a counterpart (see
+            :func:`onnx_handler`), is not float32, or fails the check.
+        ValueError: shapes do not fit, or the file would be larger than 2 GiB.
+        ImportError: ``check`` is True, and ONNX Runtime is not installed.
 
     Example:
         >>> import tempfile
@@ -141,10 +140,10 @@ def export_onnx(
 
 
 class Exporter(Naming):
-    """Observes the model, and adds a node for what it computes with symbols.
+    """Observes the model, and adds a node for each operation on symbols.
 
     Attributes:
-        store: What is written.
+        store: The graph to write.
     """
 
     def __init__(self, root: Module | None) -> None:
@@ -156,7 +155,7 @@ class Exporter(Naming):
         self._modes: dict[Module, bool] = {}
 
     def declare(self, name: str) -> None:
-        """Take a name for an input or an output."""
+        """Reserve a name for an input or an output."""
         if name in self.store.names:
             raise ValueError(f"two inputs or outputs are called {name!r}")
         self.store.names.add(name)
@@ -223,7 +222,7 @@ class Exporter(Naming):
         return handler(self.store.current, *args, **params)
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
-        """What reaches the arrays has no symbols among them."""
+        """Run the function on arrays; refuse symbols among the arguments."""
         if _mentions((args, params)):
             raise _refusal(op.name, "the function")
         return compute(*args, **params)
@@ -231,13 +230,13 @@ class Exporter(Naming):
 
 def _refusal(name: str, handle: str) -> ExportError:
     return ExportError(
-        f"{where()}{name} has no counterpart in ONNX that is known here: compute it otherwise, or "
-        f"say how it is written with @io.onnx_handler({handle})"
+        f"{where()}{name} has no counterpart in ONNX: compute it otherwise, or "
+        f"define its translation with @io.onnx_handler({handle})"
     )
 
 
 def _mentions(value: Any) -> bool:
-    """Whether a symbol, or an open axis, is somewhere among the arguments."""
+    """Whether the arguments contain a symbol or an open axis, at any depth."""
     if isinstance(value, tuple | list):
         return any(map(_mentions, value))
     if isinstance(value, dict):

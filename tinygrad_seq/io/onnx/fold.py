@@ -1,7 +1,7 @@
-"""Arrays that a file computes from its own arrays: the ways in which exporters lay out weights.
+"""Arrays that a file computes from its own arrays, as exporters do to lay out weights.
 
 PyTorch's exporter builds the weights of ONNX's nodes by Slice, Concat, Transpose, Reshape and
-Unsqueeze; that is done here once, with a bound on the memory that it may take.
+Unsqueeze. This module computes them once, within a limit on memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def folded(graph: GraphProto, budget: int) -> dict[str, Array]:
-    """All arrays of a graph by name: those of the file, and those that follow from them.
+    """All arrays of a graph by name: those of the file, and those computed from them.
 
     Args:
         graph: The graph.
@@ -36,7 +36,7 @@ def folded(graph: GraphProto, budget: int) -> dict[str, Array]:
         given = [arrays[name] if name else None for name in node.inputs]
         if node.op_type == "Concat":
             budget -= sum(array.nbytes for array in given if array is not None)
-            if budget < 0:  # before it is made
+            if budget < 0:  # before it is allocated
                 raise ValueError("its constants unfold to far more memory than the file takes")
         results = fold(node, *given)
         for name, result in zip(node.outputs, results, strict=False):
@@ -48,7 +48,7 @@ def folded(graph: GraphProto, budget: int) -> dict[str, Array]:
 
 
 def _own_bytes(result: Array, given: Sequence[Array | None]) -> int:
-    """What a result takes that is no view of what it was made of."""
+    """The bytes of a result; 0 if it is a view of an input."""
     shares = any(x is not None and np.may_share_memory(result, x) for x in given)
     return 0 if shares else result.nbytes
 
@@ -65,7 +65,7 @@ def reshaped(shape: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
 
 
 def unsqueezed(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
-    """A shape with new axes of length 1 at places of the result."""
+    """A shape with new axes of length 1 at the given positions of the result."""
     ndim = len(shape) + len(axes)
     new, old = {k % ndim for k in axes}, iter(shape)
     return tuple(1 if k in new else next(old) for k in range(ndim))

@@ -23,14 +23,14 @@ CAST = {FLOAT: 1, INT: 6, LONG: 7, BOOL: 9}
 
 
 class Store:
-    """What a graph and the bodies of its loops share: names, and the arrays of the file.
+    """Shared by a graph and the bodies of its loops: names, and the arrays of the file.
 
     Args:
         parameters: Names and parameters of the model.
 
     Attributes:
         proto: The graph as it is written.
-        bounds: Of integer inputs, the least and the largest number that the model takes.
+        bounds: The smallest and the largest number that the model accepts, of integer inputs.
         current: The graph that nodes go to: the model's, or the body of a loop.
     """
 
@@ -41,11 +41,11 @@ class Store:
         self.bounds: dict[str, tuple[int, Length]] = {}
         self.names: set[str] = set()
         self._known: dict[Any, str] = {}
-        self._kept: list[Any] = []  # alive, so that no address is used again
+        self._kept: list[Any] = []  # kept alive, so that no address is reused
         self._parameters = {_address(p.data): (name, p.shape) for name, p in parameters}
 
     def unique(self, wanted: str) -> str:
-        """A name that nothing else has."""
+        """An unused name."""
         name, count = wanted, 1
         while name in self.names:
             count += 1
@@ -56,7 +56,7 @@ class Store:
     def array(self, array: np.ndarray[Any, Any], origin: Any, wanted: str = "constant") -> str:
         """The name of an array in the file; equal arrays are stored once."""
         name, shape = self._parameters.get(_address(origin), ("", ()))
-        if name and sorted(shape) == sorted(origin.shape):  # the parameter, or it transposed
+        if name and sorted(shape) == sorted(origin.shape):  # the parameter, or its transpose
             name += "" if origin.flags.c_contiguous else ".T"
             key: Any = (_address(origin), origin.shape, origin.strides)
         else:
@@ -69,7 +69,7 @@ class Store:
 
     @contextmanager
     def within(self, graph: Graph) -> Iterator[None]:
-        """Add nodes to the body of a loop for a while."""
+        """Add nodes to the body of a loop during a block."""
         outer, self.current = self.current, graph
         try:
             yield
@@ -78,11 +78,11 @@ class Store:
 
 
 class Graph:
-    """Nodes in order; inside of a loop, with the nodes around it in sight.
+    """Nodes in order; the body of a loop can also read the nodes of the outer graph.
 
     Args:
-        store: What is shared with the graphs around.
-        outer: The graph around this body of a loop, if there is one.
+        store: The store shared with the outer graphs.
+        outer: The outer graph, if this is the body of a loop.
     """
 
     def __init__(self, store: Store, outer: Graph | None = None) -> None:
@@ -101,7 +101,7 @@ class Graph:
         dtype: Any = None,
         **attributes: Any,
     ) -> Symbol:
-        """Add a node of one result.
+        """Add a node with one result.
 
         Args:
             op_type: ONNX's name of the operation.
@@ -119,7 +119,7 @@ class Graph:
         results: Sequence[tuple[Sequence[Length], Any]],
         **attributes: Any,
     ) -> tuple[Symbol, ...]:
-        """Add a node of several results, each (shape, dtype); see :meth:`node`."""
+        """Add a node with several results, each (shape, dtype); see :meth:`node`."""
         given = [None if x is None else self.symbol(x) for x in inputs]
         first = next((x.dtype for x in given if x is not None), FLOAT)
         label = self.store.unique(f"{where()}{op_type}")
@@ -135,7 +135,7 @@ class Graph:
         return tuple(made)
 
     def symbol(self, x: Any, dtype: Any = None) -> Symbol:
-        """Anything to compute with as a symbol: arrays and numbers become arrays of the file.
+        """A value as a symbol: arrays and numbers become arrays of the file.
 
         Floats become float32; integers keep int32, or become int64.
         """
@@ -149,7 +149,7 @@ class Graph:
             origin = np.asarray(origin)
         array = on_host(origin)
         if array.dtype.kind not in "fiub":
-            raise ExportError(f"{where()} computes with {x!r:.60}, which is no number")
+            raise ExportError(f"{where()} computes with {x!r:.60}, which is not a number")
         kept = {"f": FLOAT, "b": BOOL}.get(array.dtype.kind, INT if array.dtype == INT else LONG)
         array = np.ascontiguousarray(array, dtype or kept).reshape(array.shape)
         return Symbol.of(Value(self.store.array(array, origin), array.shape, array.dtype))
@@ -165,9 +165,7 @@ class Graph:
         if dtype.kind == "f":
             dtype = FLOAT
         if dtype not in CAST:
-            raise ExportError(
-                f"{where()} makes {dtype} of {x}: float32, int64, int32, bool are had"
-            )
+            raise ExportError(f"{where()} makes {dtype} of {x}: use float32, int64, int32 or bool")
         return x if x.dtype == dtype else self.node("Cast", [x], x.shape, dtype, to=CAST[dtype])
 
     def expects(self, x: Symbol, low: int, high: Length) -> None:
@@ -210,7 +208,7 @@ class Graph:
         return self.node("Concat", [self.length(n) for n in shape], (len(shape),), LONG, axis=0)
 
     def new_axis(self, x: Symbol, k: int, name: str) -> Symbol:
-        """x, whose axis k has a length that only the graph finds out."""
+        """x, with an axis k whose length only the graph can compute."""
         value = Value(x._data.name, (), x.dtype)
         value.shape = (*x.shape[:k], Axis.named(name, (value, k)), *x.shape[k + 1 :])
         return Symbol.of(value)
@@ -247,7 +245,7 @@ class Graph:
 
 
 def _filled(before: Shape, shape: Sequence[Length]) -> Shape:
-    """A shape to reshape to with its -1 as the length that is left."""
+    """A target shape with -1 replaced by the remaining length."""
     shape = tuple(shape)
     free = [k for k, n in enumerate(shape) if not isinstance(n, Axis) and n == -1]
     if not free:
@@ -271,10 +269,10 @@ def _equal(a: Shape, b: Shape) -> bool:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The shape of what is computed element by element.
+    """The shape of an elementwise result.
 
     Raises:
-        ExportError: lengths meet that are not always equal.
+        ExportError: two lengths that must be equal may differ.
     """
     ndim = max(map(len, shapes))
     result: list[Length] = [1] * ndim
@@ -286,21 +284,21 @@ def broadcast(*shapes: Shape) -> Shape:
                 words = " and ".join(f"({', '.join(map(str, s))})" for s in shapes)
                 raise ExportError(
                     f"{where()} computes element by element with shapes {words}: the lengths "
-                    f"{result[k]} and {n} are not always equal; axes that are take one name"
+                    f"{result[k]} and {n} are not always equal; give equal axes one name"
                 )
             result[k] = n
     return tuple(result)
 
 
 def where() -> str:
-    """The module that is running, as the beginning of a name."""
+    """The module that is running, as the prefix of a name."""
     scope = observing.get()
     path = re.sub(r"[^\w.]", "_", scope.path) if scope is not None else ""
     return f"{path}/" if path else ""
 
 
 def _address(array: Any) -> Any:
-    """Where the elements of an array begin."""
+    """The address of the first element of an array."""
     data = getattr(array, "data", None)
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0]

@@ -1,4 +1,4 @@
-"""Which nodes a call becomes: a handler for each function and each kind of module."""
+"""Translation of calls into nodes: a handler for each function and each kind of module."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ HANDLERS: dict[Any, Handler] = {}
 
 
 def onnx_handler(*operations: Any) -> Callable[[F], F]:
-    """Say how calls of an operation of your own are written as ONNX: a decorator.
+    """Decorate a function that translates calls of your own operation to ONNX.
 
-    The handler is called as the operation is, with the graph in front: ``handler(graph, *args)``,
-    for a module ``handler(graph, module, *args)``. Some arguments are symbols, which have a shape
-    and a dtype but no numbers; others tensors, arrays or numbers. It adds nodes with
-    ``graph.node(op_type, inputs, shape, dtype=None, **attributes)`` and gives the resulting symbol,
-    or a tuple of them (``graph.several``). Symbols can be computed with, as tensors can.
+    The handler gets the graph and the arguments of the call: ``handler(graph, *args)``, or
+    ``handler(graph, module, *args)`` for a module. Some arguments are symbols, which have a shape
+    and a dtype but no numbers; others are tensors, arrays or numbers. It adds nodes with
+    ``graph.node(op_type, inputs, shape, dtype=None, **attributes)`` and returns the resulting
+    symbol, or a tuple of them (``graph.several``). Operations on symbols work as on tensors.
 
     Args:
         *operations: Primitives (:func:`tinygrad_seq.primitive`) or classes of modules.
@@ -46,7 +46,7 @@ def onnx_handler(*operations: Any) -> Callable[[F], F]:
 
 
 def handler_of(operation: Any) -> Handler | None:
-    """The handler of a call; of a module that of its class, or of a parent with its ``forward``."""
+    """The handler of a call; for a module, of its class or of a base class with its ``forward``."""
     if not isinstance(operation, Module):
         return HANDLERS.get(operation)
     kind = type(operation)

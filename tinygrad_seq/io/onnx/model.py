@@ -1,4 +1,4 @@
-"""A file's graph as a module: its layers are ours, what stands between them are our operations."""
+"""A file's graph as a module, made of the library's layers and operations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ...tensor import Tensor
 from .fold import Array, axes_of, constant, reshaped, sizes_of, slices, unsqueezed
 from .proto import DTYPES, ModelProto, Node
 
-OLDEST, NEWEST = 13, 24  # opsets: before, Softmax and others meant something else
+OLDEST, NEWEST = 13, 24  # opsets: in older ones Softmax and others have other definitions
 
 
 class FileModel(nn.Module):
-    """What an ONNX file computes, as a module with parameters that can be trained on.
+    """The graph of an ONNX file, as a module whose parameters can be trained further.
 
-    Called with the inputs of the file, by name or in order, it gives its output, or a tuple of
-    them. Recurrent layers, products and tables are children, ``recurrent0``, ``linear0``,
+    Called with the inputs of the file, by name or in order, it returns its output, or a tuple of
+    them. Recurrent layers, products and tables are submodules, ``recurrent0``, ``linear0``,
     ``embedding0``; other floating arrays of the file are parameters ``constant0`` if a node
     computes with them.
 
@@ -32,8 +32,8 @@ class FileModel(nn.Module):
     ) -> None:
         if not OLDEST <= proto.opset <= NEWEST:
             raise ValueError(
-                f"the file is of opset {proto.opset}; a model is made of opsets {OLDEST} to "
-                f"{NEWEST} (its layers can be had all the same)"
+                f"the file is of opset {proto.opset}; a model needs opsets {OLDEST} to "
+                f"{NEWEST} (its layers can still be used)"
             )
         graph = proto.graph
         self._inputs = [info.name for info in graph.inputs if info.name not in graph.arrays]
@@ -61,7 +61,7 @@ class FileModel(nn.Module):
         if unknown or foreign:
             raise ValueError(
                 f"a model cannot be made of this file: {', '.join(foreign or unknown)} is not "
-                "known here (its layers can be had all the same)"
+                "supported (its layers can still be used)"
             )
         self._needed = needed
         known = {"", *arrays, *self._inputs}
@@ -69,11 +69,11 @@ class FileModel(nn.Module):
             lost = [name for name in node.inputs if name not in known]
             if lost:
                 raise ValueError(
-                    f"{node.op_type} {node.name!r} reads {lost[0]!r}, which nothing gives"
+                    f"{node.op_type} {node.name!r} reads {lost[0]!r}, which no node computes"
                 )
             known.update(node.outputs)
         if not known.issuperset(self._outputs):
-            raise ValueError(f"nothing gives the outputs {', '.join(self._outputs)}")
+            raise ValueError(f"no node computes the outputs {', '.join(self._outputs)}")
         self._arrays = {}
         read = {name for k, node in needed if k not in layers for name in node.inputs}
         for name in sorted(read | set(self._outputs)):
@@ -116,7 +116,7 @@ _OURS = {"", "ai.onnx"}
 
 
 def _taken(value: Any) -> Any:
-    """Floats as tensors, all else as arrays."""
+    """Floats as tensors, everything else as arrays."""
     if isinstance(value, Tensor):
         return value if value.dtype.kind == "f" else value.numpy()
     array = np.asarray(value)
@@ -124,7 +124,7 @@ def _taken(value: Any) -> Any:
 
 
 def _layer(layer: Any, node: Node, values: Mapping[str, Any]) -> Any:
-    """What a layer gives, in the form of its node."""
+    """The output of a layer, in the form of its node."""
     given: list[Any] = [values.get(name) for name in node.inputs] + [None] * 8
     if isinstance(layer, nn.Embedding):
         ids = np.asarray(given[1])
@@ -229,7 +229,7 @@ def _plain(name: str) -> Callable[..., Any]:
 
 
 def _folded(name: str) -> Callable[..., Any]:
-    """An operation of two as one of many."""
+    """A binary operation, extended to any number of arguments."""
 
     def operator(node: Node, x: Any, *others: Any) -> Any:
         for other in others:

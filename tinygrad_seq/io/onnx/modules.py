@@ -1,4 +1,4 @@
-"""Handlers of modules that read numbers, or that ONNX has one node for."""
+"""Handlers of modules that read numbers, or that are one node in ONNX."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _(graph: Graph, module: nn.InitialState, batch: Any = None) -> Any:
 
 
 def repeated(graph: Graph, part: Symbol, batch: Length) -> Symbol:
-    """A state of one sequence for a batch, whose axis is the one before the last."""
+    """A state of one sequence with a batch axis added, as the last but one."""
     before, last = part.shape[:-1], part.shape[-1]
     return graph.expand(graph.reshape(part, (*before, 1, last)), (*before, batch, last))
 

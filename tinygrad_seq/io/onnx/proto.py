@@ -20,7 +20,7 @@ MAX_BYTES = 2**31 - 1  # protobuf's own limit
 _DEPTH, _LISTED = (
     8,
     100_000,
-)  # of a file that is read: graphs within graphs, numbers of an attribute
+)  # limits on a file that is read: nested graphs, numbers of an attribute
 
 TYPES: dict[np.dtype[Any], int] = {
     np.dtype(name): number
@@ -44,7 +44,7 @@ DTYPES = {number: dtype for dtype, number in TYPES.items()}
 
 @dataclass
 class Node:
-    """One operation: the names of what it reads and of what it gives."""
+    """One operation: the names of its inputs and outputs."""
 
     op_type: str
     inputs: list[str]
@@ -56,7 +56,7 @@ class Node:
 
 @dataclass
 class Info:
-    """An input or output of a graph: an axis is a length, a name, or None where nothing is said."""
+    """An input or output of a graph; an axis is a length, a name, or None if unknown."""
 
     name: str
     dtype: np.dtype[Any] | None
@@ -65,7 +65,7 @@ class Info:
 
 @dataclass
 class GraphProto:
-    """Nodes in an order in which they can be computed, and the arrays that they read."""
+    """Nodes in an order of computation, and the arrays that they read."""
 
     name: str
     nodes: list[Node] = field(default_factory=list)
@@ -76,7 +76,7 @@ class GraphProto:
 
 @dataclass
 class ModelProto:
-    """A file: a graph, and who wrote it."""
+    """A file: a graph, and its producer."""
 
     graph: GraphProto
     opset: int = OPSET
@@ -154,7 +154,7 @@ def _info(info: Info) -> bytes:
         message() if axis is None else message((2 if isinstance(axis, str) else 1, axis))
         for axis in info.axes
     ]
-    assert info.dtype is not None  # what we write has a type
+    assert info.dtype is not None  # every attribute that is written has a type
     tensor = message((1, TYPES[info.dtype]), (2, message((1, axes))))
     return message((1, info.name), (2, message((1, tensor))))
 
@@ -166,7 +166,7 @@ def decode(content: bytes) -> ModelProto:
     """The model in the bytes of a file; arrays are views of them.
 
     Raises:
-        ValueError: it is no ONNX file, or one whose arrays lie in other files.
+        ValueError: it is not an ONNX file, or its arrays are in other files.
     """
     parse = Parser()
     fields = parse(memoryview(content))
@@ -236,11 +236,11 @@ def _read_value(parse: Parser, fields: Fields, depth: int) -> Any:
             return _listed(integers(fields.get(8, [])))
         case 8:
             return [text(each) for each in fields.get(9, [])]
-    return None  # a kind that nothing here reads
+    return None  # a kind that is not used here
 
 
 def _listed(array: NDArray[Any]) -> list[Any]:
-    """A repeated attribute; Python's numbers take many times the memory of the file."""
+    """A repeated attribute; limited, because Python numbers take far more memory than the file."""
     if array.size > _LISTED:
         raise WireError(f"an attribute of {array.size:,} numbers")
     listed: list[Any] = array.tolist()
@@ -268,7 +268,7 @@ def _read_tensor(parse: Parser, content: memoryview) -> tuple[str, NDArray[Any]]
         array = floats(fields.get(10, []), "<f8")
     else:
         numbers = integers(fields.get({7: 7, 12: 11, 13: 11}.get(kind, 5), []))
-        half = dtype == np.dtype("float16")  # its bits stand in the numbers
+        half = dtype == np.dtype("float16")  # the integers hold its bits
         array = numbers.astype(np.uint16).view(dtype) if half else numbers.astype(dtype)
     if array.size != math.prod(shape):
         raise WireError(f"{name!r} of shape {shape} has {array.size} elements")

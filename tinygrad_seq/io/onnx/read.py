@@ -20,11 +20,11 @@ from .fold import Array, folded
 from .model import FileModel
 from .proto import GraphProto, Info, ModelProto, Node, decode
 
-LONGEST = 300  # of what a message quotes from a damaged file
+LONGEST = 300  # characters that a message quotes from a damaged file
 
 
 class _UnknownError(ValueError):
-    """A node computes what no layer of ours does; its file is none the worse for it."""
+    """A node has no equivalent among the library's layers; its file is still valid."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Found:
     """A layer that was found in a file.
 
     Attributes:
-        name: Of its node.
+        name: The name of its node.
         module: The layer, with the weights of the file: :class:`nn.Recurrent` or
             :class:`nn.Bidirectional` of a cell, :class:`nn.Linear` or :class:`nn.Embedding`.
-        node: Of a recurrent layer what :func:`from_onnx` takes: ``op_type``, ``W``, ``R``, ``B``,
-            ``P`` and ``attributes``; else None.
+        node: For a recurrent layer the argument of :func:`from_onnx`: ``op_type``, ``W``, ``R``,
+            ``B``, ``P`` and ``attributes``; else None.
     """
 
     name: str
@@ -46,13 +46,13 @@ class Found:
 
 @dataclass(frozen=True)
 class OnnxFile(Hinted):
-    """What :func:`read_onnx` found.
+    """The contents of a file, from :func:`read_onnx`.
 
     Attributes:
         recurrent, linear, embedding: The layers of each kind, in the order of the graph.
-        inputs, outputs: Name -> axes: a length, a name, or None where the file says nothing.
-        producer: What wrote the file.
-        metadata: What it says of itself.
+        inputs, outputs: Name -> axes: a length, a name, or None if the file does not say.
+        producer: The program that wrote the file.
+        metadata: The file's own strings by name.
     """
 
     recurrent: list[Found]
@@ -65,29 +65,29 @@ class OnnxFile(Hinted):
     _parts: tuple[ModelProto, dict[str, Array], dict[int, Found]]
 
     def nodes(self) -> list[dict[str, Any]]:
-        """The recurrent layers as :func:`from_onnx` takes them."""
+        """The recurrent layers, as arguments for :func:`from_onnx`."""
         return [found.node for found in self.recurrent if found.node is not None]
 
     def model(self) -> FileModel:
-        """The file as a model of ours, which computes what it computes and can be trained on.
+        """The file as a module that computes the same and can be trained further.
 
-        It is called with the file's inputs, by name or in order, and gives its output, or a tuple
+        It is called with the file's inputs, by name or in order, and returns its output, or a tuple
         of them. Its layers are those that were found.
 
         Raises:
-            ValueError: a node is of a kind that is not known here; the message names it.
+            ValueError: a node is of an unsupported kind; the message names it.
         """
         proto, arrays, found = self._parts
         return FileModel(proto, arrays, {k: layer.module for k, layer in found.items()})
 
 
 def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
-    """Read the layers of an ONNX file written by PyTorch, Keras' converters, us or others.
+    """Read the layers of an ONNX file from this library, PyTorch, Keras' converters or others.
 
-    The nodes RNN, GRU (both forms) and LSTM with all their attributes, products with a constant
-    matrix and lookups in a constant table; their weights may be laid out by Slice, Concat,
-    Transpose, Reshape, Unsqueeze and the like. Nothing in the file is executed, and reading takes a
-    few times its memory at most.
+    Layers are the nodes RNN, GRU (both forms) and LSTM with all their attributes, products with a
+    constant matrix and lookups in a constant table. Slice, Concat, Transpose, Reshape, Unsqueeze
+    and the like may compute their weights. Nothing in the file is executed, and reading takes at
+    most a few times its memory.
 
     Args:
         path: An ONNX file that holds its own weights.
@@ -96,7 +96,7 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
         The layers, with their weights; :meth:`OnnxFile.model` is the whole file as a model.
 
     Raises:
-        CheckpointError: The file is damaged, or no ONNX file, or has its weights in other files.
+        CheckpointError: The file is damaged, not an ONNX file, or has its weights in other files.
         FileNotFoundError: There is no such file.
 
     Example:
@@ -124,7 +124,7 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
         raise
     except _UnknownError as error:
         raise CheckpointError(f"{path} cannot be read as ONNX: {str(error)[:LONGEST]}") from error
-    except Exception as error:  # whatever comes of damaged bytes
+    except Exception as error:  # damaged bytes can raise anything
         raise CheckpointError(
             f"{path} cannot be read as ONNX ({type(error).__name__}: {str(error)[:LONGEST]}): it "
             "is damaged, cut short, or no ONNX file with its weights inside"
@@ -168,7 +168,7 @@ def _join_biases(graph: GraphProto, arrays: dict[str, Array]) -> None:
 
 
 def _found(node: Node, arrays: dict[str, Array]) -> Found | None:
-    """The layer that a node is, if it is one."""
+    """The layer that a node represents, if any."""
     given = [arrays.get(name) for name in node.inputs] + [None] * 8
     first, second, third = given[:3]
     if node.outputs and node.outputs[0] in arrays:
@@ -233,7 +233,7 @@ def _recurrent(node: Node, given: Sequence[Array | None]) -> Found:
         if array is not None:
             present[name] = _single(array)
         elif name in ("W", "R") or (place < len(node.inputs) and node.inputs[place]):
-            raise _UnknownError(f"{name} of {what} is no constant")
+            raise _UnknownError(f"{name} of {what} is not a constant")
     _check_shapes(what, node.op_type, present)
     attributes = {n: v for n, v in node.attributes.items() if n != "output_sequence"}
     if attributes.pop("layout", 0):
@@ -248,7 +248,7 @@ def _recurrent(node: Node, given: Sequence[Array | None]) -> Found:
 
 
 def _check_shapes(what: str, op_type: str, given: dict[str, Array]) -> None:
-    """Raise unless the weights fit one another, before a layer of their sizes is made."""
+    """Check that the weights fit one another, before a layer of their sizes is made."""
     w, r = given["W"], given["R"]
     gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op_type]
     if w.ndim == r.ndim == 3 and w.size and r.size and w.dtype.kind == "f":
@@ -261,7 +261,7 @@ def _check_shapes(what: str, op_type: str, given: dict[str, Array]) -> None:
 def _layer(
     what: str, op_type: str, given: dict[str, Array], attributes: dict[str, Any]
 ) -> nn.Module:
-    """A layer of the kind and the sizes of a node."""
+    """A layer with the kind and the sizes of a node."""
     directions, _, size = given["W"].shape
     direction = attributes.get("direction", "forward")
     if directions != 1 + (direction == "bidirectional"):
@@ -271,7 +271,7 @@ def _layer(
     known = {name.lower(): function for function, name in NAMES}
     unknown = [name for name in names if name.lower() not in known]
     if unknown or len(names) != len(usual) * directions:
-        raise _UnknownError(f"the activations {names} of {what} are not known here")
+        raise _UnknownError(f"the activations {names} of {what} are not supported")
     functions = [known[name.lower()] for name in names]
 
     def cell(k: int) -> Any:

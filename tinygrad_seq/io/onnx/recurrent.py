@@ -1,7 +1,7 @@
-"""Handlers of recurrent layers: ONNX's own nodes where it has them, a loop over time elsewhere.
+"""Handlers of recurrent layers: ONNX's own nodes if it has them, else a loop over time.
 
 A node reads (T, N, I) and gives Y (T, D, N, H). The loop is ``Scan``, whose body is one call of
-the cell on symbols: any cell will do.
+the cell on symbols, so any cell works.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _parts(state: Any) -> tuple[Any, ...]:
 
 
 def _turned(parts: list[Any]) -> list[Any]:
-    """For each cell its state, from the cells' values of each part."""
+    """The state of each cell, from the cells' values of each part."""
     return [cell if len(cell) > 1 else cell[0] for cell in zip(*parts, strict=True)]
 
 
@@ -120,9 +120,9 @@ def _merged(merge: str, ahead: Any, back: Any) -> Any:
 
 
 def _node_of(module: nn.Recurrent | nn.Bidirectional) -> dict[str, Any] | None:
-    """The node that computes a layer; None where ONNX has none."""
+    """The node that computes a layer; None if ONNX has none."""
     if isinstance(module, nn.Recurrent) and isinstance(module.cell, nn.VariationalDropout):
-        return _node_of(nn.Recurrent(module.cell.cell, module.reverse))  # it acts in training only
+        return _node_of(nn.Recurrent(module.cell.cell, module.reverse))  # it acts only in training
     if isinstance(module, nn.Recurrent) and isinstance(module.cell, Reweighted):
         cell = module.cell
         settled = with_weight(cell.cell, cell.name, nn.Parameter(cell.weight()))
@@ -160,14 +160,14 @@ def _call(
 def _scan(
     graph: Graph, module: nn.Recurrent, x: Symbol, state: Any, lengths: Any, mask: Any
 ) -> tuple[Any, Any]:
-    """The cell along time: ``Scan``, with what is left out frozen."""
+    """The cell along time: ``Scan``, in which a skipped step keeps the state."""
     batch = x.shape[1:-1]
     valid = valid_steps(graph, lengths, mask, x.shape[:2] if batch else x.shape[:1])
     if valid is not None:
         x = graph.symbol(ops.where(_rows(valid, x), x, 0))
     state = _first(graph, module.cell, batch) if state is None else each(graph.symbol, state)
     body, y, after = _body(graph, module, x, state, valid)
-    if not _alike(state, after):  # a first state that broadcasts has its full shape at once
+    if not _alike(state, after):  # give a state that broadcasts its full shape from the start
         state = each(lambda a, b: graph.expand(a, broadcast(a.shape, b.shape)), state, after)
         body, y, after = _body(graph, module, x, state, valid)
     if not _alike(state, after):
@@ -194,7 +194,7 @@ def _(graph: Graph, module: Any, x: Any, state: Any = None) -> Any:
 
 
 def _first(graph: Graph, cell: Any, batch: Any) -> Any:
-    """The cell's own first state, for a batch that may be open."""
+    """The cell's own initial state, for a batch that may be open."""
     start = getattr(cell, "initial_state", None)
     state = None if start is None else start(())
     if state is None:
@@ -237,7 +237,7 @@ def _body(
 
 
 def info(x: Symbol, name: str | None = None) -> Info:
-    """How a symbol stands among the inputs or outputs of a graph."""
+    """A symbol as an input or output of a graph."""
     axes: list[int | str | None] = [n if isinstance(n, int) else str(n) for n in x.shape]
     return Info(name or x._data.name, x.dtype, axes)
 

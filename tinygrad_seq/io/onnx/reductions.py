@@ -17,7 +17,7 @@ from .symbol import ExportError, Length, Symbol, same
 
 
 def reduce(graph: Graph, op_type: str, x: Symbol, axis: Any, keepdims: bool) -> Symbol:
-    """A reduction along axes; None for all."""
+    """A reduction along axes; None means all."""
     axes = axes_of(x.ndim, axis)
     if not axes:
         return x
@@ -74,7 +74,7 @@ HANDLERS[ops.argmin] = _position("ArgMin")
 
 
 def _count(graph: Graph, x: Symbol, axis: Any) -> Any:
-    """How many elements go into one result."""
+    """The number of elements that are reduced to one result."""
     count: Any = 1
     for k in axes_of(x.ndim, axis):
         count = count * x.shape[k]

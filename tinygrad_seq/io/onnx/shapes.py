@@ -1,4 +1,4 @@
-"""Handlers of what moves, chooses and joins elements."""
+"""Handlers of functions that move, choose and join elements."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _(graph: Graph, x: Any, indices_or_sections: Any, axis: int) -> Any:
         bounds = [0, *(slice(int(i)).indices(n)[1] for i in indices_or_sections), n]
         sizes = [max(0, b - a) for a, b in pairwise(bounds)]
         if sum(sizes) != n:
-            raise ExportError(f"{where()} splits at {indices_or_sections}, which do not ascend")
+            raise ExportError(f"{where()} splits at {indices_or_sections}, which is not ascending")
         return _cut(graph, x, k, sizes)
     sections = operator.index(indices_or_sections)
     n = operator.index(x.shape[k])
@@ -149,7 +149,7 @@ def _slice(graph: Graph, x: Symbol, axis: int, part: slice) -> Symbol:
 
 
 def _left(n: Length, part: slice) -> Length | None:
-    """The length of a slice, if it follows from that of the axis (long enough for the slice)."""
+    """The length of a slice, if that of the axis decides it (and is long enough for the slice)."""
     ends = (part.start, part.stop)
     if not isinstance(n, Axis) and not any(isinstance(end, Axis) for end in ends):
         return len(range(*part.indices(n)))
@@ -218,7 +218,7 @@ def _(
 ) -> Symbol:
     x = graph.symbol(x)
     if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise ExportError(f"{where()} pads in mode {mode!r}, which ONNX has not")
+        raise ExportError(f"{where()} pads in mode {mode!r}, which ONNX does not have")
     widths = np.broadcast_to(np.asarray(pad_width, np.int64), (x.ndim, 2))
     shape = [n + int(before + after) for n, (before, after) in zip(x.shape, widths, strict=True)]
     value = np.asarray(constant_values, x.dtype)
@@ -243,7 +243,7 @@ def _(graph: Graph, x: Any, k: int, axis: int = -1) -> tuple[Symbol, Symbol]:
 
 
 def _top(graph: Graph, x: Any, k: Any, axis: int, largest: int) -> tuple[Symbol, Symbol]:
-    """The first in order along an axis, and their positions; k of them, or all."""
+    """The first k (or all) elements in order along an axis, and their positions."""
     x = graph.symbol(x)
     at = one_axis(axis, x.ndim)
     count = x.shape[at] if k is None else k

@@ -1,8 +1,8 @@
 """Symbols: tensors that have a name, axes and a dtype, but no numbers.
 
-A model's own ``forward`` is run on them. An axis whose length is not fixed is an :class:`Axis`, a
-sum of products of named lengths, which the graph computes where it needs it. Whatever reads a
-number, of a value or of an open axis, raises a sentence that names it.
+A model's own ``forward`` runs on them. An axis whose length is not fixed is an :class:`Axis`, a
+sum of products of named lengths, which the graph computes where it is needed. Reading a number,
+of a value or of an open axis, raises an error that names it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ...tensor import Tensor
 Length: TypeAlias = "int | Axis"
 Shape: TypeAlias = tuple[Length, ...]
 Place: TypeAlias = tuple["Value", int]
-"""Where the length of an open axis is found: that axis of a value."""
+"""An axis of a value, whose length is that of an open axis."""
 
 
 class ExportError(TypeError):
-    """A model cannot be written as ONNX: the message says what is in the way, and where."""
+    """A model cannot be written as ONNX: the message gives the reason and the place."""
 
 
 class Axis:
     """A length that stays open: a polynomial of named lengths with integer coefficients.
 
-    ``time``, ``2*batch``, ``batch*time``, ``time-1``: what a shape computes is told again in the
-    graph. Two are equal if they are the same polynomial.
+    Examples are ``time``, ``2*batch``, ``batch*time``, ``time-1``. The graph computes lengths by
+    the same polynomials. Two are equal if they are the same polynomial.
 
     Args:
-        terms: Product of names -> its coefficient; the product of none is the constant.
+        terms: Product of names -> its coefficient; the empty product is the constant.
         places: Where to find the length of each name.
     """
 
@@ -44,7 +44,7 @@ class Axis:
 
     @classmethod
     def named(cls, name: str, place: Place) -> Axis:
-        """The length of that name."""
+        """The length with that name."""
         return cls({(name,): 1}, {name: place})
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ class Axis:
     __rmul__ = __mul__
 
     def over(self, other: Length) -> Length | None:
-        """The quotient by a single product, if the division leaves nothing; else None."""
+        """The quotient by a single product if the division is exact, else None."""
         ((divisor, factor),) = _terms(other).items() if len(_terms(other)) == 1 else ((None, 0),)
         if divisor is None:
             return None
@@ -125,7 +125,7 @@ def _terms(length: Any) -> Mapping[tuple[str, ...], int]:
 
 
 def _length(terms: Mapping[tuple[str, ...], int], *parts: Any) -> Length:
-    """A polynomial as a number, if it is one."""
+    """A polynomial as an int, if it is constant."""
     kept = {names: factor for names, factor in terms.items() if factor}
     if kept.keys() <= {()}:
         return kept.get((), 0)
@@ -139,13 +139,13 @@ def same(a: Length, b: Length) -> bool:
 
 
 class Value:
-    """The data of a symbol, instead of an array.
+    """The data of a symbol, in place of an array.
 
     Attributes:
-        name: In the graph.
-        shape: Of lengths, open ones as :class:`Axis`.
-        dtype: Of the elements: float32, int64, int32 or bool.
-        reshaped: What it was reshaped from, if it was.
+        name: Its name in the graph.
+        shape: Its lengths; open ones are :class:`Axis`.
+        dtype: float32, int64, int32 or bool.
+        reshaped: The symbol that it was reshaped from, if any.
     """
 
     def __init__(self, name: str, shape: Shape, dtype: Any, reshaped: Value | None = None) -> None:
@@ -158,7 +158,7 @@ class Value:
 
     @property
     def size(self) -> Any:
-        """The number of elements, an :class:`Axis` where that is open."""
+        """The number of elements, an :class:`Axis` if it is open."""
         size: Any = 1
         for length in self.shape:
             size = size * length

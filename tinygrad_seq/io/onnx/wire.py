@@ -1,8 +1,8 @@
 """Protobuf's wire format: messages as numbered fields, written and read with NumPy alone.
 
 A field is a number, then a value of one of four kinds: a varint, 8 bytes, a length and that many
-bytes, or 4 bytes. What is read is a view of the file: nothing is copied, nothing is executed, and
-no length is believed before it is compared with what is there.
+bytes, or 4 bytes. Values are views of the file: nothing is copied, nothing is executed, and
+every length is checked against the bytes that remain.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Fields: TypeAlias = dict[int, list[Any]]
-"""Field number -> the values it came with: ints for varints, views of bytes for all else."""
+"""Field number -> its values: ints for varints, views of bytes for all else."""
 
 MAX_FIELDS = 300_000
-"""Files of more fields are refused: each takes far more memory than its bytes."""
+"""The most fields that a file may have: each takes far more memory than its bytes."""
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _SIZES = {_EIGHT: 8, _FOUR: 4}
@@ -27,11 +27,11 @@ _MASK = (1 << 64) - 1
 
 
 class WireError(ValueError):
-    """Bytes that are no message."""
+    """The bytes are not a message."""
 
 
 def varint(number: int) -> bytes:
-    """An integer, 7 bits to a byte, the lowest first; negative ones as 64 bits."""
+    """An integer, 7 bits per byte, the lowest first; negative ones as 64 bits."""
     number &= _MASK
     out = bytearray()
     while number > 127:
@@ -70,7 +70,7 @@ class Parser:
         """The fields of a message.
 
         Raises:
-            WireError: it is cut short, or is no message, or the file has too many fields.
+            WireError: it is truncated or not a message, or the file has too many fields.
         """
         fields: Fields = {}
         at, end = 0, len(content)
@@ -133,7 +133,7 @@ def integers(values: Iterable[Any]) -> NDArray[np.int64]:
 
 
 def _packed(raw: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
-    """Varints one after another, a piece at a time: 7 bits of each byte, up to its last byte."""
+    """Packed varints, read in chunks: 7 bits of each byte, up to a byte without the high bit."""
     at = 0
     while at < raw.size:
         piece = raw[at : at + _PIECE]

@@ -1,10 +1,10 @@
 """A cell: one step of a recurrent net, ``cell(x, state) -> (y, state)``.
 
-Any callable of this form is a cell: one of the library's, a module or a function of your own. Two
-methods more are asked for where a cell has them: ``initial_state(batch_shape)``, the state to start
-from (None without it), and ``begin(xs, state, recall)``, what is done once for a whole sequence.
+Any callable of this form is a cell: one of the library's, a module or a function of your own. It
+may have two more methods: ``initial_state(batch_shape)``, the state to start from (None without
+it), and ``begin(xs, state, recall)``, which runs once for a whole sequence.
 
-Shapes: N sequences, I inputs, H hidden units; without the axis N a cell reads one sequence.
+Shapes: N sequences, I inputs, H hidden units; a cell reads one sequence without the axis N.
 Weights have PyTorch's names, order and layout, and start from U(-1/√H, 1/√H).
 """
 
@@ -39,7 +39,7 @@ Step: TypeAlias = Callable[[Any, Any], Any]
 """(x, state) -> (y, state)."""
 
 Recall: TypeAlias = Callable[[Any], Any]
-"""What the recurrent weights see of h, the first part of the state."""
+"""Maps h, the first part of the state, to what the recurrent weights read."""
 
 
 _LIBRARY = __name__.partition(".")[0] + "."
@@ -54,7 +54,7 @@ def as_it_is(h: Any) -> Any:
 class Cell(Module, Generic[S]):
     """A cell of the library: weights, one check, and the equations in :meth:`step`.
 
-    A cell of your own needs only to say how many gates it has, and its equations:
+    A cell of your own defines only its number of gates and its equations:
 
         >>> import tinygrad_seq as ts
         >>> from tinygrad_seq import nn
@@ -113,7 +113,7 @@ class Cell(Module, Generic[S]):
         self.bias_hh = self._draw("bias_hh", (rows,), dtype) if biases == 2 else None
 
     def _draw(self, name: str, shape: tuple[int, ...], dtype: Any) -> Parameter:
-        """A weight whose shape :meth:`check` will ask for."""
+        """Add a weight whose shape :meth:`check` verifies."""
         self._shapes[name] = shape
         bound = 1.0 / math.sqrt(self.hidden_size)
         return Parameter(init.uniform(shape, -bound, bound, dtype))
@@ -125,7 +125,7 @@ class Cell(Module, Generic[S]):
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
-        """Sizes of the last axis of the parts of the state: of h, then H for each further one."""
+        """Sizes of the last axis of the parts of the state: that of h, then H for each other."""
         return self.output_size, *(self.hidden_size for _ in self.state_names[1:])
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> S:
@@ -137,12 +137,12 @@ class Cell(Module, Generic[S]):
     def check(
         self, x: Operand, state: Operand | None = None, sequence: bool = False
     ) -> tuple[Tensor, Any]:
-        """An input and a state as tensors, if they fit the weights, and those the sizes.
+        """Check that input, state and weights fit; return input and state as tensors.
 
         Args:
             x: Input of one step ``(N, I)`` or ``(I,)``.
             state: The state before it; zeros if None.
-            sequence: Whether x is of all steps, ``(T, N, I)`` or ``(T, I)``.
+            sequence: Whether x has all steps, ``(T, N, I)`` or ``(T, I)``.
 
         Raises:
             ValueError: a shape does not fit.
@@ -182,7 +182,7 @@ class Cell(Module, Generic[S]):
         Args:
             x: Input ``(N, I)``, or ``(I,)``.
             state: The state before, each part ``(N, H)`` or ``(H,)``; zeros if None.
-            recall: What the recurrent weights see in place of h.
+            recall: Maps h to what the recurrent weights read in its place.
 
         Returns:
             (y, state after): y is the new h.
@@ -197,11 +197,11 @@ class Cell(Module, Generic[S]):
     def step(self, x: Any, state: Any) -> tuple[Any, Any]:
         """The equations: ``(x, state) -> (y, state)``, of tensors that fit.
 
-        Where it takes ``recall``, its recurrent weights read ``recall(h)`` and the rest of the
-        equations h. Where not, it is given ``recall`` of its whole state.
+        If it takes ``recall``, its recurrent weights read ``recall(h)`` and the rest of the
+        equations read h. Otherwise it gets ``recall`` of its whole state.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} does not say its equations: define step(self, x, state)"
+            f"{type(self).__name__} has no equations: define step(self, x, state)"
         )
 
     def _sums(self, x: Tensor, h: Any) -> Tensor:
@@ -211,8 +211,8 @@ class Cell(Module, Generic[S]):
     def constant(self) -> tuple[Any, list[Tensor]] | None:
         """(settings, weights), if its step depends on nothing else; else None.
 
-        Known of the cells of the library with functions of the library. Another step may read
-        anything, and is looked at anew for every sequence.
+        This is known for the library's cells with the library's functions. Any other step may read
+        anything, and is checked again for every sequence.
         """
         if not type(self).__module__.startswith(_LIBRARY):
             return None
@@ -233,7 +233,7 @@ class Cell(Module, Generic[S]):
         return [self]
 
     def options(self) -> list[str]:
-        """The settings that differ from the default, as they are written in a call."""
+        """The settings that differ from the default, as written in a call."""
         return ["bias=False"] * (self.bias_ih is None)
 
     def extra_repr(self) -> str:
@@ -241,14 +241,14 @@ class Cell(Module, Generic[S]):
         return ", ".join([str(self.input_size), str(self.hidden_size), *self.options()])
 
 
-# -- what is asked of any cell -----------------------------------------------------------------
+# -- any cell ----------------------------------------------------------------------------------
 
 
 def require_cell(owner: str, cell: Any) -> None:
     """Refuse what cannot be a cell.
 
     Raises:
-        TypeError: it is a class or a layer, cannot be called, or holds parameters and is no module.
+        TypeError: it is a class or a layer, is not callable, or is no module but has parameters.
     """
     name = getattr(cell, "__name__", type(cell).__name__)
     if isinstance(cell, type):
@@ -279,7 +279,7 @@ def initial_state_of(cell: Any, batch_shape: tuple[int, ...]) -> Any:
 
 
 def begun(cell: Any, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
-    """A cell at the beginning of a sequence: the step to take, and its inputs for all steps."""
+    """Begin a sequence with a cell: return its step, and the inputs of all steps."""
     if not hasattr(type(cell) if isinstance(cell, Module) else cell, "begin"):
         return recalling(cell, recall), xs
     begin = cell.begin
@@ -291,10 +291,9 @@ def begun(cell: Any, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[St
 
 
 def recalling(step: Any, recall: Recall) -> Step:
-    """A step whose recurrent weights see ``recall(h)``.
+    """A step whose recurrent weights read ``recall(h)``.
 
-    One that does not take ``recall`` cannot tell them apart from the rest of its equations, and is
-    given ``recall(state)`` as its state.
+    A step that does not take ``recall`` gets ``recall(state)`` as its whole state.
     """
     if recall is as_it_is:
         return step  # type: ignore[no-any-return]
@@ -307,10 +306,10 @@ def takes(function: Any, name: str) -> bool:
     """Whether a function has a parameter of this name."""
     try:
         return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some functions written in C do not say
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return False
 
 
 def inside_cell(cell: Any) -> AbstractContextManager[None]:
-    """Record inside a cell for a while, if it is a module."""
+    """Record inside a cell during a block, if it is a module."""
     return inside(cell) if isinstance(cell, Module) else nullcontext()

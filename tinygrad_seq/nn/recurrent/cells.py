@@ -1,8 +1,8 @@
 """The recurrent cells of RNN, GRU and LSTM: one step of each, as its equations.
 
-Symbols, shapes and what all cells share are those of :mod:`.cell`.
+For symbols, shapes and the shared methods see :mod:`.cell`.
 
-Other functions than σ and tanh are given as ``activations``. A bound on the sums is one:
+``activations`` replaces σ and tanh by other functions, such as one that bounds the sums:
 
     >>> import tinygrad_seq as ts
     >>> from tinygrad_seq import nn
@@ -90,14 +90,15 @@ class GRUCell(Cell[Tensor]):
         n = tanh(W_n x + b_n + U_n (r ⊙ h))
         h' = z ⊙ h + (1 - z) ⊙ n,    y = h'
 
-    With ``reset_after=True``, as in PyTorch and cuDNN: it acts after, and there is a second bias.
+    With ``reset_after=True``, as in PyTorch and cuDNN: it acts after the matrix, and there is a
+    second bias.
 
         n = tanh(W_n x + b_n + r ⊙ (U_n h + c_n)),    and c_r, c_z beside b_r, b_z
 
     With ``activations=(f, g)``, f stands for σ and g for tanh.
 
-    The two forms are different functions: weights of one mean nothing to the other, and loading
-    them raises. (Without biases their weights look alike and nothing can tell.)
+    The two forms are different functions: loading weights of one into the other raises an error.
+    (Without biases the two have the same weights, and the mistake cannot be detected.)
 
     Args:
         input_size: I.
@@ -150,7 +151,7 @@ class GRUCell(Cell[Tensor]):
         return h, h
 
     def _refuse(self, names: set[str]) -> str | None:
-        """Weights of the other form, known by its biases."""
+        """The error for weights of the other form, which their biases show."""
         first, second = (
             any(name.startswith(kind) for name in names) for kind in ("bias_ih", "bias_hh")
         )

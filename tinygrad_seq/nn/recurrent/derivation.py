@@ -1,4 +1,4 @@
-"""What is derived from a cell, for a reader: the equations of its loop, or why there is none."""
+"""The loop derived from a cell, as text: its equations, or why there is none."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Derivation(NamedTuple):
     """How a cell reads a sequence; printed, its equations.
 
     Attributes:
-        kind: ``"numpy"``, ``"numba"`` or ``"cuda"``: what runs the loop; ``"unrolled"`` where the
+        kind: What runs the loop: ``"numpy"``, ``"numba"`` or ``"cuda"``; ``"unrolled"`` if the
             cell is called step by step.
-        reason: Why no faster kind is used, or nothing.
-        equations: Of the loop, forward and backward; nothing where there is none.
+        reason: Why no faster kind is used, or empty.
+        equations: Of the loop, forward and backward; empty if there is none.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Derivation(NamedTuple):
 
 
 def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
-    """The loop that is derived from a cell, forward and backward, or why it is run step by step.
+    """The loop derived from a cell, forward and backward, or why the cell runs step by step.
 
     Args:
         cell: Any cell, or a :class:`Recurrent` around one.
@@ -42,7 +42,7 @@ def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
         state: The state before the first step; the cell's own if None.
 
     Raises:
-        TypeError: x is missing, and the cell does not say its size.
+        TypeError: x is missing, and the cell has no ``input_size``.
 
     Example:
         >>> import tinygrad_seq as ts

@@ -1,7 +1,7 @@
 """RNN, GRU and LSTM: cells unrolled, in both directions and in several layers.
 
 Constructor, shapes, names and order of the parameters are PyTorch's, so weights move both ways
-unchanged. Each layer is nothing but cells in :class:`Recurrent`; only the names are flat.
+unchanged. Each layer is made of cells in :class:`Recurrent`; only the names are flat.
 
 Shapes: T steps, N sequences, I inputs, H hidden units, L layers, D directions (1 or 2).
 """
@@ -31,7 +31,7 @@ _WEIGHTS = ("weight_ih_", "weight_hh_", "weight_hr_", "bias_ih_", "bias_hh_")
 
 
 class RecurrentLayer(Module, Generic[S]):
-    """What RNN, GRU and LSTM share: a stack of unrolled cells.
+    """The base class of RNN, GRU and LSTM: a stack of unrolled cells.
 
     The parameters live in the cells and appear under PyTorch's flat names: ``weight_ih_l0``,
     ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``, then ``..._l0_reverse``, then layer 1.
@@ -84,7 +84,7 @@ class RecurrentLayer(Module, Generic[S]):
         return [cell for _, cell in self._cells()]
 
     def _cells(self) -> Iterator[tuple[str, Cell]]:
-        """The cells in order, each with the ending that its parameters' names take."""
+        """The cells in order, each with the suffix of its parameters' names."""
         for k, level in enumerate(self.levels):
             if isinstance(level, Bidirectional):
                 yield f"_l{k}", level.forwards.cell
@@ -98,15 +98,15 @@ class RecurrentLayer(Module, Generic[S]):
         for ending, cell in self._cells():
             for name, parameter in cell._own_parameters():
                 yield name + ending, parameter
-        yield from super()._own_parameters()  # what a subclass adds
+        yield from super()._own_parameters()  # parameters that a subclass adds
 
     def _children(self) -> Iterator[tuple[str, Module]]:
         for name, child in super()._children():
-            if name != "levels":  # the cells show as flat names
+            if name != "levels":  # replaced by flat names
                 yield name, child
 
     def _places(self) -> Iterator[tuple[str, Module]]:
-        """Each cell and the loop around it as its weights' names end: l0, l0_reverse, l1."""
+        """Each cell and the loop around it, by the suffix of its weights: l0, l0_reverse, l1."""
         endings = [ending[1:] for ending, _ in self._cells()]
         yield from zip(endings, self._recurrent_cells(), strict=True)
         loops = [m for level in self.levels for m in level.modules() if isinstance(m, Recurrent)]
@@ -132,7 +132,7 @@ class RecurrentLayer(Module, Generic[S]):
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        """All names, those of the parameters too."""
+        """All names, including those of the parameters."""
         return [*super().__dir__(), *(name for name, _ in self._own_parameters())]
 
     def _refuse(self, names: set[str]) -> str | None:
@@ -160,8 +160,8 @@ class RecurrentLayer(Module, Generic[S]):
                 k * D + d is direction d of layer k. With ``proj_size=P``, h has P in place of H.
             lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Outputs past
                 a length are zero, and padding has no effect and no gradient.
-            mask: In place of lengths, which steps to read, booleans of the first two axes of x; the
-                others, anywhere, are left out as padding is.
+            mask: In place of lengths, which steps to read, booleans of the first two axes of x. The
+                others, at any place, are skipped like padding.
 
         Returns:
             (y ``(T, N, D*H)``, final state in the form of ``state``); with ``proj_size=P``, P in
@@ -196,7 +196,7 @@ class RecurrentLayer(Module, Generic[S]):
         return Pair((x.swapaxes(0, 1) if swap else x, self._join(after)))
 
     def _split(self, state: Any, cells: list[Cell], batch: tuple[int, ...]) -> list[Any]:
-        """The initial state of each cell, None where it is for the cell to say."""
+        """The initial state of each cell; None for the cell's own."""
         count = len(cells)
         if state is None:
             return [None] * count
@@ -208,13 +208,13 @@ class RecurrentLayer(Module, Generic[S]):
         return list(zip(*(ops.unstack(part) for part in given), strict=True))
 
     def _join(self, states: list[Any]) -> S:
-        """The final states of the cells as one."""
+        """The final states of the cells, joined."""
         if isinstance(states[0], tuple):
             return cast("S", tuple(ops.stack(parts) for parts in zip(*states, strict=True)))
         return cast("S", ops.stack(states))
 
     def extra_repr(self) -> str:
-        """Sizes, and what differs from the default."""
+        """Sizes, and settings that differ from the default."""
         parts = [str(self.input_size), str(self.hidden_size)]
         parts += [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
         parts += next(cell for _, cell in self._cells()).options()

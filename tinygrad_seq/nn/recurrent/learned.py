@@ -1,4 +1,4 @@
-"""InitialState: a first state that is learned."""
+"""InitialState: a learned initial state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..module import Module, Parameter
 
 
 class InitialState(Module):
-    """A learned first state, the same for every sequence of a batch.
+    """A learned initial state, the same for every sequence of a batch.
 
     It starts from the module's own initial state (zeros for the library's modules). Pass it like
     any other state.
@@ -56,7 +56,7 @@ class InitialState(Module):
     def forward(self, batch: int | None = None) -> Any:
         """The state for a batch of N sequences, or for one sequence without this axis.
 
-        The batch is the axis before the last of every part, as ``(N, H)`` and ``(L*D, N, H)``.
+        The batch is the last axis but one of every part, as in ``(N, H)`` and ``(L*D, N, H)``.
         """
         if batch is None:
             return each(lambda name: getattr(self, name), self._form)

@@ -1,6 +1,6 @@
 """Cells whose sums are normalised at every step.
 
-Symbols, shapes and parameters are those of :mod:`.cell`.
+For symbols, shapes and parameters see :mod:`.cell`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Cells of other papers than those of RNN, GRU and LSTM, each as short as its equations.
+"""Cells of further papers, each as short as its equations.
 
-Symbols, shapes and parameters are those of :mod:`.cell`; each has one bias.
+For symbols, shapes and parameters see :mod:`.cell`; each has one bias.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class MGUCell(Cell[Tensor]):
-    """The minimal gated unit: one gate, for what is forgotten and for what is read.
+    """The minimal gated unit: one gate both for forgetting and for reading.
 
         f = σ(W_f x + b_f + U_f h)
         n = tanh(W_n x + b_n + U_n (f ⊙ h))
@@ -53,7 +53,7 @@ class MGUCell(Cell[Tensor]):
 
 
 class SRUCell(Cell[Tensor]):
-    """The simple recurrent unit: no product with the state, and a way past it for the input.
+    """The simple recurrent unit: no matrix product with the state, and a skip path for the input.
 
         f = σ(W_f x + b_f + v_f ⊙ c),    r = σ(W_r x + b_r + v_r ⊙ c)
         c' = f ⊙ c + (1 - f) ⊙ W x,      y = r ⊙ c' + (1 - r) ⊙ W_s x
@@ -94,14 +94,13 @@ class SRUCell(Cell[Tensor]):
 
 
 class SLSTMCell(Cell[tuple[Tensor, ...]]):
-    """An LSTM whose input gate is an exponential, and whose cell is divided by its weights' sum.
+    """An LSTM with an exponential input gate, whose cell is divided by the sum of its weights.
 
         ĩ, f̃, z̃, õ = W x + b + U h
         m' = max(ln σ(f̃) + m, ĩ),  i = e^(ĩ - m'),  f = e^(ln σ(f̃) + m - m')
         c' = f ⊙ c + i ⊙ tanh z̃,   n' = f ⊙ n + i,  h' = σ(õ) ⊙ c' / n',    y = h'
 
-    m only keeps the exponentials within bounds: h does not depend on it. Before the first step it
-    is -∞.
+    m only keeps the exponentials bounded: h does not depend on it. It starts at -∞.
 
     Args:
         input_size: I.

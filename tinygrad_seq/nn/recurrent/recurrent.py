@@ -1,7 +1,7 @@
 """Recurrent and Bidirectional: a cell applied along time, in either direction or both.
 
 Shapes: T steps, N sequences, I inputs. Sequences of different lengths are padded to T and come
-with ``lengths``; steps to leave out, wherever they are, come as a ``mask``.
+with ``lengths``; a ``mask`` leaves out steps at any place.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 class Recurrent(Module):
     """Apply a cell along a sequence.  y_t, s_t = cell(x_t, s_{t-1})
 
-    The loop over time is one fused operation, derived from one step of the cell, where that can be
-    derived; it equals the cell unrolled, see :class:`unrolled`.
+    Where possible, the loop over time is one fused operation, derived from one step of the cell.
+    It equals the cell unrolled, see :class:`unrolled`.
 
     Args:
         cell: Any callable ``(x_t, state) -> (y_t, state)`` whose state is a Tensor or a tuple of
-            Tensors. A :class:`Cell` starts from zeros; another cell given no state gets None at its
-            first step, unless it has ``initial_state(batch_shape)``.
-        reverse: Whether to read from the end to the start. Outputs keep their places in time.
+            Tensors. A :class:`Cell` starts from zeros. Any other cell starts from None, unless it
+            has ``initial_state(batch_shape)``.
+        reverse: Whether to read from the end to the start. Outputs keep their order in time.
             (Keras' ``go_backwards`` gives them in the order read: y[::-1].)
 
     Example:
@@ -52,7 +52,7 @@ class Recurrent(Module):
         self.reverse = flag("Recurrent", "reverse", reverse)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
-        """The cell's own first state, for a batch ``(N,)`` or one sequence ``()``."""
+        """The cell's own initial state, for a batch ``(N,)`` or one sequence ``()``."""
         return initial_state_of(self.cell, batch_shape)
 
     def forward(
@@ -65,15 +65,15 @@ class Recurrent(Module):
         """Read a sequence.
 
         Args:
-            x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence. NumPy's integers are taken as
-                ids, and stay on the host.
+            x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence. NumPy integers are taken as
+                ids and stay on the host.
             state: The state before the first step; the cell's own if None.
             lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Past its
                 length a sequence keeps its state and gives zeros; in reverse it starts at its
-                own end. Padding of any value, NaN too, has no effect and a gradient of exactly
-                zero: each sequence comes out as if it were alone.
+                own end. Padding of any value, even NaN, has no effect and a gradient of exactly
+                zero: each sequence gives the same results as alone.
             mask: In place of lengths, which steps to read, booleans ``(T, N)``, or ``(T,)`` for one
-                sequence: the others, anywhere, are left out as padding is.
+                sequence. The others, at any place, are skipped like padding.
 
         Returns:
             (y ``(T, N, H)``, state after the last step).
@@ -83,9 +83,9 @@ class Recurrent(Module):
             TypeError: dtypes or kinds do not fit, or the cell does not return (y, state).
 
         Example:
-            At a step left out the output is zero. Keras' layers repeat the last one, and before the
-            first step that is read the first state, unless they have ``zero_output_for_mask`` or
-            are bidirectional; that is a choice of steps:
+            At a skipped step the output is zero. Keras' layers repeat the last output (or first the
+            initial state), unless they have ``zero_output_for_mask`` or are bidirectional. To do
+            the same, index the steps:
 
             >>> import numpy as np
             >>> import tinygrad_seq as ts
@@ -149,8 +149,8 @@ def _name_of(cell: Any) -> str:
 class Bidirectional(Module):
     """Read a sequence in both directions and join the outputs.  y_t = [y→_t, y←_t]
 
-    The two may differ in kind and, where they are concatenated, in size; each is built with its
-    own cell.
+    The two directions have their own cells, which may differ in kind and, if concatenated, in
+    size.
 
     Args:
         forwards: A :class:`Recurrent`.
@@ -184,7 +184,7 @@ class Bidirectional(Module):
         self.merge = merge
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
-        """The pair of the directions' first states."""
+        """The pair of the directions' initial states."""
         return self.forwards.initial_state(batch_shape), self.backwards.initial_state(batch_shape)
 
     def forward(
@@ -206,7 +206,7 @@ class Bidirectional(Module):
             (y ``(T, N, H→ + H←)``, or ``(T, N, H)`` if merged otherwise; pair of states).
 
         Raises:
-            TypeError: ``state`` is no pair; and as :class:`Recurrent`.
+            TypeError: ``state`` is not a pair; and as :class:`Recurrent`.
             ValueError: outputs to be merged differ in size; and as :class:`Recurrent`.
         """
         states = states_for("Bidirectional", state, 2, "pair, one for each direction")

@@ -1,8 +1,8 @@
-"""Cells that compute with other weights than their own: normalised, or with some left out.
+"""Cells that compute with changed weights: normalised, or with some elements dropped.
 
     nn.Recurrent(nn.WeightDrop(nn.WeightNorm(nn.LSTMCell(8, 16)), 0.5))  # of any cell
 
-What the weights are is computed once for a sequence, not at each step.
+The weights are computed once for a sequence, not at each step.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .wrappers import Wrapper, innermost, of_sequence, one_mask_for_all_steps
 
 
 class Reweighted(Wrapper):
-    """A cell whose weight ``name`` is what :meth:`weight` says; the outermost has the last word.
+    """A cell whose weight ``name`` is replaced by :meth:`weight`; the outermost wrapper acts last.
 
     Args:
         cell: A cell with a weight of this name: one of the library's, a module of your own, or
             either in wrappers.
-        name: Which weight; for two, wrap twice.
+        name: Which weight; wrap twice for two weights.
     """
 
     def __init__(self, cell: Any, name: str) -> None:
@@ -52,26 +52,26 @@ class Reweighted(Wrapper):
         return with_weight(self.cell, self.name, self.weight())
 
     def begin(self, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
-        """The step for one sequence, with weights that are computed now."""
+        """The step for one sequence, with the weights computed now."""
         return begun(self.settled(), xs, state, recall)
 
     def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Tensor, Any]:
-        """One step, with weights that are computed now."""
+        """One step, with the weights computed now."""
         return recalling(self.settled(), recall)(x, state)  # type: ignore[no-any-return]
 
 
 class WeightNorm(Reweighted):
-    """A weight as directions and lengths of its rows, learned apart.  W = g ⊙ v / ‖v‖
+    """A weight whose rows' directions and lengths are learned separately.  W = g ⊙ v / ‖v‖
 
-    v is the cell's own weight, whose length no longer matters. g starts as this length, so the
-    result is the same at first.
+    v is the cell's own weight; the lengths of its rows no longer matter. g starts as these lengths,
+    so the result is the same at first.
 
     Args:
         cell: A cell that has the weight.
         name: Which weight.
 
     Attributes:
-        weight_hh_g: g ``(rows, 1)``, called after the weight.
+        weight_hh_g: g ``(rows, 1)``, named after the weight.
 
     Source: Salimans & Kingma 2016, eq. 2; for each row as in PyTorch.
     """
@@ -82,8 +82,8 @@ class WeightNorm(Reweighted):
         while isinstance(part, Wrapper):
             if isinstance(part, Reweighted) and part.name == name:
                 raise ValueError(
-                    f"WeightNorm takes the lengths of {name} as it is, and {type(part).__name__} "
-                    "within changes it: put it around, as nn.WeightDrop(nn.WeightNorm(cell), p)"
+                    f"WeightNorm needs the stored {name}, which {type(part).__name__} "
+                    "within changes: wrap in this order, nn.WeightDrop(nn.WeightNorm(cell), p)"
                 )
             part = part.cell
         lengths = _lengths(weight_of(cell, name)).detach()
@@ -104,12 +104,12 @@ class WeightNorm(Reweighted):
 
 
 class WeightDrop(Reweighted):
-    """DropConnect: in training some numbers of a weight are zero, the same for all steps.
+    """DropConnect: in training some elements of a weight are zero, the same at all steps.
 
         W = U ⊙ m / (1 - p)
 
     Each element of m is 0 with probability p and 1 otherwise, drawn when :class:`Recurrent` begins
-    to read, for all sequences of the batch. In evaluation it is the cell alone.
+    to read, for all sequences of the batch. In evaluation the weight is unchanged.
 
     Args:
         cell: A cell that has the weight.
@@ -128,7 +128,7 @@ class WeightDrop(Reweighted):
         u = weight_of(self.cell, self.name)
         if not (self.training and self.p):
             return u
-        zeros = of_sequence(lambda: chosen(u, self.p))  # also where it is read in windows
+        zeros = of_sequence(lambda: chosen(u, self.p))  # also if the sequence is read in windows
         return silenced(u, zeros, self.p)
 
     def forward(self, x: Any, state: Any = None, recall: Recall = as_it_is) -> tuple[Tensor, Any]:

@@ -1,4 +1,4 @@
-"""Stacked: unrolled cells one above the other.
+"""Stacked: layers of unrolled cells.
 
 Shapes: T steps, N sequences, I inputs, H hidden units.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Stacked(ModuleList):
-    """Layers one above the other, each reading the outputs of the one below.  y^(l) = f_l(y^(l-1))
+    """Stacked layers, each of which reads the outputs of the one below.  y^(l) = f_l(y^(l-1))
 
     Args:
         layers: Any of :class:`Recurrent`, :class:`Bidirectional`, RNN, GRU, LSTM or Stacked, of
@@ -54,7 +54,7 @@ class Stacked(ModuleList):
         self.dropout = fraction("Stacked", "dropout", dropout)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
-        """The first states of the layers, as a tuple."""
+        """The initial states of the layers, as a tuple."""
         layers: Iterable[Any] = self
         return tuple(layer.initial_state(batch_shape) for layer in layers)
 
@@ -77,7 +77,7 @@ class Stacked(ModuleList):
             (y of the last layer ``(T, N, H)``, tuple of states).
 
         Raises:
-            TypeError: ``state`` is no tuple of that many; and as the layers.
+            TypeError: ``state`` is not a tuple of one state per layer; and as the layers.
         """
         count = len(self)
         states = states_for("Stacked", state, count, f"tuple of {count}, one for each layer")

@@ -1,6 +1,6 @@
 """More cells: peepholes, coupled gates, leaky units.
 
-Symbols, shapes and parameters are those of :mod:`.cell`.
+For symbols, shapes and parameters see :mod:`.cell`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class PeepholeLSTMCell(Cell[tuple[Tensor, Tensor]]):
 
 
 class CoupledLSTMCell(Cell[tuple[Tensor, Tensor]]):
-    """LSTM that forgets just as much as it takes in.
+    """LSTM with coupled gates: it forgets as much as it takes in.
 
         f = σ(W_f x + b_f + U_f h + c_f)
         g = tanh(W_g x + b_g + U_g h + c_g)
@@ -88,7 +88,7 @@ class CoupledLSTMCell(Cell[tuple[Tensor, Tensor]]):
         c' = f ⊙ c + (1 - f) ⊙ g
         h' = o ⊙ tanh(c'),    y = h'
 
-    With ``peepholes=True``, + p_f ⊙ c within f and + p_o ⊙ c' within o.
+    With ``peepholes=True``, p_f ⊙ c is added inside f and p_o ⊙ c' inside o.
 
     Args:
         input_size: I.
@@ -148,7 +148,7 @@ class CoupledLSTMCell(Cell[tuple[Tensor, Tensor]]):
 
 
 class LeakyCell(RNNCell):
-    """Simple recurrent cell of leaky units, which remember for about 1 / (1 - α) steps.
+    """Simple recurrent cell of leaky units, with a memory of about 1 / (1 - α) steps.
 
         h' = α ⊙ h + (1 - α) ⊙ φ(W x + b + U h + c),    y = h'
 
@@ -159,8 +159,8 @@ class LeakyCell(RNNCell):
         hidden_size: H.
         bias: Whether b and c are there.
         nonlinearity: φ, ``"tanh"`` or ``"relu"``; or a function of tensors.
-        alpha: α, from 0 to 1: one for all units, or H of them, for different scales of time.
-        learned: Whether α is learned, from ``alpha`` on.
+        alpha: α, from 0 to 1: one for all units, or H of them, for different time scales.
+        learned: Whether α is learned, starting from ``alpha``.
         dtype: Of the parameters; the default float if None.
 
     Attributes:

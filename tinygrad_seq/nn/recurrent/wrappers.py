@@ -1,6 +1,6 @@
-"""Cells around cells: noise that teaches a recurrent net not to rely on single units.
+"""Cells around cells: random noise that regularises recurrent nets.
 
-A wrapper takes any cell, one of the library's, your own, or another wrapper, and is a cell:
+A wrapper takes any cell (one of the library's, your own, or another wrapper) and is a cell:
 
     nn.Recurrent(nn.Zoneout(nn.VariationalDropout(nn.GRUCell(8, 16), input=0.2, state=0.2), 0.1))
 """
@@ -43,7 +43,7 @@ class Wrapper(Module):
         self.cell = cell
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
-        """As the cell within."""
+        """That of the cell within."""
         return initial_state_of(self.cell, batch_shape)
 
 
@@ -55,7 +55,7 @@ def innermost(cell: Any) -> Any:
 
 
 def one_mask_for_all_steps(owner: str) -> RuntimeError:
-    """What a wrapper raises where one step is taken in training."""
+    """The error of a wrapper for a single step in training."""
     return RuntimeError(
         f"{owner} draws one mask for all steps of a sequence, so in training it is read by "
         "nn.Recurrent(cell); for a loop of your own write, for each sequence, step, xs = "
@@ -72,15 +72,15 @@ def cell_within(cell: Any) -> Cell | None:
 class VariationalDropout(Wrapper):
     """Dropout with one mask for all steps of a sequence.
 
-        y_t, s_t = cell(x_t ⊙ m_x, s_{t-1}), whose recurrent weights see h_{t-1} ⊙ m_h
+        y_t, s_t = cell(x_t ⊙ m_x, s_{t-1}), whose recurrent weights read h_{t-1} ⊙ m_h
 
-    Each element of a mask is 0 with probability p and 1/(1-p) otherwise, for each sequence of the
-    batch alone, drawn when :class:`Recurrent` begins to read, or for all windows of a sequence when
-    :func:`tinygrad_seq.seq.bptt` does. In evaluation it is the cell alone.
+    Each element of a mask is 0 with probability p and 1/(1-p) otherwise, separately for each
+    sequence of the batch. The masks are drawn when :class:`Recurrent` begins to read, or once for
+    all windows of a sequence by :func:`tinygrad_seq.seq.bptt`. In evaluation nothing is masked.
 
     What gates carry past the weights (c of an LSTM; z ⊙ h of a GRU) is not masked: the same mask at
-    every step would make it grow like (1-p)^-t. A cell of your own masks what it likes by taking a
-    third argument ``recall``, a function of h; one that takes none is given its whole state masked.
+    every step would make it grow like (1-p)^-t. A cell of your own chooses what is masked by a
+    third argument ``recall``, a function of h; without one, its whole state is masked.
 
     Args:
         cell: Any cell.
@@ -96,7 +96,7 @@ class VariationalDropout(Wrapper):
         self.state = fraction("VariationalDropout", "state", state)
 
     def begin(self, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:
-        """The step for one sequence, which sees its masks, and the inputs of all steps, masked."""
+        """The step for one sequence, with its masks, and the masked inputs of all steps."""
         if self.training and self.input:
             zeros = of_sequence(lambda: each(lambda part: chosen(part[0], self.input), xs))
             xs = each(lambda part, m: silenced(part, m, self.input), xs, zeros)
@@ -126,8 +126,8 @@ class Zoneout(Wrapper):
 
         s_t = m_t ⊙ s_{t-1} + (1 - m_t) ⊙ s̃_t,    where _, s̃_t = cell(x_t, s_{t-1})
 
-    Each element of m_t is 1 with probability p. In evaluation m_t is its mean, p. An output that is
-    a part of the state (h of the library's cells) is that part of s_t.
+    Each element of m_t is 1 with probability p. In evaluation m_t is its mean, p. If the output
+    is a part of the state (h of the library's cells), y_t is that part of s_t.
 
     Args:
         cell: Any cell that does not start from None.
@@ -207,9 +207,9 @@ class Zoneout(Wrapper):
 
 
 class InParts(Wrapper):
-    """A cell that reads one sequence in parts: what is drawn for the first part stays.
+    """A cell that reads one sequence in parts: masks drawn for the first part are kept.
 
-    So windows of truncated back-propagation share the masks of their sequence.
+    Thus the windows of truncated back-propagation share the masks of their sequence.
     """
 
     def __init__(self, cell: Any) -> None:
@@ -231,7 +231,7 @@ _reading: ContextVar[tuple[Iterator[Any], list[Any]] | None] = ContextVar("_read
 
 
 def of_sequence(draw: Callable[[], Any]) -> Any:
-    """What a wrapper draws when a sequence begins; in its further parts, what was drawn then."""
+    """What a wrapper draws when a sequence begins; its later parts reuse it."""
     reading = _reading.get()
     if reading is None:
         return draw()
@@ -242,9 +242,9 @@ def of_sequence(draw: Callable[[], Any]) -> Any:
 
 
 def one_mask(p: float) -> Recall:
-    """Dropout whose masks are drawn at the first call, one for each part of a state, and stay.
+    """Dropout whose masks are drawn at the first call, one for each part of a state, and kept.
 
-    Of a state of several parts, h, the first one, may come alone.
+    A later call may pass only h, the first part of the state.
     """
     masks: list[Any] = []
 
