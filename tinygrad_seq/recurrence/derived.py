@@ -10,7 +10,6 @@ from ..autograd.fused import Fused
 from ..autograd.graph import Node, Variable
 from ..backend import backend_of, jit
 from ..tensor import Tensor
-from .loop_text import Uncompiled
 from .plan import Plan
 from .planning import planned
 from .print_maps import TEMPLATES
@@ -85,10 +84,10 @@ class Derived:
             if kind == "numba":
                 from .compiled import Compiled  # imports numba
 
-                try:
-                    self._scans[kind] = Compiled(planned(self._program, TEMPLATES))
-                except Uncompiled:  # perhaps for what would be in the loop now
-                    self._scans[kind] = Compiled(self.plan)
+                plan = self.plan
+                if not any(stage.dots for stage in plan.forward):  # maps alone: all in one loop
+                    plan = planned(self._program, TEMPLATES)
+                self._scans[kind] = Compiled(plan)
             elif kind == "cuda" and self._kernel is not None:
                 self._scans[kind] = CudaScan(self.plan, self._kernel)
             else:
