@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn
+from tinygrad_seq import nn, viz
 from tinygrad_seq.backend import threads
 from tinygrad_seq.recurrence import explained
 from tinygrad_seq.recurrence.compiled import Compiled
@@ -111,6 +111,26 @@ def test_a_layer_is_compiled_where_it_can_be():
         assert explained(cell, x[:3], state).kind == "numpy"  # few rows
         exact = nn.GRUCell(3, 4, dtype="f8")
         assert explained(exact, x.astype("f8"), exact.initial_state((2,))).kind == "numpy"
+
+
+@pytest.mark.parametrize("name", ["MinGRU", "MinLSTM", "RGLRU"])
+def test_a_loop_of_maps_alone_computes_the_gates_too(name, rng):
+    """It equals the products and the scan of all steps, for padding and in both directions."""
+    layer = getattr(nn, name)(5, 6, num_layers=2, bidirectional=True)
+    x, g = (ts.tensor(rng.standard_normal((7, 4, k)).astype("f4")) for k in (5, 12))
+    x.requires_grad = True
+    found = []
+    for compiled in (False, True):
+        layer.zero_grad()
+        x.grad = None
+        with ts.use_jit(compiled):
+            y, h = layer(x, lengths=[7, 1, 4, 6])
+        assert (f"{name.lower()}(" in viz.listing(y.sum())) is compiled
+        ((y * g).sum() + (h * h).sum()).backward()
+        found.append([t.numpy() for t in (y.detach(), h.detach(), x.grad)])
+        found[-1] += [p.grad.numpy() for p in layer.parameters()]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
 
 
 def test_what_the_compiled_form_lacks_is_said():

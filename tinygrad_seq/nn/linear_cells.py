@@ -2,9 +2,10 @@
 
     a_t, b_t = coefficients(x_t),    h_t = a_t ⊙ h_{t-1} + b_t,    y_t = read(h_t, x_t)
 
-So a few products give the coefficients of all steps, and the loop is ``ops.linear_scan``. Called
-step by step, ``cell(x, h) -> (y, h)``, the cell gives the same numbers. How such a cell changes
-its state cannot depend on the state: with a in (0, 1) it cannot tell odd from even.
+So a few products give the coefficients of all steps, and the loop is ``ops.linear_scan``. With the
+extra ``jit`` the loop is derived from one step, as for other cells, and contains the gates too.
+Called step by step, ``cell(x, h) -> (y, h)``, the cell gives the same numbers. How such a cell
+changes its state cannot depend on the state: with a in (0, 1) it cannot tell odd from even.
 
 Shapes: T steps, N sequences, I inputs, H hidden units.
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import ops
+from .. import ops, recurrence
 from ..backend import generator
 from ..tensor import Tensor
 from . import init
@@ -91,17 +92,27 @@ class LinearCell(Module):
             shape = (*x.shape[:-1], self.state_size)
             state = state_of(owner, state, ("h",), [shape], self.dtype)
         y, h = self.scan(ops.expand_dims(x, 0), state)
-        return y[0], h[0]
+        return y[0], h
 
     def scan(
         self, x: Tensor, state: Tensor, reverse: bool = False, valid: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """(y, h) of all steps of inputs ``(T, ..., I)``; where not ``valid`` h stays."""
-        a, b = self.coefficients(x)
-        start = self._numbers(state)
-        h = ops.linear_scan(a, b, start, reverse, valid, pairs=self.complex)
-        h = ops.reshape(h, (*h.shape[: x.ndim - 1], self.state_size))
-        return self.read(h, x), h
+        """(y of all steps, the last state) of inputs ``(T, ..., I)``.
+
+        At a step that is not ``valid`` the state stays, and y means nothing.
+        """
+
+        def whole() -> tuple[Tensor, Tensor]:
+            a, b = self.coefficients(x)
+            start = self._numbers(state)
+            h = ops.linear_scan(a, b, start, reverse, valid, pairs=self.complex)
+            h = ops.reshape(h, (*h.shape[: x.ndim - 1], self.state_size))
+            return self.read(h, x), h[0 if reverse else -1]
+
+        if self.complex:
+            return whole()
+        name = type(self).__name__.removesuffix("Cell").lower()
+        return recurrence.scan(_Step(self), x, state, valid, reverse, name, whole=whole)
 
     def _numbers(self, state: Tensor) -> Tensor:
         """A state in the form of the recurrence: complex numbers as pairs."""
@@ -120,6 +131,24 @@ class LinearCell(Module):
     def extra_repr(self) -> str:
         """Sizes."""
         return f"{self.input_size}, {self.hidden_size}"
+
+
+class _Step:
+    """One step of a cell of real numbers, from which a compiled loop is derived."""
+
+    def __init__(self, cell: LinearCell) -> None:
+        self.cell = cell
+
+    def __call__(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self.cell.coefficients(x)
+        h = a * h + b
+        return self.cell.read(h, x), h
+
+    def constant(self) -> tuple[Any, list[Tensor]] | None:
+        """(type, weights) of a cell of the library, whose step depends on nothing else."""
+        kind = type(self.cell)
+        ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+        return (kind, list(self.cell.parameters())) if ours else None
 
 
 class MinGRUCell(LinearCell):

@@ -121,7 +121,7 @@ class LinearLayer(Module):
                 start, back = state[k + direction], direction == 1
                 y, h = cells[k + direction].scan(x, start, back, read)
                 ys.append(y)
-                last.append(h[0 if back else -1])
+                last.append(h)
             x = ops.concatenate(ys, axis=-1) if back else y
             if k + count < len(cells):
                 x = self.dropout(x)

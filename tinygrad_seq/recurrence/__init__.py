@@ -15,7 +15,7 @@ from typing import Any
 from ..autograd.observe import unfused
 from ..backend import there
 from ..tensor import Tensor
-from .derived import as_tensor
+from .derived import as_tensor, compilable
 from .record import Underivable
 from .trees import each, flat, like
 from .trust import Found, found
@@ -43,6 +43,7 @@ def scan(
     reverse: bool = False,
     name: str = "scan",
     scope: AbstractContextManager[None] | None = None,
+    whole: Callable[[], tuple[Tensor, Any]] | None = None,
 ) -> tuple[Tensor, Any]:
     """y_t, s_t = step(x_t, s_{t-1}) for every t, fused if a loop can be derived.
 
@@ -55,18 +56,22 @@ def scan(
         reverse: Whether to read from the last step to the first.
         name: What the graph calls the operation.
         scope: Entered while the cell is recorded.
+        whole: Computes the same for all steps at once. It takes the place of a loop that is not
+            compiled, and of the unrolled steps.
 
     Returns:
         (y ``(T, ...)``, the state after the last step read).
     """
 
     def plain() -> tuple[Tensor, Any]:
-        return unroll(step, xs, state, valid, reverse)
+        return whole() if whole else unroll(step, xs, state, valid, reverse)
 
-    if refusal(xs, state):
+    if refusal(xs, state) or (whole and not compilable(flat(xs)[0]._data)):
         return plain()
     known = found(step, xs, state, valid is not None, reverse)
     if known.derived is None or known.reads is None or known.scan is None:
+        return plain()
+    if whole and known.scan.kind != "numba":
         return plain()
 
     def specification() -> tuple[Tensor, ...]:

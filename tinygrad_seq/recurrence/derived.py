@@ -12,6 +12,7 @@ from ..backend import backend_of, jit
 from ..tensor import Tensor
 from .plan import Plan
 from .planning import planned
+from .print_maps import TEMPLATES
 from .record import Recording, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan
@@ -39,7 +40,8 @@ class Derived:
     """
 
     def __init__(self, recording: Recording) -> None:
-        self.plan: Plan = planned(differentiated(recording))
+        self._program = differentiated(recording)
+        self.plan: Plan = planned(self._program)
         self.trusted: dict[tuple[str, bool], Any] = {}
         self.reasons: dict[str, str] = {}
         self._kernel = backend_of(recording.leaves[0]._data).kernel
@@ -53,7 +55,7 @@ class Derived:
         p = self.plan.program
         floats = {p.types[v].dtype for v in (*p.states, p.y)}
         few = len(x) * (x.shape[1] if x.ndim > 1 else 1) < ROWS
-        if type(x) is numpy.ndarray and not few and floats == {FLOAT32} and jit.usable():
+        if compilable(x) and not few and floats == {FLOAT32}:
             return ["numba", "numpy"]
         return ["numpy"]
 
@@ -82,7 +84,10 @@ class Derived:
             if kind == "numba":
                 from .compiled import Compiled  # imports numba
 
-                self._scans[kind] = Compiled(self.plan)
+                plan = self.plan
+                if not any(stage.dots for stage in plan.forward):  # maps alone: all in one loop
+                    plan = planned(self._program, TEMPLATES)
+                self._scans[kind] = Compiled(plan)
             elif kind == "cuda" and self._kernel is not None:
                 self._scans[kind] = CudaScan(self.plan, self._kernel)
             else:
@@ -95,6 +100,11 @@ class Derived:
             op = Fused(name, scan.arguments, scan.forward, scan.backward)
             self._ops[name, id(scan)] = op
         return self._ops[name, id(scan)]
+
+
+def compilable(x: Any) -> bool:
+    """Whether loops over such an input may be compiled."""
+    return type(x) is numpy.ndarray and x.dtype.kind != "c" and jit.usable()
 
 
 def as_tensor(array: Any, source: Any) -> Variable:

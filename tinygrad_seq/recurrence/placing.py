@@ -7,6 +7,7 @@ all steps together.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from string import ascii_letters
 from typing import Any
 
@@ -15,12 +16,18 @@ import numpy
 from .. import ops
 from .batch import axes_of
 from .passes import ancestors, reads, uses, without_unused
-from .plan import is_large
+from .plan import is_large, is_row
 from .program import CONTRACT, SAME, Builder, Instr, Program, Shape, Value, substituted
 
 
-def placed(p: Program) -> tuple[Program, dict[str, list[Instr]]]:
-    """The instructions by place, and the program with the instructions that had to be added."""
+def placed(p: Program, inside: Container[Any] = ()) -> tuple[Program, dict[str, list[Instr]]]:
+    """The instructions by place, and the program with the instructions that had to be added.
+
+    Args:
+        p: The program.
+        inside: The maps of rows that are computed in the loops even if they do not need the state.
+            A compiled loop makes them cheaper than passes over the arrays of all steps.
+    """
     p = _unstretched(p)
     found = reads(p)
     forward, backward = ancestors(p, (p.y, *p.after)), ancestors(p, p.gstates)
@@ -39,6 +46,8 @@ def placed(p: Program) -> tuple[Program, dict[str, list[Instr]]]:
         if not letters and place in ("before", "after"):
             place = "once"
         places[place].append(i)
+    if inside:
+        _rows_in_loop(p, places, inside)
     made_in = {o for name in ("forward", "backward") for i in places[name] for o in i.outs}
     for i in [i for i in places["after"] if i.op is ops.concatenate]:
         if made_in.issuperset(i.ins) and i.param("axis") in (-1, len(p.shape(i.outs[0])) - 1):
@@ -68,6 +77,35 @@ def _unstretched(p: Program) -> Program:
                         i = i._replace(ins=ins)
         code.append(i)
     return without_unused(p._replace(code=tuple(code)))
+
+
+def _rows_in_loop(p: Program, places: dict[str, list[Instr]], maps: Container[Any]) -> None:
+    """Such maps, and what cuts rows for them, go into the loops from before and after them."""
+    lead, dtype = lead_of(p), p.types[p.y].dtype
+
+    def moves(i: Instr) -> bool:
+        values = [*i.outs, *i.reads()]
+        cuts = i.op in (ops.split, ops.getitem)
+        return (
+            (cuts or (i.op.elementwise and i.op in maps))
+            and all(p.types[v].dtype == dtype for v in values)
+            and all(is_row(p.shape(v), lead) for v in i.outs)
+        )
+
+    early: set[Value] = set()  # read before the loops
+    for i in places["before"][::-1]:
+        if moves(i) and early.isdisjoint(i.outs):
+            places["before"].remove(i)
+            places["forward"].insert(0, i)
+        else:
+            early.update(i.reads())
+    late: set[Value] = set()  # made after the loops
+    for i in [*places["after"]]:
+        if moves(i) and late.isdisjoint(i.reads()):
+            places["after"].remove(i)
+            places["backward"].append(i)
+        else:
+            late.update(i.outs)
 
 
 def _large_in_loop(p: Program, places: dict[str, list[Instr]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from .. import ops
@@ -26,11 +27,11 @@ VIEWS = {ops.reshape, ops.transpose, ops.broadcast_to}
 """Calls that compute nothing: they are done again rather than kept."""
 
 
-def planned(p: Program) -> Plan:
-    """The plan of a step and its derivative."""
+def planned(p: Program, inside: Container[Any] = ()) -> Plan:
+    """The plan of a step and its derivative; ``inside`` as of :func:`.placed`."""
     p = simplified(p)
     lead = lead_of(p)
-    p, places = placed(p)
+    p, places = placed(p, inside)
     where = {o: place for place, code in places.items() for i in code for o in i.outs}
     where |= dict.fromkeys(p.free, "once") | dict.fromkeys(p.xs, "before")
     where |= dict.fromkeys(p.states, "state")
