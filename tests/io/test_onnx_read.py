@@ -260,7 +260,7 @@ def test_a_model_of_unknown_nodes_is_refused_by_name_and_its_layers_are_had(tmp_
 def test_the_inputs_of_a_model_are_checked(tmp_path):
     io.export_onnx(nn.Linear(3, 2), tmp_path / "m.onnx", {"x": io.Input("batch", 3)}, ["y"])
     model = io.read_onnx(tmp_path / "m.onnx").model()
-    with pytest.raises(TypeError, match=r"this model takes x; got 0 by place, and z by name"):
+    with pytest.raises(TypeError, match=r"this model takes x; got 0 by position, and z by name"):
         model(z=ts.ones(2, 3))
     with pytest.raises(TypeError, match="takes x"):
         model(ts.ones(2, 3), ts.ones(2, 3))

@@ -234,7 +234,7 @@ def test_layers_of_a_function_of_your_own(rng):
         (
             lambda: nn.PeepholeLSTMCell(2, 3, activations=(nn.Sigmoid(), nn.Tanh(), nn.Tanh())),
             TypeError,
-            "as ts.tanh; got .Sigmoid",
+            "such as ts.tanh; got .Sigmoid",
         ),
         (lambda: nn.RNNCell(2, 3, nonlinearity=nn.Tanh()), ValueError, "a function of tensors"),
         (lambda: nn.LeakyCell(2, 3, nonlinearity=None), ValueError, "or a function.*got None"),

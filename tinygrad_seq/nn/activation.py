@@ -78,7 +78,7 @@ def activations_of(owner: str, given: Any, names: str) -> tuple[Activation, ...]
         got = ", ".join(map(repr, functions))
         raise TypeError(
             f"{owner} expects its activations ({', '.join(names.split())}) as functions of "
-            f"tensors, as ts.tanh; got ({got})"
+            f"tensors, such as ts.tanh; got ({got})"
         )
     return functions
 

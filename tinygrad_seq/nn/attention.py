@@ -138,7 +138,7 @@ class DotAttention(Attention):
         if queries.shape[-1] != keys.shape[-1]:
             raise ValueError(
                 f"DotAttention expects queries and keys of one size; got {queries.shape} and "
-                f"{keys.shape}: BilinearAttention has a matrix between them"
+                f"{keys.shape}: use BilinearAttention for other sizes"
             )
 
     def score(self, queries: Tensor, keys: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ def mask_of(mask: Any, shape: tuple[int, ...], owner: str = "a recurrent layer")
     expected = shape[: min(2, len(shape) - 1)]
     if array.shape != expected:
         raise ValueError(
-            f"mask must say of each step whether it is read, of shape {expected} "
+            f"mask must have one boolean for each step, of shape {expected} "
             f"for x of shape {shape}; got shape {array.shape}"
         )
     return array

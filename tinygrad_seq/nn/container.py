@@ -144,7 +144,7 @@ class ModuleDict(Module):
                 f"{name!r}"
             )
         if not name or "." in name or hasattr(type(self), name):
-            raise ValueError(f"ModuleDict cannot call a module {name!r}: choose another name")
+            raise ValueError(f"ModuleDict cannot name a module {name!r}: choose another name")
         setattr(self, name, module)
 
     def __getitem__(self, name: str) -> Module:

@@ -289,6 +289,6 @@ def _labels(
         n, k = wrong[0]
         raise ValueError(
             f"ctc_loss expects targets without the blank, {blank}; sequence {n} has it at {k}: "
-            "padding is what lies beyond target_lengths"
+            "give target_lengths if it is padding"
         )
     return labels, counts

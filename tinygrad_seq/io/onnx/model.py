@@ -94,7 +94,7 @@ class FileModel(nn.Module):
         given = dict(zip(self._inputs, args, strict=False)) | kwargs
         if len(args) + len(kwargs) != len(given) or given.keys() != set(self._inputs):
             raise TypeError(
-                f"this model takes {', '.join(self._inputs)}; got {len(args)} by place, and "
+                f"this model takes {', '.join(self._inputs)}; got {len(args)} by position, and "
                 f"{', '.join(kwargs) or 'none'} by name"
             )
         values: dict[str, Any] = {"": None, **self._arrays}

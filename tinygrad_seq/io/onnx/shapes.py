@@ -116,7 +116,7 @@ def _(graph: Graph, array: Any, index: Any) -> Symbol:
             ids = graph.symbol(part)
             if ids.dtype == BOOL:
                 raise ExportError(
-                    f"{where()} chooses elements with a mask, so that how many depends on numbers: "
+                    f"{where()} chooses elements with a mask, so their number depends on values: "
                     "use ts.where"
                 )
             x = gather(graph, x, ids, k)

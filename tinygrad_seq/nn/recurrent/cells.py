@@ -157,13 +157,13 @@ class GRUCell(Cell[Tensor]):
         )
         if second and not self.reset_after:
             return (
-                "these weights have bias_hh: they are of the GRU that resets after its matrix "
-                "(PyTorch's and cuDNN's), another function; build with reset_after=True"
+                "these weights have bias_hh: they are for the GRU that resets after its matrix "
+                "(PyTorch's and cuDNN's), a different function; build with reset_after=True"
             )
         if first and not second and self.reset_after and self.bias_hh is not None:
             return (
-                "these weights have no bias_hh: they are of the published GRU, which resets before "
-                "its matrix, another function; build with reset_after=False"
+                "these weights have no bias_hh: they are for the published GRU, which resets "
+                "before its matrix, a different function; build with reset_after=False"
             )
         return None
 

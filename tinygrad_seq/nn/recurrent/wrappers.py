@@ -57,9 +57,9 @@ def innermost(cell: Any) -> Any:
 def one_mask_for_all_steps(owner: str) -> RuntimeError:
     """The error of a wrapper for a single step in training."""
     return RuntimeError(
-        f"{owner} draws one mask for all steps of a sequence, so in training it is read by "
-        "nn.Recurrent(cell); for a loop of your own write, for each sequence, step, xs = "
-        "cell.begin(xs, state), and then step(xs[t], state)"
+        f"{owner} draws one mask for all steps of a sequence, so in training use "
+        "nn.Recurrent(cell); in a loop of your own, call step, xs = cell.begin(xs, state) once for "
+        "each sequence, then step(xs[t], state)"
     )
 
 
