@@ -112,7 +112,7 @@ def test_what_lives_on_two_sides_is_not_mixed(device):
 def test_without_cupy_a_sentence_says_what_to_install(monkeypatch):
     load.cache_clear()
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(RuntimeError, match=r"pip install 'tinygrad-seq\[cuda12\]'"):
+    with pytest.raises(RuntimeError, match=r"pip install 'cupy-cuda12x\[ctk\]'"):
         use_backend("cupy")
     with pytest.raises(RuntimeError, match="needs CuPy"):
         nn.Linear(2, 2).to("cupy")

@@ -393,8 +393,8 @@ class Holder(Plain):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: nn.LSTMCell, r"not its class: write \w+\(LSTMCell\(\.\.\.\)\)"),
-        (lambda: MinimalGatedUnit, r"not its class: write \w+\(MinimalGatedUnit\("),
+        (lambda: nn.LSTMCell, r"got the class LSTMCell: write LSTMCell\(\.\.\.\) for cell"),
+        (lambda: MinimalGatedUnit, r"got the class MinimalGatedUnit: write MinimalGatedUnit\("),
         (lambda: nn.GRU(3, 4), "GRU is a layer, which reads whole sequences by itself: call it"),
         (lambda: nn.Recurrent(nn.GRUCell(3, 4)), "Recurrent is a layer"),
         (lambda: nn.Stacked(nn.GRU(3, 4)), "Stacked is a layer"),

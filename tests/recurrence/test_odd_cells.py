@@ -48,7 +48,7 @@ def counting():
 def counting_in_an_attribute():
     class Cell(nn.Module):
         def __init__(self):
-            self.weight, self.steps = drawn(3, 3), 0
+            self.weight, self.steps = nn.Parameter(drawn(3, 3).data), 0
 
         def forward(self, x, h):
             self.steps += 1

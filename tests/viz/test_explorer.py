@@ -2,8 +2,6 @@
 
 import base64
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +11,8 @@ from hypothesis import strategies as st
 from nets import LAYERS, chain, tagger_loss
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn, viz
+from tinygrad_seq import html, nn, viz
 from tinygrad_seq.backend import get_rng_state
-from tinygrad_seq.viz import explorer
 from tinygrad_seq.viz.explorer.arrays import Arrays
 from tinygrad_seq.viz.explorer.bands import bands
 from tinygrad_seq.viz.explorer.data import describe
@@ -326,9 +323,7 @@ def seen(colour, sight):
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_signs_and_nan_are_told_apart_by_all_kinds_of_colour_vision(theme, sight):
-    code = (Path(explorer.__file__).parent / "assets" / "values.js").read_text("utf-8")
-    numbers = re.search(rf"^  {theme}: (\[\[.*\]\]),$", code, re.MULTILINE).group(1)
-    low, zero, high, nan = np.array(json.loads(numbers))
+    low, zero, high, nan = np.array(getattr(html, theme.upper()))
 
     def apart(one, other):
         return np.linalg.norm(seen(one, sight) - seen(other, sight))
