@@ -25,6 +25,7 @@ from tinygrad_seq.recurrence.unroll import unroll
 from .plain_machine import PlainMachine
 
 EXACT = 1e-12
+EMPTY = np.empty
 
 
 class Kernels(CudaScan):
@@ -44,6 +45,14 @@ MAKERS: dict[str, Callable[[Plan], Scan]] = {
 }
 if COMPILER is not None:  # kernels are run as C
     MAKERS["kernels"] = lambda plan: Kernels(plan, on_host)
+
+
+def _unwritten(*args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:
+    """``np.empty``, filled: freed memory may still hold the numbers that a fault does not write."""
+    array = EMPTY(*args, **kwargs)
+    if array.dtype.kind == "f":
+        array.fill(1e3)
+    return array
 
 
 class Sequences:
@@ -118,7 +127,11 @@ class Comparison:
         share memory.
         """
         scan = make(planned(self.program))
-        with patch("tinygrad_seq.recurrence.scan.ROWS", 4), np.errstate(all="ignore"):
+        with (
+            patch("tinygrad_seq.recurrence.scan.ROWS", 4),
+            patch.object(np, "empty", _unwritten),
+            np.errstate(all="ignore"),
+        ):
             return self._error_of(scan)
 
     def _error_of(self, scan: Scan) -> float:
