@@ -48,10 +48,10 @@ if COMPILER is not None:  # kernels are run as C
 
 
 def _unwritten(*args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:
-    """``np.empty``, filled: freed memory may still hold the numbers that a fault does not write."""
+    """``np.empty``, filled with NaN: a loop must not read what it has not written."""
     array = EMPTY(*args, **kwargs)
     if array.dtype.kind == "f":
-        array.fill(1e3)
+        array.fill(np.nan)
     return array
 
 

@@ -106,6 +106,10 @@ FIXED = {
         "c = ts.sigmoid(f) * s1 + ts.sigmoid(i) * ts.tanh(g)",
         "h = ts.sigmoid(o) * ts.tanh(c)", "return h, (h, c)", masked=True, reverse=True,
     ),
+    "an output that a product reads": _case(
+        (3, 2), {"W": (2, 3), "U": (3, 3), "R": (3, 2)},
+        "a = ts.sigmoid(x @ W + s0 @ U)", "return a, (s0, ts.tanh(a @ R))", masked=True,
+    ),
     "a projected state": _case(
         (2, 3), {"W": (2, 3), "U": (2, 3), "R": (3, 2)},
         "c = 0.5 * s1 + ts.tanh(x @ W + s0 @ U)", "h = c @ R", "return h, (h, c)", masked=True,

@@ -78,7 +78,7 @@ class Cluster:
         return ["for n in range(first, last, count):", *[f"    {line}" for line in body]]
 
     def _padding(self) -> list[str]:
-        """At padding a state is kept; rows are zero, because they are summed after the loop."""
+        """At padding a state is kept; other rows are zero: products after the loop read them."""
         of, lines = self.of, []
         if of.forward:
             for k, s in enumerate(of.p.states):
@@ -87,10 +87,16 @@ class Cluster:
                     f"for j in range({w}):",
                     f"    S{k}[(after * N + n) * {w} + j] = S{k}[(before * N + n) * {w} + j]",
                 ]
-        for v, row in of.plan.rows.items():
-            if v == row.host and row.way == of.way:
-                w, r = of.width(v), "(at * N + n)" if row.kept else "n"
-                lines += [f"for j in range({w}):", f"    R{int(v)}[{r} * {w} + j] = ZERO"]
+        rows = [
+            (v, f"R{int(v)}", "(at * N + n)" if row.kept else "n")
+            for v, row in of.plan.rows.items()
+            if v == row.host and row.way == of.way
+        ]
+        if of.forward and "Y" in of.out.arguments:
+            rows.append((of.p.y, "Y", "(t * N + n)"))
+        for v, array, r in rows:
+            w = of.width(v)
+            lines += [f"for j in range({w}):", f"    {array}[{r} * {w} + j] = ZERO"]
         for k in of.handed:
             w = of.width(of.p.states[k])
             lines += [f"for j in range({w}):", f"    H{k}[n * {w} + j] = G{k}[n * {w} + j]"]
