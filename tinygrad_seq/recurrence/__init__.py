@@ -66,7 +66,9 @@ def scan(
     def plain() -> tuple[Tensor, Any]:
         return whole() if whole else unroll(step, xs, state, valid, reverse)
 
-    if refusal(xs, state) or (whole and not compilable(flat(xs)[0]._data)):
+    if refusal(xs, state):
+        return plain()
+    if whole and not compilable(flat(xs)[0]._data, [part.dtype for part in flat(state)]):
         return plain()
     known = found(step, xs, state, valid is not None, reverse)
     if known.derived is None or known.reads is None or known.scan is None:

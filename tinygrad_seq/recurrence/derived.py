@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy
@@ -53,9 +54,7 @@ class Derived:
         if self._kernel is not None:
             return ["cuda", "numpy"]
         p = self.plan.program
-        floats = {p.types[v].dtype for v in (*p.states, p.y)}
-        few = len(x) * (x.shape[1] if x.ndim > 1 else 1) < ROWS
-        if compilable(x) and not few and floats == {FLOAT32}:
+        if compilable(x, [p.types[v].dtype for v in (*p.states, p.y)]):
             return ["numba", "numpy"]
         return ["numpy"]
 
@@ -102,9 +101,10 @@ class Derived:
         return self._ops[name, id(scan)]
 
 
-def compilable(x: Any) -> bool:
-    """Whether loops over such an input may be compiled."""
-    return type(x) is numpy.ndarray and x.dtype.kind != "c" and jit.usable()
+def compilable(x: Any, dtypes: Iterable[Any]) -> bool:
+    """Whether a loop over such an input, of states and outputs of such dtypes, may be compiled."""
+    few = len(x) * (x.shape[1] if x.ndim > 1 else 1) < ROWS
+    return type(x) is numpy.ndarray and not few and {*dtypes} == {FLOAT32} and jit.usable()
 
 
 def as_tensor(array: Any, source: Any) -> Variable:
