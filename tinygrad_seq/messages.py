@@ -48,6 +48,11 @@ KEYWORDS: dict[str, tuple[str, ...] | str] = {
 """Keyword arguments of other libraries: the names that they may have here, or a sentence."""
 
 
+def is_ours(thing: Any) -> bool:
+    """Whether a class or function is defined in this library, not by its user."""
+    return (thing.__module__ or "").startswith(_LIBRARY)
+
+
 def said(value: object) -> str:
     """How a message calls what was given in the place of a module: its class is a usual slip."""
     if isinstance(value, type):
@@ -164,7 +169,7 @@ class Hinted:
             raise TypeError(f"{error}. To compute with it, make it first: {made}(x)")
         if error is not None:
             raise error
-        if not cls.__module__.startswith(_LIBRARY):
+        if not is_ours(cls):
             return  # a class of the user's, whose arguments may be classes
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             if _is_class(signature.parameters[name].default):

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
-from ..messages import refusal
+from ..messages import is_ours, refusal
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
@@ -50,8 +50,6 @@ PRIMITIVES: dict[str, Primitive] = {}
 
 REMEMBERED = 4096
 """The number of arguments, in all, for which a primitive keeps plans: lists have any length."""
-
-_LIBRARY = f"{__name__.partition('.')[0]}."
 
 
 @dataclass(frozen=True)
@@ -320,7 +318,7 @@ class Primitive:
             use = Use(rule, takes, needs.get(self.stacks.get(argument, "")), apply)
             uses.append(use)
             joint = use if self.variadic and at is None else None
-        pure = all(use is None or use.rule.__module__.startswith(_LIBRARY) for use in uses)
+        pure = all(use is None or is_ours(use.rule) for use in uses)
         reads = tuple(self._reader(name) for name in needs)
         plan = Plan(tuple(needs), reads, tuple(uses), pure, joint)
         self._planned += count

@@ -23,8 +23,9 @@ from .losses import (
     cross_entropy,
     nll_loss,
 )
-from .module import Buffer, LoadReport, Module, Parameter
+from .module import LoadReport, Module
 from .norm import LayerNorm
+from .parameter import Buffer, Parameter
 from .recurrent import (
     GRU,
     LSTM,

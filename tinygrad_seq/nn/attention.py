@@ -27,7 +27,8 @@ from .checks import (
     valid_steps,
 )
 from .linear import affine
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType, Operand

@@ -9,7 +9,8 @@ from .. import ops
 from ..tensor import Tensor
 from . import init
 from .checks import beside, floating_dtype, indices, positive
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType, Operand

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ..tensor import Tensor
 from . import init
 from .checks import features, flag, floating_dtype, positive
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType, Operand

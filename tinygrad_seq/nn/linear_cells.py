@@ -19,11 +19,13 @@ import numpy as np
 
 from .. import ops, recurrence
 from ..backend import generator
+from ..messages import is_ours
 from ..tensor import Tensor
 from . import init
 from .checks import features, floating_dtype, positive, state_of, zeros_beside
 from .linear import affine
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType, Operand
@@ -147,8 +149,7 @@ class _Step:
     def constant(self) -> tuple[Any, list[Tensor]] | None:
         """(type, weights) of a cell of the library, whose step depends on nothing else."""
         kind = type(self.cell)
-        ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
-        return (kind, list(self.cell.parameters())) if ours else None
+        return (kind, list(self.cell.parameters())) if is_ours(kind) else None
 
 
 class MinGRUCell(LinearCell):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from gc import get_referents, is_tracked
 from itertools import repeat
 from operator import setitem
-from types import BuiltinMethodType, FrameType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -16,60 +15,19 @@ import numpy as np
 from ..autograd import mark_written
 from ..autograd.observe import observing
 from ..autograd.operands import on_host
-from ..backend import backend_named, there, xp
+from ..backend import backend_named, there
 from ..backend.dtypes import fitted
 from ..hints import MODULES
 from ..html import one_line, tree_html
-from ..messages import Hinted, explain
+from ..messages import Hinted, explain, is_ours
 from ..tensor import Tensor
 from .checks import flag, floating_dtype, only_none
+from .hidden import held
 from .names import inside, joined
+from .parameter import Buffer, Parameter
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
-
-# Optimizers and similar objects may hold parameters without owning them.
-_NOT_LOOKED_INTO = f"{__name__.partition('.')[0]}."
-
-
-class Parameter(Tensor):
-    """A leaf tensor that a module owns and an optimizer updates.
-
-    It requires grad, and its buffer is a contiguous copy of ``data``, never the caller's array.
-
-    Args:
-        data: Array, Tensor, number or list; floating (Python numbers get the default float).
-        name: Its name in messages and graphs; a module sets it to the attribute's name.
-
-    Raises:
-        TypeError: ``data`` is not floating.
-    """
-
-    __slots__ = ()
-
-    _is_parameter = True
-
-    def __init__(self, data: Any, name: str | None = None) -> None:
-        source = Tensor(data).data
-        super().__init__(xp(source).array(source, order="C"), requires_grad=True, name=name)
-
-
-class Buffer(Tensor):
-    """A tensor that belongs to a module and is not trained: a running mean, a table, a mask.
-
-    It is saved, loaded, moved and converted with the parameters, but no optimizer sees it. Its
-    memory is a contiguous copy of ``data``. A tensor assigned to its attribute becomes a Buffer.
-
-    Args:
-        data: Array, Tensor, number or list, of any dtype.
-        name: Its name in messages and graphs; a module sets it to the attribute's name.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data: Any, name: str | None = None) -> None:
-        source = Tensor(data).data
-        super().__init__(xp(source).array(source, order="C"), name=name)
 
 
 class LoadReport(NamedTuple):
@@ -165,7 +123,8 @@ class Module(Hinted):
             value = Buffer(value)
         if not isinstance(value, _LATER):
             _refuse_hidden(self, self, name, value)
-        if type(value) is Tensor and value.requires_grad and value.is_leaf and self._is_users():
+        untrained = type(value) is Tensor and value.requires_grad and value.is_leaf
+        if untrained and not is_ours(type(self)):
             raise TypeError(
                 f"{owner}.{name} is a tensor that requires grad and no Parameter, which would not "
                 f"be trained or saved: write self.{name} = nn.Parameter(...)"
@@ -175,10 +134,6 @@ class Module(Hinted):
         if isinstance(value, Parameter | Buffer) and value.name is None:
             value.name = name
         super().__setattr__(name, value)
-
-    @classmethod
-    def _is_users(cls) -> bool:
-        return not cls.__module__.startswith(_NOT_LOOKED_INTO)
 
     def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters held by this module itself, by attribute name."""
@@ -506,7 +461,7 @@ def _refuse_hidden(root: Module, owner: Module, name: str, value: Any) -> None:
     """Refuse what holds modules or parameters that the tree below ``root`` does not see."""
     if isinstance(value, _NO_COLLECTION):
         return
-    hidden = list(_parts_within(value))
+    hidden = list(held(value, Module | Parameter))
     if not hidden:
         return
     seen: set[int] = set()
@@ -524,29 +479,3 @@ def _refuse_hidden(root: Module, owner: Module, name: str, value: Any) -> None:
                 "parameters that would not be trained or saved: use nn.ModuleList or "
                 "nn.ModuleDict, derive it from nn.Module, or use one attribute for each"
             )
-
-
-def _parts_within(value: Any) -> Iterator[Module | Parameter]:
-    """The modules and parameters that an object holds: in collections, attributes, closures,
-    iterators, wherever Python's garbage collector follows it. A ``weakref.ref`` holds nothing."""
-    seen: set[int] = set()
-    rest = [value]
-    while rest:
-        one = rest.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, Module | Parameter):
-            yield one
-        elif isinstance(one, type):
-            own = [v for base in one.__mro__ for v in vars(base).values()]
-            yield from (v for v in own if isinstance(v, Module | Parameter))
-        elif isinstance(one, FunctionType):  # not its globals
-            rest += [one.__closure__, one.__defaults__, one.__kwdefaults__, vars(one)]
-        elif isinstance(one, np.ndarray):
-            rest += list(one.flat) if one.dtype.hasobject else []
-        elif not (
-            isinstance(one, Tensor | ModuleType | FrameType)
-            or type(one).__module__.startswith(_NOT_LOOKED_INTO)
-        ):
-            rest += [v for v in get_referents(one) if is_tracked(v) or isinstance(v, np.ndarray)]

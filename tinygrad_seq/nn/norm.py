@@ -8,7 +8,8 @@ from .. import ops
 from ..tensor import Tensor
 from . import init
 from .checks import as_tensor, floating_dtype, positive, same_dtype
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType, Operand

@@ -18,6 +18,7 @@ import numpy
 
 from ..autograd.primitive import Primitive
 from ..backend import generator
+from ..messages import is_ours
 from ..tensor import Tensor
 from .record import Underivable
 
@@ -141,7 +142,7 @@ class Held:
                 continue
         yield from (function.__kwdefaults__ or {}).items()
         yield from [(function.__name__, part) for part in function.__defaults__ or ()]
-        if (function.__module__ or "").partition(".")[0] != __name__.partition(".")[0]:
+        if not is_ours(function):
             space = function.__globals__
             for name in _names(function.__code__):
                 if name in space:

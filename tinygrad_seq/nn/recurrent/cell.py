@@ -17,12 +17,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
 from ...autograd.primitive import Primitive
+from ...messages import is_ours
 from ...tensor import Tensor
 from .. import init
 from ..checks import features, floating_dtype, positive, same_dtype, state_of, zeros_beside
 from ..linear import affine
-from ..module import Module, Parameter
+from ..module import Module
 from ..names import inside
+from ..parameter import Parameter
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -42,7 +44,6 @@ Recall: TypeAlias = Callable[[Any], Any]
 """Maps h, the first part of the state, to what the recurrent weights read."""
 
 
-_LIBRARY = __name__.partition(".")[0] + "."
 _SETTINGS = (int, float, str, Primitive, type(None))  # bool is an int
 
 
@@ -214,7 +215,7 @@ class Cell(Module, Generic[S]):
         This is known for the library's cells with the library's functions. Any other step may read
         anything, and is checked again for every sequence.
         """
-        if not type(self).__module__.startswith(_LIBRARY):
+        if not is_ours(type(self)):
             return None
         settings: list[Any] = [type(self)]
         weights = []

@@ -17,8 +17,9 @@ from ...tensor import Tensor
 from ..activation import Activation
 from ..checks import features, flag, fraction, mask_of, positive, state_of
 from ..container import ModuleList
-from ..module import Module, Parameter
+from ..module import Module
 from ..pair import Pair
+from ..parameter import Parameter
 from .cell import Cell, S
 from .cells import GRUCell, LSTMCell, RNNCell
 from .recurrent import Bidirectional, Recurrent

@@ -8,7 +8,8 @@ from typing import Any
 from ... import ops
 from ...recurrence import each
 from ...tensor import Tensor
-from ..module import Module, Parameter
+from ..module import Module
+from ..parameter import Parameter
 
 
 class InitialState(Module):

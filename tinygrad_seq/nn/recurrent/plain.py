@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ... import ops
 from ...tensor import Tensor
 from ..linear import affine
-from ..module import Parameter
+from ..parameter import Parameter
 from .cell import Cell, Recall, as_it_is
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ...autograd.operands import on_host
 from ...tensor import Tensor
 from ..checks import fraction
 from ..dropout import chosen, silenced
-from ..module import Parameter
+from ..parameter import Parameter
 from .cell import Recall, Step, as_it_is, begun, recalling
 from .wrappers import Wrapper, innermost, of_sequence, one_mask_for_all_steps
 

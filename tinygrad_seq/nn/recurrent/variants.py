@@ -14,7 +14,7 @@ from ... import ops
 from ...tensor import Tensor
 from ..activation import SIGMOID_TANH_TANH, Activation, activation_options, activations_of
 from ..checks import beside, flag
-from ..module import Parameter
+from ..parameter import Parameter
 from .cell import Cell, Recall, as_it_is
 from .cells import RNNCell
 
