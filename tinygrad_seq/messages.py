@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -54,14 +55,14 @@ def is_ours(thing: Any) -> bool:
 
 
 def said(value: object) -> str:
-    """How a message calls what was given in the place of a module: its class is a usual slip."""
+    """The words of a message for a value given in place of a module, often its class."""
     if isinstance(value, type):
         return f"the class {value.__name__}: write {value.__name__}(...)"
     return type(value).__name__
 
 
 def near(name: str, known: Iterable[str]) -> str | None:
-    """The one of the ``known`` names that is spelt most like this one, if any is."""
+    """The most similar of the ``known`` names, or None."""
     import difflib  # for messages alone
 
     public = {k.lower(): k for k in known if not k.startswith("_")}
@@ -70,8 +71,7 @@ def near(name: str, known: Iterable[str]) -> str | None:
 
 
 def absent(what: str, name: str, hints: dict[str, str], known: Iterable[str]) -> AttributeError:
-    """The error for a name that does not exist, with what to write if there is a hint for it, or
-    a name that is spelt alike."""
+    """The error for a name that does not exist, with the hint for it or the most similar name."""
     hint = f": here it is {hints[name]}" if name in hints else ""
     if not hint and not name.startswith("_"):
         meant = near(name, known)
@@ -82,7 +82,7 @@ def absent(what: str, name: str, hints: dict[str, str], known: Iterable[str]) ->
 def refusal(
     owner: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> TypeError | None:
-    """The error for arguments that do not fit; None where they do."""
+    """The error for arguments that do not fit a signature, or None."""
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -99,7 +99,7 @@ def refusal(
 
 
 def _meant(name: str, known: list[str]) -> str:
-    """Which of the ``known`` names a wrong one means, as the middle of a sentence."""
+    """The middle of a sentence: which of the ``known`` names a wrong name means."""
     usual = KEYWORDS.get(name) or KEYWORDS.get(near(name, KEYWORDS) or "", ())
     names = () if isinstance(usual, str) else usual
     meant = next((n for n in names if n in known), None) or near(name, known)
@@ -109,7 +109,7 @@ def _meant(name: str, known: list[str]) -> str:
 
 
 def _shown(parameter: inspect.Parameter) -> str:
-    """A parameter as it stands in a signature, without its annotation."""
+    """A parameter as in a signature, without its annotation."""
     default = parameter.default
     if default is parameter.empty:
         return str(parameter.replace(annotation=parameter.empty))
@@ -124,15 +124,24 @@ def explain(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
-    """Raise a better error in the place of Python's, if a call failed because of its arguments.
+    """Replace Python's error by a better one if a call failed because of its arguments.
 
     Call it where ``function(*args, **kwargs)`` raised ``error``, in the same frame.
     """
     if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-        return  # an error inside of the function
+        return  # the error arose inside the function
     better = refusal(owner, inspect.signature(function), args, kwargs)
     if better is not None:
         raise better from None
+
+
+@functools.lru_cache(maxsize=512)
+def _signature_of(init: Callable[..., None]) -> inspect.Signature:
+    """The arguments of a constructor, without ``self``."""
+    if init is object.__init__:
+        return inspect.Signature()
+    signature = inspect.signature(init)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def _is_class(value: Any) -> bool:
@@ -144,7 +153,7 @@ class Hinted:
 
     _hints: ClassVar[dict[str, str]] = {}
 
-    if not TYPE_CHECKING:  # for which unknown names are errors of their own
+    if not TYPE_CHECKING:  # type checkers report unknown names themselves
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Self:
             if args or kwargs:  # copying makes an object without arguments
@@ -152,25 +161,23 @@ class Hinted:
             return super().__new__(cls)
 
         def __getattr__(self, name: str) -> Any:
-            """Only reached for a name that does not exist: say what is written here, if known."""
+            """Called for a name that does not exist: the error gives the equivalent, if known."""
             known = (*vars(self), *dir(type(self)))
             raise absent(f"{type(self).__name__!r} object", name, self._hints, known)
 
     @classmethod
     def _check_call(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse arguments that the constructor does not take, and classes in place of objects."""
-        signature = inspect.Signature()  # of object.__init__
-        if cls.__init__ is not object.__init__:
-            signature = inspect.signature(cls.__init__)
-            signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        signature = _signature_of(cls.__init__)
         error = refusal(cls.__name__, signature, args, kwargs)
         if error is not None and args and hasattr(args[0], "shape") and hasattr(cls, "forward"):
             made = f"{cls.__name__}(...)"
             raise TypeError(f"{error}. To compute with it, make it first: {made}(x)")
         if error is not None:
             raise error
-        if not is_ours(cls):
-            return  # a class of the user's, whose arguments may be classes
+        parts = [v if isinstance(v, tuple) else (v,) for v in (*args, *kwargs.values())]
+        if not any(_is_class(part) for group in parts for part in group) or not is_ours(cls):
+            return  # the arguments of a user's class may be classes
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             if _is_class(signature.parameters[name].default):
                 continue

@@ -79,7 +79,7 @@ class Cutter:
         met = {v for i in self.loop for v in (*i.reads(), *i.outs)}
         met |= {p.y, *p.after, *p.states, *[v for v in p.gstates if v is not None]}
         met |= {v for v in (p.gy, *p.gafter) if v is not None}
-        cuts = {v: {0, self._width(v)} for v in met}
+        cuts = {v: {0, self.p.width(v)} for v in met}
         changed = True
 
         def join(v: Value, points: Iterable[int]) -> None:
@@ -102,7 +102,7 @@ class Cutter:
             for i in self.loop:
                 kind, out = self.kinds[i.outs[0]], i.outs[0]
                 if kind == "map":
-                    same = [v for v in (*i.reads(), out) if self._width(v) == self._width(out) > 1]
+                    same = [v for v in (*i.reads(), out) if p.width(v) == p.width(out) > 1]
                     points = set[int]().union(*[cuts[v] for v in same])
                     for v in same:
                         join(v, points)
@@ -114,10 +114,6 @@ class Cutter:
                 join(b, cuts[a])
         return cuts
 
-    def _width(self, v: Value) -> int:
-        shape = self.p.shape(v)
-        return shape[-1] if shape else 1
-
     def _pieces(self, i: Instr) -> list[tuple[Value, int, int, Value]]:
         """(whole, low, high, piece) of a structure instruction."""
         p = self.p
@@ -127,8 +123,8 @@ class Cutter:
         if i.op is ops.concatenate:
             found, low = [], 0
             for v in i.ins:
-                found.append((i.outs[0], low, low + self._width(v), v))
-                low += self._width(v)
+                found.append((i.outs[0], low, low + self.p.width(v), v))
+                low += self.p.width(v)
             return found
         if i.op is ops.getitem:
             low, high = _columns(i.param("index"), p.shape(i.ins[0]), p.shape(i.outs[0])) or (0, 0)
@@ -142,7 +138,7 @@ class Cutter:
 
     def segments(self, v: Value) -> list[tuple[int, int]]:
         """The columns of the planes of a value."""
-        return [*pairwise(sorted(self.cuts[v]))] if self._width(v) else [(0, 0)]
+        return [*pairwise(sorted(self.cuts[v]))] if self.p.width(v) else [(0, 0)]
 
     def widths(self, v: Value) -> list[int]:
         """The number of columns of each plane of a value."""
@@ -199,7 +195,7 @@ class Cutter:
                 for o in i.outs:
                     shape, dtype = self.p.types[o]
                     if not is_row(shape, self.lead):
-                        self.cuts[o] = {0, self._width(o)}
+                        self.cuts[o] = {0, self.p.width(o)}
                     self.planes[o] = [
                         self.fresh((*shape[:-1], high - low) if shape else (), dtype)
                         for low, high in self.segments(o)
@@ -225,7 +221,7 @@ class Cutter:
         out = i.outs[0]
         shape, dtype = self.p.types[out]
         for k, (low, high) in enumerate(self.segments(out)):
-            ins = tuple([self._piece(v, k, self._width(out)) for v in i.ins])
+            ins = tuple([self._piece(v, k, self.p.width(out)) for v in i.ins])
             known = _known(i.op, ins)
             if known is not None and out not in self.p.after and out not in self.p.gstates:
                 yield known
@@ -238,7 +234,7 @@ class Cutter:
         if type(v) is not Value:
             return v  # type: ignore[no-any-return]
         planes = self.of(v)
-        return planes[k] if self._width(v) == width else planes[0]  # type: ignore[no-any-return]
+        return planes[k] if self.p.width(v) == width else planes[0]  # type: ignore[no-any-return]
 
     def _named(self, i: Instr) -> None:
         """The planes of a structure instruction's results, taken from its operand."""

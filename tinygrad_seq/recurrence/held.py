@@ -83,13 +83,8 @@ class Held:
             after = now()
             if not _same(after, before):
                 put(before)
-                changed = name
-                if getattr(put, "func", None) is _refill and isinstance(
-                    before, dict
-                ):  # attributes, or items
-                    keys = [k for k in (*before, *after) if type(k) is str]
-                    differ = (k for k in keys if not _same(before.get(k), after.get(k)))
-                    changed = next(differ, name)
+                items = getattr(put, "func", None) is _refill and isinstance(before, dict)
+                changed = _changed_key(before, after, name) if items else name
         if changed:
             raise Underivable(f"it changes {changed} as it runs")
 
@@ -158,6 +153,12 @@ class Held:
             self._add(name, source.getstate, source.setstate)
         else:
             self._add(name, functools.partial(source.get_state, legacy=False), source.set_state)
+
+
+def _changed_key(before: Any, after: Any, name: str) -> str:
+    """The first attribute or item that differs; ``name`` if its key is no text."""
+    keys = [k for k in (*before, *after) if type(k) is str]
+    return next((k for k in keys if not _same(before.get(k), after.get(k))), name)
 
 
 def _contents(cell: CellType) -> tuple[Callable[[], Any], Callable[[Any], Any]]:

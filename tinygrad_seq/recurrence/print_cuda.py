@@ -143,7 +143,7 @@ class CudaPrinter:
         lines = []
         for k in self.rows.held:
             s, z = self._name(f"s{k}"), self._name(f"z{k}")
-            W = self.rows.width(self.plan.program.states[k])
+            W = self.plan.program.width(self.plan.program.states[k])
             lines.append(f"if masked: hold({s}, {W}, read, {z}, size=rows * {W})")
             self.sources["hold"] = HOLD
         return lines

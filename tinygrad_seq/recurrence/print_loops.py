@@ -91,7 +91,7 @@ class LoopPrinter:
 
     def width(self, v: Value) -> str:
         """The name of the width of a value."""
-        return self.number("w", (self.p.shape(v) or (1,))[-1])
+        return self.number("w", self.p.width(v))
 
     def _put(self, v: Value, array: str, t: str, into: Any) -> None:
         planes, columns = self.plan.planes[v], self.plan.columns[v]

@@ -119,6 +119,11 @@ class Program(NamedTuple):
         """The shape of a value."""
         return self.types[v].shape
 
+    def width(self, v: Value) -> int:
+        """The number of columns of a value; a number has one."""
+        shape = self.types[v].shape
+        return shape[-1] if shape else 1
+
     def results(self) -> list[Value]:
         """All results of the step and its derivative."""
         given = (self.y, *self.after, *self.gxs, *self.gstates, *self.gfree)

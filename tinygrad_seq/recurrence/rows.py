@@ -101,17 +101,12 @@ class Rows:
         for q, (low, high) in zip(self.plan.planes[v], self.plan.columns[v], strict=True):
             yield q, low, high
 
-    def width(self, v: Value) -> int:
-        """The number of columns of a value."""
-        shape = self.p.shape(v)
-        return shape[-1] if shape else 1
-
     def _lies(self, v: Value | None, array: str) -> None:
         """Note that a value can be read from an array of its rows."""
         if v is not None:
             for q, low, _ in self._pieces(v):
                 if isinstance(q, Plane):
-                    self.home.setdefault(q, Place(array, self.width(v), low))
+                    self.home.setdefault(q, Place(array, self.p.width(v), low))
 
     def _given(self) -> None:
         """Note the planes that exist before the loop."""
@@ -122,7 +117,7 @@ class Rows:
         for q, (v, low, _) in plan.inputs.items():
             if v not in gradients and v not in (*p.states, p.gy):
                 per_row = p.shape(v)[:-1] == plan.lead
-                self.home[q] = Place(f"i{int(v)}", self.width(v) if per_row else 0, low)
+                self.home[q] = Place(f"i{int(v)}", self.p.width(v) if per_row else 0, low)
                 self.inputs[f"i{int(v)}"] = v
         if self.way == "backward":
             for k, v in enumerate(p.after):
@@ -201,7 +196,7 @@ class Rows:
                 found = terms(q, q) if isinstance(q, Plane) else [q]
                 products = [t for t in found if t in made and made[t].kind == "dot"]
                 products = [t for t in products if t.shape == g.shape]
-                place = Place(f"g{k}", self.width(old), low)
+                place = Place(f"g{k}", self.p.width(old), low)
                 self._added(g, place, products)
                 if products or not isinstance(q, Plane):
                     inner(q, found)
@@ -269,13 +264,13 @@ class Rows:
         shape, dtype = self.p.types[v]
         for k, (q, low, high) in enumerate(self._pieces(v)):
             piece = Plane(0, (*shape[:-1], high - low), dtype)
-            place = Place(array, self.width(v), low)
+            place = Place(array, self.p.width(v), low)
             self._write(q, piece, place, holds[k] if holds else None)
 
     def _row(self, v: Value, array: str, timed: bool) -> None:
         """An array for a whole value."""
         self._to_rows(v, array)
-        self.rooms[array] = Room(self.width(v), self.p.types[v].dtype, timed)
+        self.rooms[array] = Room(self.p.width(v), self.p.types[v].dtype, timed)
         self.whole[v] = array
 
     def _read(self) -> None:
