@@ -109,11 +109,14 @@ def bits(counted: int, word: np.ndarray) -> float:
 
 def optimum(counted: int) -> float:
     """Entropy of a word in bits / its expected number of symbols, the end among them."""
-    entropy = lambda p: -p * np.log2(p) - (1 - p) * np.log2(1 - p)  # noqa: E731
+
+    def entropy(p: float) -> float:
+        return float(-p * np.log2(p) - (1 - p) * np.log2(1 - p))
+
     if counted:
-        return float(entropy(STOP) / STOP / (counted / STOP + 1))
+        return entropy(STOP) / STOP / (counted / STOP + 1)
     inside = 1 / (1 - 2 * OPEN)  # steps until a bracket is closed; there is one pair on average
-    return float((2 + inside * entropy(OPEN)) / (2 + inside))
+    return (2 + inside * entropy(OPEN)) / (2 + inside)
 
 
 def last_symbol_alone(counted: int) -> float:

@@ -173,22 +173,23 @@ def test_a_layers_pair_is_a_tuple_and_no_tensor(layer):
             pair = layer(x)
         y, _ = pair
         assert isinstance(pair, tuple)
+        assert y is pair[0]
         assert type(copy.copy(pair)) is type(pickle.loads(pickle.dumps(pair))) is type(pair)
-        assert (pair + (1,))[2] == 1  # noqa: RUF005
+        assert (pair + (1,))[2] == 1  # noqa: RUF005  # the sum is what is tested
         with pytest.raises(AttributeError, match=r"y, state = layer\(x\), then y\.sum"):
             pair.sum()
         assert not hasattr(pair, "shape")
         for slip in (
-            lambda: ts.tanh(pair),  # noqa: B023
-            lambda: np.tanh(pair),  # noqa: B023
-            lambda: nn.Linear(4, 1)(pair),  # noqa: B023
-            lambda: pair * 2,  # noqa: B023
-            lambda: pair + 1,  # noqa: B023
-            lambda: -pair,  # noqa: B023
-            lambda: pair @ y.mT,  # noqa: B023
+            ts.tanh,
+            np.tanh,
+            nn.Linear(4, 1),
+            lambda pair: pair * 2,
+            lambda pair: pair + 1,
+            lambda pair: -pair,
+            lambda pair: pair @ ts.ones(4, 4),
         ):
             with pytest.raises(TypeError, match=r"y, state = layer\(x\)"):
-                slip()
+                slip(pair)
 
 
 def test_the_gradient_of_a_result_is_not_there_and_says_so():

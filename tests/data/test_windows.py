@@ -243,7 +243,7 @@ def test_a_stride_of_one_gives_every_window() -> None:
     with pytest.raises(ValueError, match="expects stride of at least 1; got 0"):
         RandomWindows(np.arange(100), 32, 16, stride=0)
     with pytest.raises(TypeError, match=r"expects an int for stride; got float 1.5"):
-        RandomWindows(np.arange(100), 32, 16, stride=1.5)  # type: ignore[arg-type]
+        RandomWindows(np.arange(100), 32, 16, stride=1.5)
     with pytest.raises(ValueError, match="taken with stride 1, but these RandomWindows have"):
         RandomWindows(np.arange(100), 32, 16).load_state_dict(windows.state_dict())
 

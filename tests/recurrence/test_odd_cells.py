@@ -75,8 +75,8 @@ def tossing_the_librarys_coin():
 
 
 def tossing_numpys_coin():
-    np.random.seed(1)  # noqa: NPY002
-    return stepping(lambda: np.random.random() < 0.7)  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002  # the old generator too
+    return stepping(lambda: np.random.random() < 0.7)  # noqa: NPY002  # the old generator too
 
 
 def reading_a_generator():

@@ -75,5 +75,5 @@ def _installed() -> bool:
     if importlib.util.find_spec("numba") is None:
         return False
     with _importing, contextlib.suppress(Exception):  # who compiles is told what is amiss
-        from . import packing, scan, texts  # noqa: F401
+        from . import packing, scan, texts  # noqa: F401  # they import numba
     return True
