@@ -8,7 +8,9 @@ from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, ops, optim
+from tinygrad_seq.autograd import PRIMITIVES
 from tinygrad_seq.distributions import Categorical
+from tinygrad_seq.messages import is_ours
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -35,8 +37,11 @@ def test_shares_of_logsumexp_sum_to_one(offset, axis):
 
 @pytest.mark.parametrize(("a", "b"), [(1e6, 1e6), (1e6, 1e6 + 1), (-1e7, -1e7), (0.0, 500.0)])
 def test_shares_of_logaddexp_sum_to_one(a, b):
+    for f in (ops.logaddexp, ops.logaddexp2):
+        ga, gb = gradient_of(f, a, b, dtype="f4")
+        np.testing.assert_allclose(ga + gb, 1, rtol=1e-6)
+    np.testing.assert_allclose(ga, 1 / (1 + 2.0 ** (b - a)), rtol=1e-6, atol=1e-30)
     ga, gb = gradient_of(ops.logaddexp, a, b, dtype="f4")
-    np.testing.assert_allclose(ga + gb, 1, rtol=1e-6)
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(ga, 1 / (1 + np.exp(b - a)), rtol=1e-5, atol=1e-30)
     nothing = gradient_of(ops.logaddexp, -np.inf, -np.inf)
@@ -103,6 +108,88 @@ def test_half_precision_is_single_precision_rounded(f):
     assert half.dtype == g.dtype == np.float16
     np.testing.assert_allclose(host(half), host(single), rtol=2e-3, atol=5e-4)
     np.testing.assert_allclose(g, g32, rtol=2e-2, atol=2e-3)
+
+
+ALL = np.arange(2**16, dtype="u2").view("f2")
+ALL = ALL[np.isfinite(ALL)]
+OF_ONE = [
+    op
+    for op in PRIMITIVES.values()
+    if op.rules and op.elementwise and len(op.arguments) == 1 and is_ours(op)
+]
+
+
+def halves(f, *values):
+    """The value and gradients of float16, and of the same numbers in float32, rounded."""
+    with np.errstate(all="ignore"):
+        for dtype in ("f2", "f4"):
+            leaves = [v.astype(dtype) for v in values]
+            y = host(f(*map(ts.tensor, leaves)))
+            assert y.dtype == dtype
+            found = [y, *gradient_of(f, *leaves, dtype=dtype)] if y.dtype.kind == "f" else [y]
+            yield [part.astype("f2").astype("f8") for part in found]
+
+
+@pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize("f", [*OF_ONE, ops.gelu_tanh], ids=lambda f: f.__name__)
+def test_every_half_precision_number(f):
+    """Rules that use the result, such as that of tanh, know it to 0.0005."""
+    half, right = halves(f, ALL)
+    fits = np.isfinite(right[0])
+    for found, expected in zip(half, right, strict=True):
+        np.testing.assert_allclose(found[fits], expected[fits], rtol=4e-3, atol=6e-4)
+
+
+SERIES = np.array([300.0, 0.0, 0.0, 1e-3])
+WIDE = {
+    "mse": (lambda x: nn.mse_loss(x, ts.zeros_like(x)), SERIES),
+    "mse by keyword": (lambda x: nn.mse_loss(predictions=x, targets=ts.zeros_like(x)), SERIES),
+    "mse of each": (lambda x: nn.mse_loss(x, ts.zeros_like(x), "none"), SERIES / 2),
+    "huber": (lambda x: nn.huber_loss(x, ts.zeros_like(x), 300.0), SERIES),
+    "gaussian": (lambda x: nn.gaussian_nll_loss(x, ts.zeros_like(x), ts.ones_like(x)), SERIES),
+    "gaussian, var": (
+        lambda v: nn.gaussian_nll_loss(ts.zeros_like(v), v * 0 + 30.0, v),
+        np.array([300, 0.1, 1, 2]),
+    ),
+    "poisson": (lambda x: nn.poisson_nll_loss(x, ts.ones_like(x)), np.array([12.0, 0, 0, 0])),
+    "bce": (lambda x: nn.bce_with_logits(x, ts.zeros_like(x)), np.full(70_000, -9.0)),
+    "var": (ops.var, np.linspace(-2, 2, 70_000)),
+    "std": (ops.std, np.linspace(-2, 2, 70_000)),
+    "average": (lambda x: ops.average(x, weights=x), np.linspace(1, 2, 70_000)),
+    "nanmean": (ops.nanmean, np.linspace(1, 2, 70_000)),
+    "median": (ops.median, np.array([-6e4, -6e4, 6e4, 6e4])),
+    "trapezoid": (lambda x: ops.trapezoid(x, dx=1e-3), np.full(9, 6e4)),
+    "cross": (lambda x: ops.cross(x, x + 1.0)[0], np.array([300.0, 290.0, 280.0])),
+    "prod": (ops.prod, np.array([3e3, 3e3, 1e-3, 1e-3])),
+    "linear_scan": (lambda b: ops.linear_scan(0.999, b)[-1], np.full(3000, 1e-3)),
+    "linear_scan, a": (lambda a: ops.linear_scan(a, a * 0 + 1e-3)[-1], np.full(3000, 0.999)),
+    "arctan2": (lambda x: ops.sum(ops.arctan2(x, x * 2)), np.array([1e-4, 1e-3, 300.0])),
+}
+
+
+@pytest.mark.host("the fake device has no float16")
+@pytest.mark.parametrize("name", WIDE)
+def test_sums_and_squares_of_half_precision(name):
+    """What float16 can hold at the end is right, also if it could not hold what is between."""
+    f, values = WIDE[name]
+    for found, expected in zip(*halves(f, values.astype("f2")), strict=True):
+        assert np.isfinite(expected).all()
+        np.testing.assert_allclose(found, expected, rtol=5e-3, atol=1e-6)
+
+
+@pytest.mark.host("the fake device has no float16")
+def test_second_derivatives_in_half_precision():
+    x = np.array([-300.0, -3.0, 0.5, 300.0])
+    found = [
+        host(
+            ts.grad(lambda x: ts.grad(lambda x: ops.sum(ops.arcsinh(x)))(x).sum())(
+                ts.tensor(x, dtype=d)
+            )
+        )
+        for d in ("f2", "f4")
+    ]
+    assert found[0].dtype == np.float16
+    np.testing.assert_allclose(*found, rtol=2e-2, atol=1e-6)
 
 
 @pytest.mark.host("the fake device has no float16")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy
 
@@ -17,6 +19,9 @@ PLAIN = frozenset((float, int, bool))
 
 REAL = "fiubc"  # kinds of dtypes; complex numbers are for complex-step checks on arrays alone
 FLOAT64 = numpy.dtype(numpy.float64)
+FLOAT16 = numpy.dtype(numpy.float16)
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def as_operand(value: Any, beside: Sequence[Any] = (), name: str = "an operation") -> Any:
@@ -152,6 +157,29 @@ def settle(out: Any, values: Iterable[Any]) -> Any:
                 return out
         return out.astype(result_dtype(*values))
     return out
+
+
+def single(value: Any) -> Any:
+    """A float16 array or tensor, and those of a tuple, in float32; others unchanged."""
+    if type(value) is tuple:
+        return tuple(map(single, value))
+    half = getattr(value, "dtype", None) is FLOAT16
+    return value.astype(numpy.float32) if half else value
+
+
+def in_single(function: F) -> F:
+    """Let a function compute in float32 where float16 is too short; the result is as its first
+    argument."""
+
+    first = next(iter(inspect.signature(function).parameters))
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        y = function(*map(single, args), **{k: single(v) for k, v in kwargs.items()})
+        x = args[0] if args else kwargs[first]
+        return y.astype(FLOAT16) if getattr(x, "dtype", None) is FLOAT16 else y
+
+    return cast("F", call)
 
 
 def all_finite(value: Any) -> bool:

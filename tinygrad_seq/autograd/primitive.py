@@ -32,12 +32,14 @@ from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
 from .operands import (
+    FLOAT16,
     FLOAT64,
     PLAIN,
     REAL,
     as_operand,
     as_static,
     settle,
+    single,
     together,
 )
 from .stacked_rows import StackedRows, few_rows
@@ -353,6 +355,8 @@ class Primitive:
         assert plan is not None  # only recompute's has none
         if live:
             saved = self._revive(node, (g[0] if type(g) is tuple else g)._wrap)
+        if node.dtype is FLOAT16 and not self.stacks:  # too short for squares and differences
+            g, saved = single(g), [single(value) for value in saved]
         each = live or observing.get() is not None  # observers are told of every contribution
         joint = None
         if plan.joint is not None:

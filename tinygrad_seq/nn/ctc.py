@@ -24,6 +24,7 @@ import numpy
 
 from .. import ops
 from ..autograd.fused import Fused
+from ..autograd.operands import in_single
 from ..backend import Array, backend_of, xp
 from ..tensor import Tensor
 from .checks import beside, flag, indices, integers
@@ -37,6 +38,7 @@ HostArray = numpy.ndarray[Any, Any]
 _SINGLE = (slice(None), None)
 
 
+@in_single
 def ctc_loss(
     log_probs: Operand,
     targets: Operand,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .. import ops
+from ..autograd.operands import in_single
 from ..ops import classes
 from ..tensor import Tensor
 from .checks import as_sequence, beside, fraction, indices, integers
@@ -27,6 +28,7 @@ Indices: TypeAlias = np.ndarray[Any, Any]
 """On the host, where they are checked."""
 
 
+@in_single
 def cross_entropy(
     logits: Operand,
     targets: Operand,
@@ -99,6 +101,7 @@ def _soft_cross_entropy(
     return reduce(-ops.sum(targets * ops.where(nothing, 0, log_probs), axis=-1), reduction)
 
 
+@in_single
 def nll_loss(
     log_probs: Operand,
     targets: Operand,
@@ -115,6 +118,7 @@ def nll_loss(
     return _weigh(_pick(log_probs, chosen), log_probs, chosen, counts, weight, reduction)
 
 
+@in_single
 def bce_with_logits(
     logits: Operand,
     targets: Operand,
@@ -267,14 +271,12 @@ def _weigh(
         loss = ops.where(beside(counts, scores), loss, 0)
     if known(reduction) != "mean":
         return reduce(loss, reduction)
-    half = loss.dtype == "float16"  # whose sums may overflow where the mean does not
-    result = ops.sum(loss.astype("float32") if half else loss)
+    result = ops.sum(loss)
     total: Tensor | int = max(1, int(counts.sum()))
     if share is not None:
-        shares = ops.sum(share.astype("float32") if half else share)
+        shares = ops.sum(share)
         total = ops.where(shares == 0, 1, shares)  # an `if` would wait for the GPU
-    mean = result / total
-    return mean.astype("float16") if half else mean
+    return result / total
 
 
 def _weights(weight: Any, scores: Tensor) -> Tensor:

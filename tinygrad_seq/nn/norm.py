@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import ops
+from ..autograd.operands import in_single
 from ..tensor import Tensor
 from . import init
 from .checks import as_tensor, floating_dtype, positive, same_dtype
@@ -61,15 +62,16 @@ class LayerNorm(Module):
                 f"got x of shape {x.shape}"
             )
         same_dtype("LayerNorm", "x", x, self.weight.dtype)
-        axes = tuple(range(-count, 0))
-        half = x.dtype == "float16"  # whose squares overflow
-        wide = x.astype("float32") if half else x
-        centred = wide - ops.mean(wide, axis=axes, keepdims=True)
-        variance = ops.mean(centred * centred, axis=axes, keepdims=True)
-        normal = centred / ops.sqrt(variance + self.eps)
-        normal = normal.astype(x.dtype) if half else normal
-        return normal * self.weight + self.bias
+        return _normal(x, tuple(range(-count, 0)), self.eps) * self.weight + self.bias
 
     def extra_repr(self) -> str:
         """The normalised axes and ε."""
         return f"{self.normalized_shape}, eps={self.eps}"
+
+
+@in_single
+def _normal(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """(x - μ) / √(σ² + ε)"""
+    centred = x - ops.mean(x, axis=axes, keepdims=True)
+    variance = ops.mean(centred * centred, axis=axes, keepdims=True)
+    return centred / ops.sqrt(variance + eps)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import ops
+from ..autograd.operands import in_single
 from ..tensor import Tensor
 from .checks import flag
 from .module import Module
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..autograd.signatures import Operand
 
 
+@in_single
 def mse_loss(predictions: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
     """Squared error.  l = (prediction - target)²
 
@@ -37,6 +39,7 @@ def mse_loss(predictions: Operand, targets: Operand, reduction: str = "mean") ->
     return reduce(error * error, reduction)
 
 
+@in_single
 def l1_loss(predictions: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
     """Absolute error, whose best constant prediction is the median.  l = |prediction - target|
 
@@ -46,6 +49,7 @@ def l1_loss(predictions: Operand, targets: Operand, reduction: str = "mean") -> 
     return reduce(abs(predictions - targets), reduction)
 
 
+@in_single
 def huber_loss(
     predictions: Operand, targets: Operand, delta: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
@@ -72,6 +76,7 @@ def huber_loss(
     return reduce(near * (error - near / 2), reduction)
 
 
+@in_single
 def quantile_loss(
     predictions: Operand, targets: Operand, quantiles: Operand, reduction: str = "mean"
 ) -> Tensor:
@@ -117,6 +122,7 @@ def quantile_loss(
     return reduce(ops.maximum(share * miss, (share - 1) * miss), reduction)
 
 
+@in_single
 def gaussian_nll_loss(
     mean: Operand,
     targets: Operand,
@@ -154,6 +160,7 @@ def gaussian_nll_loss(
     return reduce(loss, reduction)
 
 
+@in_single
 def poisson_nll_loss(log_rate: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
     """-ln of a Poisson probability of counts, without ln k!, which has no gradient.
 

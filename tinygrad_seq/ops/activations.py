@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import composite, elementwise
+from ..autograd.operands import in_single
 from ..backend import Array, backend_of, floating, narrowed, wider, xp
 from .arithmetic import AWAY_FROM_0, REALS, clamp, maximum, where
 from .functions import exp, tanh
@@ -72,7 +73,8 @@ softplus.domain(x=REALS, analytic=False)
 @elementwise
 def silu(x: Array, /) -> Array:
     """Swish.  y = x σ(x),  x̄ = ȳ σ(x) (1 + x (1 - σ(x)))."""
-    return x * backend_of(x).sigmoid(x)
+    wide = wider(x)
+    return narrowed(wide * backend_of(x).sigmoid(wide), x)
 
 
 def _silu_rule(g: Any, x: Any) -> Any:
@@ -111,6 +113,7 @@ gelu.domain(x=REALS, analytic=False)
 
 
 @composite
+@in_single
 def gelu_tanh(x: Array) -> Array:
     """The usual approximation of :func:`gelu`: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))."""
     u = clamp(x, -10, 10)  # beyond it tanh rounds to ±1

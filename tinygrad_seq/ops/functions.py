@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import Interval, composite, elementwise
-from ..backend import Array, xp
+from ..backend import Array, narrowed, wider, xp
 from .arithmetic import (
     AWAY_FROM_0,
     POSITIVE,
@@ -150,13 +150,15 @@ def logaddexp(a: Array, b: Array, /) -> Array:
     return xp(a, b).logaddexp(a, b)
 
 
-def _share(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """ȳ σ(a - b), the gradient of a: e^(a - y) would suffer from the rounding of a large y."""
+def _share(g: Any, y: Any, a: Any, b: Any, raised: Any) -> Any:
+    """ȳ / (1 + e^(b - a)), the gradient of a: e^(a - y) would suffer from the rounding of y."""
     nothing = y == -math.inf
-    return where(nothing, 0.0, g / (1 + exp(where(nothing, 0.0, b - a))))
+    return where(nothing, 0.0, g / (1 + raised(where(nothing, 0.0, b - a))))
 
 
-logaddexp.defvjp(a=_share, b=lambda g, y, a, b: _share(g, y, b, a))
+logaddexp.defvjp(
+    a=lambda g, y, a, b: _share(g, y, a, b, exp), b=lambda g, y, a, b: _share(g, y, b, a, exp)
+)
 logaddexp.domain(a=REALS, b=REALS, analytic=False)
 
 
@@ -260,13 +262,12 @@ hypot.domain(a=POSITIVE, b=REALS, analytic=False)
 
 @elementwise
 def logaddexp2(a: Array, b: Array, /) -> Array:
-    """y = log₂(2ᵃ + 2ᵇ),  ā = ȳ 2^(a - y),  b̄ = ȳ 2^(b - y).  Two of -∞ give -∞, gradient 0."""
+    """y = log₂(2ᵃ + 2ᵇ),  ā = ȳ / (1 + 2^(b - a)).  Two of -∞ give -∞, with gradient 0."""
     return xp(a, b).logaddexp2(a, b)
 
 
 logaddexp2.defvjp(
-    a=lambda g, y, a: g * exp2(a - where(y == -math.inf, 0.0, y)),
-    b=lambda g, y, b: g * exp2(b - where(y == -math.inf, 0.0, y)),
+    a=lambda g, y, a, b: _share(g, y, a, b, exp2), b=lambda g, y, a, b: _share(g, y, b, a, exp2)
 )
 logaddexp2.domain(a=REALS, b=REALS, analytic=False)
 
@@ -274,7 +275,7 @@ logaddexp2.domain(a=REALS, b=REALS, analytic=False)
 @elementwise
 def sinc(x: Array, /) -> Array:
     """y = sin(πx) / πx, 1 at 0,  x̄ = ȳ (cos πx - y) / x, 0 at 0."""
-    return xp(x).sinc(x)
+    return narrowed(xp(x).sinc(wider(x)), x)
 
 
 def _sinc_slope(x: Any) -> Any:

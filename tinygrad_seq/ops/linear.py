@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, overload
 
 from ..autograd import Variable, composite, primitive
+from ..autograd.operands import in_single
 from ..backend import Array, backend_of, xp
 from .arithmetic import REALS, multiply
 from .axes import many_axes
@@ -210,6 +211,7 @@ def tensordot(a: Array, b: Any, axes: Any = 2) -> Array:
 
 
 @composite
+@in_single
 def vecdot(a: Array, b: Any, axis: int = -1) -> Array:
     """Products of the vectors along an axis: y = Σᵢ aᵢ bᵢ."""
     return sum(a * b, axis=operator.index(axis))
@@ -239,6 +241,7 @@ def kron(a: Array, b: Any) -> Array:
 
 
 @composite
+@in_single
 def cross(
     a: Array, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Array:

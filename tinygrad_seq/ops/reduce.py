@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ..autograd import composite, primitive
-from ..autograd.operands import as_flag
+from ..autograd.operands import as_flag, in_single
 from ..backend import Array, backend_of, narrowed, wider, xp
 from .arithmetic import (
     AWAY_FROM_0,
@@ -157,8 +157,7 @@ def _extreme_rule(arg: Any) -> Any:
             places = reshape(xp(plain(x)).arange(x.shape[axis]), tuple(along))
             return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
         chosen = x == y
-        wide = xp().result_type(g.dtype, "float32")  # float16 counts only to 2048
-        shares = sum(astype(chosen, wide), axis=axis, keepdims=True)
+        shares = sum(astype(chosen, g.dtype), axis=axis, keepdims=True)
         return where(chosen, g / shares, 0.0)
 
     return rule
@@ -204,6 +203,7 @@ def running(op: Any, x: Any, axis: int | None) -> Any:
 
 
 @composite
+@in_single
 def cumprod(x: Array, axis: int | None = None) -> Array:
     """Running product.  y_t = Π_{s ≤ t} x_s; the gradient is right at zeros too."""
     return running(multiply, _wide(x), axis)
@@ -217,6 +217,7 @@ def gathered(x: Any, axis: Axis) -> Any:
 
 
 @composite
+@in_single
 def prod(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """Product, by halves: log₂ n elementwise products, whose gradient is right at zeros too."""
     shape, y = x.shape, gathered(_wide(x), axis)
@@ -253,6 +254,7 @@ vector_norm.domain(x=AWAY_FROM_0, analytic=False)
 
 
 @composite
+@in_single
 def norm(x: Array, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Array:
     """Vector p-norm, (Σ |xᵢ|ᵖ)^(1/p), over the given axes (all by default).
 

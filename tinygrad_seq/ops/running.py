@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd import composite
+from ..autograd.operands import in_single
 from ..backend import Array, xp
 from .arrange import take, take_along_axis
 from .axes import one_axis
@@ -48,6 +49,7 @@ def _running_extreme(x: Any, axis: int | None, beats: Callable[[Any, Any], Any])
 
 
 @composite
+@in_single
 def logcumsumexp(x: Array, axis: int | None = None) -> Array:
     """Running log-sum-exp.  y_t = ln Σ_{s ≤ t} e^{x_s}."""
     return running(logaddexp, x, axis)
@@ -104,6 +106,7 @@ def diff(x: Array, n: int = 1, axis: int = -1, prepend: Any = None, append: Any 
 
 
 @composite
+@in_single
 def trapezoid(y: Array, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
     """The integral of y by the trapezoidal rule.  Σ (x_{t+1} - x_t) (y_{t+1} + y_t) / 2.
 

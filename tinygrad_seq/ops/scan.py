@@ -23,9 +23,11 @@ def scan(*xs: Array, reverse: bool = False, adjoint: bool = False, pairs: bool =
     of ȳ,  b̄ = w,  ā_t = w_t ⊙ h*_{t-1},  h̄_0 = a*_1 ⊙ w_1.
     """
     np, kind = xp(*xs), result_dtype(*xs)
-    a, b, *start = (np.asarray(x, dtype=kind) for x in xs)
+    wide = np.promote_types(kind, "float32")  # of float16, a sum of many steps stands still
+    a, b, *start = (np.asarray(x, dtype=wide) for x in xs)
     kernel = backend_of(*xs).kernels["linear_scan"]
-    return kernel(np, a, b, start[0] if start else None, reverse, adjoint, pairs)
+    y = kernel(np, a, b, start[0] if start else None, reverse, adjoint, pairs)
+    return y.astype(kind, copy=False)
 
 
 def _scan_rule(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import composite
-from ..autograd.operands import as_flag
+from ..autograd.operands import as_flag, in_single
 from ..backend import Array, xp
 from .arithmetic import where
 from .arrange import sort
@@ -25,6 +25,7 @@ def nansum(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 @composite
+@in_single
 def nanmean(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
     """The mean of the elements that are not NaN; NaN if all are."""
     missing = isnan(x)
@@ -33,6 +34,7 @@ def nanmean(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 @composite
+@in_single
 def average(x: Array, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Array:
     """Weighted mean.  y = Σ wᵢ xᵢ / Σ wᵢ.
 
@@ -64,6 +66,7 @@ def average(x: Array, axis: Axis = None, weights: Any = None, keepdims: bool = F
 
 
 @composite
+@in_single
 def quantile(x: Array, q: Any, axis: Axis = None, keepdims: bool = False) -> Array:
     """The value below which a share q of the elements lies, with linear interpolation.
 
