@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as ts
-from tinygrad_seq import data, hints, nn, optim, seq
+from tinygrad_seq import data, hints, messages, nn, optim, seq
 
 PLACES = {
     "FUNCTIONS": ts,
@@ -82,6 +82,19 @@ def test_gradients_become_none_whoever_asks():
 def test_devices_have_other_names(name, ours):
     with pytest.raises(ValueError, match=f"got {name!r}: that is {ours!r} here"):
         ts.ones(2).to(name)
+
+
+def test_the_similar_name_is_looked_for_when_the_message_is_read(monkeypatch):
+    asked, near = [], messages.near
+    monkeypatch.setattr(messages, "near", lambda *a: (asked.append(a[0]), near(*a))[1])
+    layer = nn.Linear(2, 3)
+    for thing in (ts.ones(2), layer, optim.SGD(layer.parameters(), lr=0.1), ts, nn):
+        assert getattr(thing, "parametres", None) is None
+        assert not hasattr(thing, "conv1d")
+    assert asked == []
+    with pytest.raises(AttributeError, match="did you mean parameters") as caught:
+        _ = layer.parametres
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_layers_and_containers_know_the_names_too():

@@ -57,7 +57,7 @@ if not TYPE_CHECKING:  # for which names that do not exist are errors of their o
 
     def __getattr__(name: str) -> object:
         """Only reached for a name that does not exist: say what it is called here, if it is."""
-        raise absent(f"module {__name__!r}", name, FUNCTIONS, __all__)
+        raise absent(f"module {__name__!r}", name, FUNCTIONS, lambda: __all__)
 
 
 __all__ = [

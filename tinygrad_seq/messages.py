@@ -70,13 +70,36 @@ def near(name: str, known: Iterable[str]) -> str | None:
     return public[found[0]] if found else None
 
 
-def absent(what: str, name: str, hints: dict[str, str], known: Iterable[str]) -> AttributeError:
-    """The error for a name that does not exist, with the hint for it or the most similar name."""
-    hint = f": here it is {hints[name]}" if name in hints else ""
-    if not hint and not name.startswith("_"):
-        meant = near(name, known)
+class _Absent:
+    """The message for a name that does not exist; the similar name is looked for when it is read.
+
+    ``hasattr`` and ``getattr`` with a default drop the error, and the search takes a millisecond.
+    """
+
+    def __init__(self, what: str, name: str, known: Callable[[], Iterable[str]]) -> None:
+        self.what, self.name, self.known = what, name, known
+
+    def __str__(self) -> str:
+        meant = near(self.name, self.known())
         hint = f": did you mean {meant}?" if meant else ""
-    return AttributeError(f"{what} has no attribute {name!r}{hint}", name=name)
+        return f"{self.what} has no attribute {self.name!r}{hint}"
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def absent(
+    what: str, name: str, hints: dict[str, str], known: Callable[[], Iterable[str]]
+) -> AttributeError:
+    """The error for a name that does not exist, with the hint for it or the most similar name."""
+    if name in hints:
+        message = f"{what} has no attribute {name!r}: here it is {hints[name]}"
+        return AttributeError(message, name=name)
+    if name.startswith("_"):
+        return AttributeError(f"{what} has no attribute {name!r}", name=name)
+    return AttributeError(_Absent(what, name, known), name=name)
 
 
 def refusal(
@@ -162,8 +185,8 @@ class Hinted:
 
         def __getattr__(self, name: str) -> Any:
             """Called for a name that does not exist: the error gives the equivalent, if known."""
-            known = (*vars(self), *dir(type(self)))
-            raise absent(f"{type(self).__name__!r} object", name, self._hints, known)
+            what = f"{type(self).__name__!r} object"
+            raise absent(what, name, self._hints, lambda: (*vars(self), *dir(type(self))))
 
     @classmethod
     def _check_call(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

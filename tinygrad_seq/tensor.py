@@ -624,7 +624,7 @@ class Tensor(Variable, Operators):
                 hints = {name: f"the function ts.{name}"}
             elif name not in METHODS and name[-1] == "_" != name[0]:
                 hints = {name: IN_PLACE}
-            raise absent("a Tensor", name, hints, dir(Tensor))
+            raise absent("a Tensor", name, hints, lambda: dir(Tensor))
 
     # -- other libraries --------------------------------------------------------------------------
 

@@ -49,7 +49,8 @@ class Sums:
         if total is None:
             self.values[source] = value
             # Checked for leaves only: their gradients are kept.
-            if node is not None and type(source) is not Node and is_fresh(value, g, node):
+            keeps = type(source) is not Node and not self.live
+            if keeps and node is not None and is_fresh(value, g, node):
                 self._owned.add(source)
         elif source in self._owned and not self.live:
             total += value

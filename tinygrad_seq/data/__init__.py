@@ -24,7 +24,7 @@ if not TYPE_CHECKING:  # for which names that do not exist are errors of their o
 
     def __getattr__(name: str) -> object:
         """Only reached for a name that does not exist: say what is written here, if it is known."""
-        raise absent(f"module {__name__!r}", name, DATA, __all__)
+        raise absent(f"module {__name__!r}", name, DATA, lambda: __all__)
 
 
 __all__ = [

@@ -73,7 +73,7 @@ if not TYPE_CHECKING:  # type checkers report unknown names themselves
 
     def __getattr__(name: str) -> object:
         """Called for a name that does not exist: the error gives the equivalent, if known."""
-        raise absent(f"module {__name__!r}", name, NN, __all__)
+        raise absent(f"module {__name__!r}", name, NN, lambda: __all__)
 
 
 __all__ = [
