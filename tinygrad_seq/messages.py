@@ -54,6 +54,18 @@ def is_ours(thing: Any) -> bool:
     return (thing.__module__ or "").startswith(_LIBRARY)
 
 
+def named(what: Any) -> str:
+    """The name of a class or function, which listings and pages will show.
+
+    Raises:
+        TypeError: it has invisible characters, such as escapes of terminals.
+    """
+    name: str = what.__name__
+    if not name.isprintable():
+        raise TypeError(f"expected a name of printable characters; got {name!r}: rename it")
+    return name
+
+
 def said(value: object) -> str:
     """The words of a message for a value given in place of a module, often its class."""
     if isinstance(value, type):
@@ -175,6 +187,10 @@ class Hinted:
     """Base of classes whose errors say which argument or attribute is meant."""
 
     _hints: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        named(cls)
 
     if not TYPE_CHECKING:  # type checkers report unknown names themselves
 

@@ -5,6 +5,7 @@ After a wanted change, write the files anew and read the difference:
     UPDATE_GOLDEN=1 python -m pytest tests/viz/test_text.py && git diff tests/viz/golden
 """
 
+import json
 import os
 import re
 import shutil
@@ -195,6 +196,21 @@ def test_the_same_model_gives_the_same_text():
     assert len(texts) == 1
 
 
+def test_names_of_classes_and_primitives_are_printable():
+    for name in ("a\x1b[31m", "a\u202eb", "a\u200bb", "a\nb"):
+        for base in (nn.Module, ts.optim.SGD):
+            with pytest.raises(TypeError, match="printable"):
+                type(name, (base,), {})
+
+        def double(x, /):
+            return 2 * x
+
+        double.__name__ = name
+        with pytest.raises(TypeError, match="printable"):
+            ts.primitive(double)
+    type("Größe<int>", (nn.Module,), {})
+
+
 HOSTILE = "a\x1b[31m\u202e\ud800$x_{$\nb"
 
 
@@ -216,7 +232,11 @@ def test_names_are_shown_without_what_is_no_character_to_be_seen(tmp_path):
     for text in shown:
         assert all(c.isprintable() for c in text.replace("\n", "")), text
     path = viz.explore(loss, tmp_path / "page.html", title=HOSTILE)
-    assert path.read_text("utf-8").rstrip().endswith("</html>")
+    page = path.read_text("utf-8")
+    assert page.rstrip().endswith("</html>")
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    for text in (data["title"], *(part["path"] for part in data["operations"])):
+        assert text.isprintable()
     for axes in (viz.gradient_flow(model), viz.hidden_states(np.ones((1, 3)), tokens=[HOSTILE])):
         axes.figure.savefig(tmp_path / "picture.png")
         labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]

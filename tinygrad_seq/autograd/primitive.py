@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
-from ..messages import is_ours, refusal
+from ..messages import is_ours, named, refusal
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
@@ -89,7 +89,7 @@ class Primitive:
 
     def __init__(self, forward: Callable[..., Any], elementwise: bool = False) -> None:
         self.forward = forward
-        self.name = forward.__name__
+        self.name = named(forward)
         self.elementwise = elementwise
         self.analytic = True
         self.rules: dict[str, Rule] = {}

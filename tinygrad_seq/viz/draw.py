@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..html import one_line
 from .fold import Group, amount, called, groups, kind, place
 from .graph import Graph, Operation
 from .listing import graph_of
@@ -155,7 +154,7 @@ def draw(graph: Graph, fold: str | None) -> Drawing:
             drawing.boxes |= {f"n{o.id}": ("operation", [_said(o)]) for o in part.operations}
             title = place(part.path, part.steps)
             if title:
-                drawing.frames.append((one_line(title), names))
+                drawing.frames.append((title, names))
         else:
             kept = sum(alive[o.id + 1] - alive[o.id] for o in part.operations)
             drawing.boxes[names[0]] = "operation", _summary(part, kept)
@@ -239,7 +238,7 @@ def _shape(graph: Graph, id: int, slot: int | None) -> str:
 
 
 def _lines(text: list[str]) -> list[str]:
-    return [one_line(line) for part in text for line in part.split("\n")]
+    return [line for part in text for line in part.split("\n")]
 
 
 def _quoted(text: list[str]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..html import one_line
 from .graph import Graph, Input, Operation
 
 FOLDS = ("time", "module", None)
@@ -117,7 +116,7 @@ def called(graph: Graph, source: int | None, slot: int | None = None) -> str:
     if source is None:
         return "const"
     if source >= len(graph.operations):
-        return one_line(graph.leaves[source - len(graph.operations)].name)
+        return graph.leaves[source - len(graph.operations)].name
     return f"%{source}" if slot is None else f"%{source}[{slot}]"
 
 

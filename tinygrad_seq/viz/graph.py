@@ -11,6 +11,7 @@ from ..autograd.graph import Plan, source_of
 from ..autograd.reach import reachable
 from ..autograd.writes import owner_of
 from ..backend import is_array
+from ..html import one_line
 from ..nn import Parameter
 from .trace import trace
 
@@ -258,7 +259,7 @@ class _Reader:
             number,
             node.op.name,
             tuple(Result(s, str(d)) for s, d in zip(shapes, dtypes, strict=True)),
-            "" if scope is None else scope.path,
+            "" if scope is None else one_line(scope.path),
             None if scope is None else scope.step,
             inputs,
             tuple(saved),
@@ -310,7 +311,7 @@ class _Reader:
         if number is None:
             number = self.ids[id(source)] = len(self.sources)
             array = source._data if isinstance(source, Variable) else source
-            about = self.saved(self.unlike_others(name or kind), array)
+            about = self.saved(self.unlike_others(one_line(name or kind)), array)
             self.leaves.append(
                 Leaf(number, about.name, kind, about.shape, about.dtype, about.nbytes, about.memory)
             )

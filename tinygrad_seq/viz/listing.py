@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from ..html import one_line
 from .fold import (
     Group,
     amount,
@@ -110,7 +109,7 @@ def _forward(whole: Graph, runs: list[list[Group]]) -> Iterator[Row]:
             yield (
                 f"  %{o.id} = {_call(whole, o)}",
                 _results(o),
-                one_line(place(o.path, () if o.step is None else (o.step,))),
+                place(o.path, () if o.step is None else (o.step,)),
                 _kept(o, alive[o.id + 1] - alive[o.id]),
             )
         yield from _etc(run)
@@ -132,7 +131,7 @@ def _call(whole: Graph, o: Operation) -> str:
     given = _few([argument(whole, i) for i in o.inputs])
     named = {i.argument for i in o.inputs}
     given += [f"{name}={text}" for name, text in o.settings if name not in named]
-    return one_line(f"{o.name}({', '.join(given)})")
+    return f"{o.name}({', '.join(given)})"
 
 
 def _few(parts: list[str]) -> list[str]:
@@ -204,6 +203,6 @@ def _modules(whole: Graph, parts: list[Group]) -> Iterator[Row]:
         names = Counter(o.name for o in part.operations)
         ran = ", ".join(f"{count} {name}" for name, count in names.items())
         new = sum(alive[o.id + 1] - alive[o.id] for o in part.operations)
-        where = one_line(place(part.path or "(top level)", part.steps))
+        where = place(part.path or "(top level)", part.steps)
         total = _count(len(part.operations), "operation")
-        yield f"  {where}", total, f"keeps {amount(new)}", one_line(ran)
+        yield f"  {where}", total, f"keeps {amount(new)}", ran

@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import escape
 from typing import TypeAlias
 
-from ..html import one_line
 from .draw import Drawing, draw
 from .graph import Graph
 from .listing import listing
@@ -32,7 +31,7 @@ def picture(graph: Graph) -> str:
         edge = "none" if what == "output" else "#8a8f98"
         rounded = 9 if what == "leaves" else 3
         lines = "".join(
-            f'<tspan x="{x + PAD:g}" dy="{LINE}">{escape(one_line(line))}</tspan>' for line in text
+            f'<tspan x="{x + PAD:g}" dy="{LINE}">{escape(line)}</tspan>' for line in text
         )
         parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="{rounded}" '
@@ -89,7 +88,7 @@ def _arrow(start: Place, end: Place, flows: list[str]) -> str:
     tip = f"M{to_x - 6:g} {to_y - 4:g}L{to_x:g} {to_y:g}L{to_x - 6:g} {to_y + 4:g}"
     if start == end:
         tip = f"M{to_x + 7:g} {to_y - 6:g}L{to_x:g} {to_y:g}L{to_x + 8:g} {to_y + 2:g}"
-    said = escape(one_line(", ".join(flows)))
+    said = escape(", ".join(flows))
     return (
         f'<path d="{curve}{tip}" fill="none" stroke="#8a8f98" stroke-width="1.2">'
         f"<title>{said}</title></path>"

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from ...atomic import replacing
+from ...html import one_line
 from ...tensor import Tensor
 from ..graph import graph
 from ..profile import profile as Profile
@@ -88,9 +89,9 @@ def explore(
             "explore before backward, or backward(retain_graph=True)"
         )
     target = Page(path)
-    text = page(describe(loss, made, title or target.stem, check, profile))
+    text = page(describe(loss, made, one_line(title or target.stem), check, profile))
     with replacing(target) as file:
-        file.write(text.encode("utf-8", "replace"))  # half a surrogate pair has no UTF-8
+        file.write(text.encode())
     return target
 
 

@@ -28,12 +28,10 @@ def page(data: dict[str, Any]) -> str:
     Names chosen by the user are inside a script element, so every ``<`` in the data is escaped: no
     name can end the element.
     """
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     parts = {
         "style": _file("style.css"),
-        "data": text.replace("<", "\\u003c")
-        .replace("\u2028", "\\u2028")
-        .replace("\u2029", "\\u2029"),
+        "data": text.replace("<", "\\u003c"),
         "scripts": "\n".join(_file(f"{name}.js") for name in SCRIPTS),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("page.html"))
