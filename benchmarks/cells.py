@@ -215,7 +215,7 @@ def main():
         lines.append("")
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "cells.md").write_text("\n".join(lines))
+    racing.write(out / "cells.md", "\n".join(lines))
     print("\n".join(lines))
 
 

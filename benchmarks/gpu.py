@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import racing
 from recurrent import ROWS as CPU_ROWS
 
 # (T, N, I, H): those of the CPU's table, and two in which the products are all
@@ -184,9 +185,9 @@ def main(argv: list[str] | None = None) -> None:
     table = as_markdown(results)
     print(f"\n{table}")
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "gpu.md").write_text(f"{machine()}\n\n{table}\n")
+    racing.write(options.out / "gpu.md", f"{machine()}\n\n{table}\n")
     content = {"machine": machine(), "results": results}
-    (options.out / "gpu.json").write_text(json.dumps(content, indent=1))
+    racing.write(options.out / "gpu.json", json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,26 @@ from pathlib import Path
 
 import numpy as np
 
+from tinygrad_seq.atomic import replacing
+
 REST = 0.25  # seconds before a turn: the threads of the one before wait for work by spinning
 PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # choose slower products than the machine has
 
 # Seconds of steps before a turn is timed: after a rest the system leaves new work on one processor
 # for some 50 ms (two threads then take as long as one), and caches are cold.
 WARM = 0.1
+
+
+def write(path, text):
+    """A report, whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def save(figure, path):
+    """A picture, whole or not at all."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=120)
 
 
 def started(command, threads):

@@ -158,7 +158,7 @@ def draw(report, path):
     axes[0][0].invert_yaxis()
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    figure.savefig(path, dpi=120)
+    racing.save(figure, path)
     plt.close(figure)
 
 
@@ -211,8 +211,8 @@ def main():
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     name = "recurrent" if options.what == "training" else options.what
-    (out / f"{name}.json").write_text(json.dumps(report, indent=1))
-    (out / f"{name}.md").write_text(markdown(report))
+    racing.write(out / f"{name}.json", json.dumps(report, indent=1))
+    racing.write(out / f"{name}.md", markdown(report))
     if options.what == "training":
         draw(report, out / "recurrent.png")
     print(f"\n{markdown(report)}\nwritten to {out}/{name}.*")

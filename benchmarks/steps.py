@@ -95,7 +95,7 @@ def draw(report, path):
     axes[0][0].invert_yaxis()
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=120)
+    racing.save(figure, path)
     plt.close(figure)
 
 
@@ -176,8 +176,8 @@ def main():
             print(f"{name}, {threads} thread(s): ratio to torch {shown}", flush=True)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "steps.json").write_text(json.dumps(report, indent=1))
-    (out / "steps.md").write_text(markdown(report))
+    racing.write(out / "steps.json", json.dumps(report, indent=1))
+    racing.write(out / "steps.md", markdown(report))
     draw(report, out / "steps.png")
     print(f"\n{markdown(report)}\nwritten to {out}/steps.*")
 

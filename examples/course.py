@@ -17,6 +17,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tqdm import tqdm
 
+from tinygrad_seq.atomic import replacing
+
 # Where cells are compared, each has its color. Gray and dashed is what they are measured against.
 COLORS = {
     "RNN": "black",
@@ -95,7 +97,8 @@ def picture(path: Path, rows: int = 1, columns: int = 1, **options: Any) -> Iter
         figure, axes = plt.subplots(rows, columns, layout="constrained", **options)
         yield axes
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100)
+        with replacing(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=100)
         plt.close(figure)
     print(f"picture: {path}")
 
