@@ -194,7 +194,7 @@ def test_the_mean_of_draws_is_the_full_gradient_within_error_bars(kind, keep, se
     problem = PROBLEMS[kind](seed, steps=6, every=3)
     full = flat(problem.gradients(seq.Full())[2])
     ts.manual_seed(seed)
-    draws = np.array([flat(problem.gradients(seq.Randomised(keep))[2]) for _ in range(300)])
+    draws = np.array([flat(problem.gradients(seq.Randomised(keep))[2]) for _ in range(200)])
     error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
     assert np.linalg.norm(draws.std(axis=0)) > 0.01 * np.linalg.norm(full)  # there is a variance
     assert (np.abs(draws.mean(axis=0) - full) <= 6 * error + 1e-12 * np.abs(full).max()).all()

@@ -36,7 +36,7 @@ def peaks(method, stretches, steps):
 # up at first, are filled as far in each, and only what grows makes a difference.
 @pytest.mark.parametrize(
     ("method", "steps"),
-    [(seq.Truncated(10), 300), (seq.RTRL(), 40)],
+    [(seq.Truncated(10), 100), (seq.RTRL(), 20)],
     ids=repr,
 )
 def test_a_long_stream_takes_flat_memory(method, steps):
@@ -46,7 +46,7 @@ def test_a_long_stream_takes_flat_memory(method, steps):
 
 def test_full_grows_with_time_and_random_windows_do_not():
     def rise(method):
-        first, *_, last = peaks(method, 5, 60)
+        first, *_, last = peaks(method, 5, 40)
         return last / first
 
     assert rise(seq.Full()) > 3

@@ -179,7 +179,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_gradients_of_both_orders(answer, steps, rng):
     lengths = rng.integers(1, steps + 1, 3)
     lengths[0] = steps
