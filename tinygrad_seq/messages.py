@@ -205,9 +205,14 @@ class Hinted:
             raise absent(what, name, self._hints, lambda: (*vars(self), *dir(type(self))))
 
     @classmethod
+    def _signature(cls) -> inspect.Signature:
+        """The arguments that the constructor takes."""
+        return _signature_of(cls.__init__)
+
+    @classmethod
     def _check_call(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse arguments that the constructor does not take, and classes in place of objects."""
-        signature = _signature_of(cls.__init__)
+        signature = cls._signature()
         error = refusal(cls.__name__, signature, args, kwargs)
         if error is not None and args and hasattr(args[0], "shape") and hasattr(cls, "forward"):
             made = f"{cls.__name__}(...)"

@@ -193,10 +193,16 @@ def test_lists_of_notes_in_a_file(tmp_path: Path) -> None:
     for content, message in (
         (
             '{"train": [[[60, 20]]]}',
-            r"train\[0\]: expected MIDI notes from 21 to 108; got 20",
+            r"train\[0\]: expected MIDI notes, integers from 21 to 108; got 20",
         ),
-        ('{"train": [[["C"]]]}', r"train\[0\]: "),
-        ('{"train": [[[1e400]]]}', r"train\[0\]: expected MIDI notes from 21 to 108; got inf"),
+        (
+            '{"train": [[["C"]]]}',
+            r"train\[0\]: expected MIDI notes, integers; got \['C'\] at step 0",
+        ),
+        (
+            '{"train": [[[1e400]]]}',
+            r"train\[0\]: expected MIDI notes, integers from 21 to 108; got inf",
+        ),
         ('{"train": [[]]}', r"train\[0\]: expected a piano roll"),
         ("[1]", "lists of pieces for train"),
         ("{", "cannot be read as a .json file"),

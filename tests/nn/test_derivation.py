@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
@@ -130,6 +131,28 @@ def test_a_cell_that_mixes_sequences_is_unrolled_where_some_are_padded(rng):
     x, h = ts.Tensor(rng.normal(size=(4, 2, 3)).astype("f4")), ts.ones(2, 3)
     assert explained(mixing, x, h).kind == "numpy"
     assert "mixes the sequences" in explained(mixing, x, h, masked=True).reason
+
+
+@pytest.mark.parametrize(
+    "turn", [lambda v: ts.expand_dims(v, 0), lambda v: v.T], ids=["in front", "turned"]
+)
+def test_a_cell_that_moves_the_sequences_to_another_axis_reads_padded_batches(turn, rng):
+    w = weights(3, 3)
+
+    def turning(x, h):
+        h = ts.linear_scan(ts.sigmoid(turn(x @ w)), turn(x), turn(h)[0])
+        h = h[0] if len(h) == 1 else h.T
+        return h, h
+
+    x, h, found = ts.Tensor(rng.normal(size=(4, 2, 3)).astype("f4")), ts.ones(2, 3), []
+    for mode in (nn.unrolled, ts.enable_grad):
+        w.grad = None
+        with mode():
+            y, _ = nn.Recurrent(turning)(x, h, lengths=[4, 2])
+        y.sum().backward()
+        found.append((host(y), host(w.grad)))
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.host("the same cache for all")

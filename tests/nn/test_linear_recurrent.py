@@ -137,6 +137,18 @@ def test_step_by_step_is_the_scan(name):
     np.testing.assert_allclose(host(alone), host(y)[0, 0], rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_cell_in_recurrent_is_the_scan(name, reverse):
+    layer, rng = make(name, 1)
+    cell, x, lengths = layer.cells[0], rng.normal(size=(4, 3, 2)), [4, 1, 2]
+    y, last = nn.Recurrent(cell, reverse)(x, lengths=lengths)
+    valid = np.arange(4)[:, None] < lengths
+    same, end = cell.scan(ts.Tensor(x), cell.initial_state((3,)), reverse, valid)
+    np.testing.assert_allclose(host(y), host(same) * valid[..., None], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(host(last), host(end), rtol=0, atol=1e-14)
+
+
 @pytest.mark.host("long; the derivative of the scan is tested on each device by the table")
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("reverse", [False, True])
@@ -232,6 +244,8 @@ def test_weights_are_saved_by_name_and_options_are_shown():
         (lambda m: nn.MinGRU(2, 0), ValueError, "hidden_size of at least 1"),
         (lambda m: nn.MinGRU(2, 3, bidirectional="False"), TypeError, "True or False; got 'False'"),
         (lambda m: nn.MinGRU(2, 3, r_min=0.5), TypeError, "r_min"),
+        (lambda m: nn.LRU(2, 3, r_mim=1.0), TypeError, "did you mean r_min"),
+        (lambda m: nn.MinGRU(2, 3, num_layer=2), TypeError, "did you mean num_layers"),
         (lambda m: nn.LRU(2, 3, r_min=1.0), ValueError, "r_min < r_max"),
     ],
 )

@@ -27,6 +27,8 @@ def test_a_padded_batch_is_each_sequence_alone(reverse, pairs, begun):
         x.requires_grad = True
     y = ts.linear_scan(xs[0], xs[1], xs[2] if begun else None, reverse, mask, pairs)
     y[0 if reverse else -1].sum().backward()
+    counted = ts.linear_scan(xs[0], xs[1], xs[2] if begun else None, reverse, None, pairs, lengths)
+    np.testing.assert_array_equal(host(counted), host(y))
     for n, length in enumerate(lengths):
         alone = [ts.Tensor(x[:length, n], requires_grad=True) for x in (a, b)]
         start = ts.Tensor(h0[n], requires_grad=True)
@@ -78,6 +80,16 @@ def test_numbers_lists_and_dtypes():
         (lambda b: ts.linear_scan(0.5, b, np.ones(4)), ValueError, r"expects h0 .* \(2, 3\); got"),
         (lambda b: ts.linear_scan(0.5, b, pairs=True), ValueError, r"b \(..., 2\)"),
         (lambda b: ts.linear_scan(0.5, b, mask=[1, 0, 1, 1]), TypeError, "booleans; got int64"),
+        (lambda b: ts.linear_scan(0.5, b, lengths=[0, 4]), ValueError, r"1 to 4 .* got \[0, 4\]"),
+        (lambda b: ts.linear_scan(0.5, b, lengths=[4]), ValueError, r"of shape \(2,\); got \[4\]"),
+        (lambda b: ts.linear_scan(0.5, b, lengths=[4.0, 1.0]), TypeError, "integers; got float64"),
+        (
+            lambda b: ts.linear_scan(0.5, b, lengths=[4, 1], mask=[True] * 4),
+            ValueError,
+            "or a mask, not both",
+        ),
+        (lambda b: ts.linear_scan(b, b * 1j), TypeError, "complex numbers as pairs"),
+        (lambda b: ts.linear_scan(b, b, b[0] * 1j), TypeError, "complex numbers as pairs"),
         (lambda b: ts.linear_scan(0.5, b, mask=[True]), ValueError, r"first axes .* got \(1,\)"),
     ],
 )

@@ -63,14 +63,18 @@ def roll_of_notes(steps: Iterable[Any], keys: int = KEYS) -> NDArray[Any]:
     lowest, steps = _LOWEST[keys], list(steps)
     roll = np.zeros((len(steps), keys), default_dtype())
     for t, notes in enumerate(steps):
-        numbers = np.asarray(notes, dtype=np.float64).reshape(-1)
+        try:
+            numbers = np.asarray(notes, dtype=np.float64).reshape(-1)
+        except (TypeError, ValueError):  # names of notes, lists in lists
+            raise ValueError(f"expected MIDI notes, integers; got {notes!r} at step {t}") from None
         numbers = numbers[numbers >= 0]
         whole = numbers == np.floor(numbers)
         wrong = numbers[~whole | (numbers < lowest) | (numbers >= lowest + keys)]
         if wrong.size:
+            hint = ": with keys=128 there are all" if keys == KEYS and whole.all() else ""
             raise ValueError(
-                f"expected MIDI notes from {lowest} to {lowest + keys - 1}; got {wrong[0]:g} at "
-                f"step {t}" + (": with keys=128 there are all" if keys == KEYS else "")
+                f"expected MIDI notes, integers from {lowest} to {lowest + keys - 1}; got "
+                f"{wrong[0]:g} at step {t}{hint}"
             )
         roll[t, numbers.astype(int) - lowest] = 1
     return roll

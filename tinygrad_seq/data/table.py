@@ -107,14 +107,32 @@ def read_csv(
     path: Filename,
     columns: Sequence[str] | Sequence[int] | None = None,
     missing: str = "error",
-    **options: Any,
+    *,
+    delimiter: str = ",",
+    header: bool = True,
+    decimal: str = ".",
+    thousands: str = "",
+    marks: Iterable[str] = (),
+    encoding: str = "utf-8",
 ) -> NDArray[np.float64]:
-    """Numbers from a CSV file as one array (L, F); options and errors are :func:`csv_chunks`'s.
+    """All numbers from a CSV file as one array (L, F); arguments are :func:`csv_chunks`'s.
 
     Raises:
         ValueError: There are no rows; or as :func:`csv_chunks`.
     """
-    chunks = list(csv_chunks(path, columns, missing, **options))
+    chunks = list(
+        csv_chunks(
+            path,
+            columns,
+            missing,
+            delimiter=delimiter,
+            header=header,
+            decimal=decimal,
+            thousands=thousands,
+            marks=marks,
+            encoding=encoding,
+        )
+    )
     if not chunks:
         raise ValueError(f"{path} has no rows of numbers below its first line")
     return np.concatenate(chunks)

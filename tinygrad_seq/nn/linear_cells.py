@@ -93,8 +93,7 @@ class LinearCell(Module):
         else:
             shape = (*x.shape[:-1], self.state_size)
             state = state_of(owner, state, ("h",), [shape], self.dtype)
-        y, h = self.scan(ops.expand_dims(x, 0), state)
-        return y[0], h
+        return _Step(self)(x, state)
 
     def scan(
         self, x: Tensor, state: Tensor, reverse: bool = False, valid: Any = None
@@ -108,7 +107,7 @@ class LinearCell(Module):
             a, b = self.coefficients(x)
             start = self._numbers(state)
             h = ops.linear_scan(a, b, start, reverse, valid, pairs=self.complex)
-            h = ops.reshape(h, (*h.shape[: x.ndim - 1], self.state_size))
+            h = ops.reshape(h, (*x.shape[:-1], self.state_size))
             return self.read(h, x), h[0 if reverse else -1]
 
         if self.complex:
@@ -136,20 +135,28 @@ class LinearCell(Module):
 
 
 class _Step:
-    """One step of a cell of real numbers, from which a compiled loop is derived."""
+    """One step of a cell; of real numbers, a compiled loop is derived from it."""
 
     def __init__(self, cell: LinearCell) -> None:
         self.cell = cell
 
-    def __call__(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.cell.coefficients(x)
-        h = a * h + b
+        h = self.cell._numbers(state)
+        h = (_product(a, h) if self.cell.complex else a * h) + b
+        h = ops.reshape(h, state.shape) if self.cell.complex else h
         return self.cell.read(h, x), h
 
     def constant(self) -> tuple[Any, list[Tensor]] | None:
         """(type, weights) of a cell of the library, whose step depends on nothing else."""
         kind = type(self.cell)
         return (kind, list(self.cell.parameters())) if is_ours(kind) else None
+
+
+def _product(a: Tensor, h: Tensor) -> Tensor:
+    """The product of complex numbers, as pairs."""
+    re, im, x, y = a[..., 0], a[..., 1], h[..., 0], h[..., 1]
+    return ops.stack([re * x - im * y, re * y + im * x], axis=-1)
 
 
 class MinGRUCell(LinearCell):

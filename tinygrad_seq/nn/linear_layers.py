@@ -5,6 +5,7 @@ Constructor, shapes, states, lengths and masks are as in ``nn.LSTM``.
 
 from __future__ import annotations
 
+from inspect import Signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import ops
@@ -62,6 +63,14 @@ class LinearLayer(Module):
             for _ in range(1 + bidirectional):
                 self.cells.append(self.cell(size, hidden_size, dtype, **options))
             size = hidden_size * (1 + bidirectional)
+
+    @classmethod
+    def _signature(cls) -> Signature:
+        """The arguments, with the options of the cell by name."""
+        own, of_cell = super()._signature().parameters, cls.cell._signature().parameters
+        names = [name for name in own if name != "options"]
+        options = [p.replace(kind=p.KEYWORD_ONLY) for n, p in of_cell.items() if n not in own]
+        return Signature([own[name] for name in names] + options)
 
     def _cells(self) -> list[LinearCell]:
         return [cell for cell in self.cells if isinstance(cell, LinearCell)]

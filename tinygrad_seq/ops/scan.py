@@ -70,6 +70,7 @@ def linear_scan(
     reverse: bool = False,
     mask: Operand | None = None,
     pairs: bool = False,
+    lengths: Operand | None = None,
 ) -> Mixed:
     """h_t = a_t ⊙ h_{t-1} + b_t for t = 1 … T, as one operation.
 
@@ -82,17 +83,19 @@ def linear_scan(
         h0: h before the first step, of a shape that broadcasts to ``b.shape[1:]``; 0 if None.
         reverse: Start at the last step: h_t = a_t ⊙ h_{t+1} + b_t.
         mask: Which steps to read, booleans ``(T,)`` or ``(T, N)``, the first axes of ``b``. At the
-            others h stays unchanged, and a and b get no gradient. With the mask
-            ``arange(T)[:, None] < lengths``, the last h is that of each sequence's own last step.
+            others h stays unchanged, and a and b get no gradient.
         pairs: Whether the last axis, of size 2 in all of them, holds complex numbers as (real,
             imaginary).
+        lengths: In place of a mask, the number of steps of each sequence ``(N,)``, 1 to T, the
+            second axis of ``b``. The last h is then that of each sequence's own last step.
 
     Returns:
         h ``(T, ...)``.
 
     Raises:
-        ValueError: shapes do not fit.
-        TypeError: the mask is not booleans.
+        ValueError: shapes or lengths do not fit, or there are both lengths and a mask.
+        TypeError: the mask is not booleans, the lengths are not integers, or ``a`` or ``b`` is
+            complex.
 
     Example:
         >>> linear_scan(0.5, np.array([8.0, 0.0, 0.0, 1.0]))
@@ -110,7 +113,16 @@ def linear_scan(
         raise ValueError(
             f"linear_scan with pairs expects b (..., 2), real and imaginary parts; got {shape}"
         )
+    if any(plain(x).dtype.kind == "c" for x in (a, b, h0) if hasattr(x, "dtype")):
+        raise TypeError(
+            "linear_scan expects complex numbers as pairs, np.stack([z.real, z.imag], axis=-1), "
+            "with pairs=True"
+        )
     _fits("a", a, shape)
+    if lengths is not None:
+        if mask is not None:
+            raise ValueError("linear_scan takes lengths or a mask, not both")
+        mask = _counted(lengths, shape)
     if mask is not None:
         read = _readable(mask, b, pairs)
         one = xp(plain(b)).asarray([1.0, 0.0] if pairs else 1.0, dtype=b.dtype)
@@ -127,6 +139,24 @@ def _fits(name: str, x: Any, shape: tuple[int, ...]) -> None:
     sides = zip(own[::-1], shape[::-1], strict=False)
     if len(own) > len(shape) or any(side not in (1, other) for side, other in sides):
         raise ValueError(f"linear_scan expects {name} that broadcasts to {shape}; got {own}")
+
+
+def _counted(lengths: Any, shape: tuple[int, ...]) -> Array:
+    """The mask of sequences of such lengths."""
+    given = lengths if hasattr(lengths, "shape") else xp().asarray(lengths)
+    array = numbers(given, "linear_scan")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"linear_scan expects lengths that are integers; got {array.dtype}")
+    if (
+        array.ndim != 1
+        or array.shape != shape[1:2]
+        or not ((array > 0) & (array <= shape[0])).all()
+    ):
+        raise ValueError(
+            f"linear_scan expects lengths from 1 to {shape[0]} for each sequence, of shape "
+            f"{shape[1:2]}; got {array.tolist()!s:.80}"
+        )
+    return xp(array).arange(shape[0])[:, None] < array
 
 
 def _readable(mask: Any, b: Any, pairs: bool) -> Array:

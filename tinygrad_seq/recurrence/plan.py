@@ -128,6 +128,12 @@ class Plan(NamedTuple):
         """All operations of a loop, in order."""
         return [o for stage in self.loop(way) for o in (*stage.maps, *stage.dots)]
 
+    def turned(self) -> Shape | None:
+        """The shape of a row whose first axis is not that of the sequences: where one is padded,
+        zeros cannot be written into its part."""
+        shapes = [self.program.shape(v) for v, row in self.rows.items() if row.way == "backward"]
+        return next((s for s in shapes if s[: len(self.lead)] != self.lead), None)
+
     def read_backward(self) -> set[Value]:
         """The values that the backward loop reads and no loop makes."""
         planes = {q for o in self.ops("backward") for q in o.ins if isinstance(q, Plane)}

@@ -151,6 +151,9 @@ def _trusted(derived: Derived, case: Case) -> Scan | str:
 
 def _examined(derived: Derived, kind: str, case: Case) -> Any:
     """Whether a loop of this kind equals two steps: True, None if unknown, or why not."""
+    turned = derived.plan.turned() if case.masked else None
+    if turned:
+        return f"a value of shape {list(turned)} does not begin with the axis of the sequences"
     try:
         scan = derived.scan(kind)
         largest, why = error_of(scan, case)

@@ -59,17 +59,17 @@ class Cell(Module, Generic[S]):
 
         >>> import tinygrad_seq as ts
         >>> from tinygrad_seq import nn
-        >>> class MinimalGatedUnit(nn.Cell):  # Zhou et al. 2016
+        >>> class UpdateGateCell(nn.Cell):  # Collins et al. 2017
         ...     def __init__(self, input_size, hidden_size):
         ...         super().__init__(input_size, hidden_size, gates=2, biases=1)
         ...
         ...     def step(self, x, h):
-        ...         x_f, x_n = ts.split(x @ self.weight_ih.T + self.bias_ih, 2, axis=-1)
-        ...         u_f, u_n = ts.split(self.weight_hh, 2)
-        ...         f = ts.sigmoid(x_f + h @ u_f.T)
-        ...         h = (1 - f) * h + f * ts.tanh(x_n + (f * h) @ u_n.T)
+        ...         sums = x @ self.weight_ih.T + self.bias_ih + h @ self.weight_hh.T
+        ...         g, c = ts.split(sums, 2, axis=-1)
+        ...         g = ts.sigmoid(g)
+        ...         h = g * h + (1 - g) * ts.tanh(c)
         ...         return h, h
-        >>> y, last = nn.Recurrent(MinimalGatedUnit(3, 4))(ts.ones((5, 2, 3)), lengths=[5, 2])
+        >>> y, last = nn.Recurrent(UpdateGateCell(3, 4))(ts.ones((5, 2, 3)), lengths=[5, 2])
         >>> y.shape, last.shape
         ((5, 2, 4), (2, 4))
 
