@@ -20,6 +20,9 @@ PLACES = {
     "OPTIM": optim,
     "OPTIMIZERS": optim.SGD([ts.ones(2, requires_grad=True)]),
     "DATA": data,
+    "INIT": nn.init,
+    "AUTOGRAD": ts.autograd,
+    "SEQ": seq,
 }
 ENTRIES = [(table, name) for table in PLACES for name in getattr(hints, table)]
 

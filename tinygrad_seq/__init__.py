@@ -41,7 +41,7 @@ from .creation import (
 )
 from .hints import FUNCTIONS
 from .io import Checkpoint, CheckpointError, load, save
-from .messages import absent
+from .messages import unknown_in
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
 from .ops import linalg
 from .recompute import checkpoint as checkpoint  # deprecated
@@ -53,12 +53,8 @@ from .version import __version__ as __version__
 # isort: split
 from .creation import tensor  # after the module tensor, whose name it takes
 
-if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
-
-    def __getattr__(name: str) -> object:
-        """Only reached for a name that does not exist: say what it is called here, if it is."""
-        raise absent(f"module {__name__!r}", name, FUNCTIONS, lambda: __all__)
-
+if not TYPE_CHECKING:  # type checkers report unknown names themselves
+    __getattr__ = unknown_in(__name__, FUNCTIONS, lambda: __all__)
 
 __all__ = [
     "Checkpoint",

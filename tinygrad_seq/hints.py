@@ -25,15 +25,23 @@ SHARED: dict[str, str] = {
     "chunk": "split(x, n, axis)",
     "div": "divide, a / b",
     "eq": "equal, a == b",
+    "fmod": "np.fmod; remainder has the sign of the divisor",
     "gather": "take_along_axis(x, indices, axis)",
+    "ge": "greater_equal, a >= b",
+    "gt": "greater, a > b",
     "index_fill": "index_set(x, index, v)",
     "index_select": "take(x, indices, axis)",
+    "le": "less_equal, a <= b",
+    "lerp": "a + t * (b - a)",
+    "lt": "less, a < b",
     "masked_fill": "where(mask, value, x)",
     "masked_select": "x[mask]",
     "mm": "matmul, a @ b",
     "movedim": "moveaxis",
     "mul": "multiply, a * b",
+    "mv": "matmul, a @ b",
     "narrow": "a slice, x[:, start : start + length]",
+    "ne": "not_equal, a != b",
     "neg": "negative, -x",
     "nonzero": "np.nonzero(np.asarray(x.detach()))",
     "permute": "transpose(x, axes)",
@@ -44,15 +52,21 @@ SHARED: dict[str, str] = {
     "sub": "subtract, a - b",
     "swapdims": "swapaxes",
     "unbind": "unstack(x, axis)",
+    "unique": "np.unique(np.asarray(x.detach()))",
     "unsqueeze": "expand_dims(x, axis)",
 }
 """What is a function and a method alike, in the words of functions."""
 
 FUNCTIONS: dict[str, str] = SHARED | {
+    "FloatTensor": "tensor(x, dtype=np.float32)",
     "Generator": "generator(), which manual_seed seeds",
+    "LongTensor": "tensor(x, dtype=np.int64)",
     "Variable": "tensor(x, requires_grad=True)",
+    "addmm": "a @ b + c",
+    "allclose": "np.allclose(a.numpy(), b.numpy())",
     "array": "tensor(x)",
     "as_tensor": "Tensor(x)",
+    "bincount": "np.bincount(ids)",
     "bernoulli": "distributions.Bernoulli(p).sample()",
     "bool": f"{_DTYPE}bool_",
     "cat": "concatenate([a, b])",
@@ -67,6 +81,7 @@ FUNCTIONS: dict[str, str] = SHARED | {
     "float32": f"{_DTYPE}float32",
     "float64": f"{_DTYPE}float64",
     "from_numpy": "Tensor(array)",
+    "get_default_dtype": "default_dtype()",
     "inference_mode": "no_grad()",
     "int32": f"{_DTYPE}int32",
     "int64": f"{_DTYPE}int64",
@@ -80,6 +95,7 @@ FUNCTIONS: dict[str, str] = SHARED | {
     "randint": "generator().integers(low, high, shape)",
     "randn_like": "randn(*x.shape)",
     "randperm": "generator().permutation(n)",
+    "searchsorted": "np.searchsorted(edges, values)",
     "seed": "manual_seed(seed)",
     "set_grad_enabled": "no_grad() or enable_grad()",
     "t": "x.T",
@@ -107,6 +123,7 @@ METHODS: dict[str, str] = SHARED | {
     "is_cuda": 'backend == "cupy"',
     "long": "astype(np.int64)",
     "ndimension": "ndim",
+    "nelement": "size",
     "new_ones": "ts.ones(shape, dtype=x.dtype)",
     "new_tensor": "ts.tensor(values, dtype=x.dtype)",
     "new_zeros": "ts.zeros(shape, dtype=x.dtype)",
@@ -118,12 +135,14 @@ METHODS: dict[str, str] = SHARED | {
     "t": "T",
     "type": "astype(dtype)",
     "type_as": "astype(other.dtype)",
+    "unfold": "the function ts.sliding_window_view",
     "view": "reshape(*shape)",
     "view_as": "reshape(other.shape)",
     "zero_": f"p.grad = None, for a gradient; {IN_PLACE}",
 }
 
 MODULES: dict[str, str] = {
+    "all_weights": "parameters()",
     "backward": "a method of the loss: loss = module(...), then loss.backward()",
     "build": "nothing: parameters are there from the beginning",
     "add": "of a Sequential or ModuleList: append(module)",
@@ -141,6 +160,8 @@ MODULES: dict[str, str] = {
     "predict": "a call: model.eval(), then model(x) within no_grad()",
     "register_buffer": "self.name = nn.Buffer(value)",
     "register_forward_hook": "ts.viz.trace, or a forward of your own",
+    "register_forward_pre_hook": "ts.viz.trace, or a forward of your own",
+    "register_full_backward_hook": "register_hook of a tensor, y.register_hook(f)",
     "register_module": "self.name = module",
     "register_parameter": "self.name = nn.Parameter(value)",
     "reset_parameters": "a new module, or the functions of nn.init",
@@ -164,6 +185,8 @@ NN: dict[str, str] = {
     "Dropout1d": "Dropout",
     "Flatten": "the function ts.reshape",
     "GELU": "the function ts.gelu",
+    "GroupNorm": "LayerNorm",
+    "Hardtanh": "the function ts.clip",
     "KLDivLoss": "cross_entropy with probabilities as targets",
     "LeakyReLU": "the function ts.leaky_relu",
     "LogSoftmax": "the function ts.log_softmax",
@@ -172,6 +195,8 @@ NN: dict[str, str] = {
     "PackedSequence": _LENGTHS,
     "ParameterDict": "an attribute for each Parameter",
     "ParameterList": "an attribute for each Parameter",
+    "RMSNorm": "LayerNorm",
+    "SELU": "the function ts.elu, which has another scale",
     "SiLU": "the function ts.silu",
     "SmoothL1Loss": "HuberLoss",
     "Softmax": "the function ts.softmax",
@@ -203,9 +228,14 @@ OPTIM: dict[str, str] = {
     "Adadelta": "Adam or RMSprop",
     "Adamax": "Adam",
     "AveragedModel": "WeightAverage(params, decay)",
+    "ConstantLR": "LambdaLR(optimizer, f)",
+    "CosineAnnealingWarmRestarts": "SequentialLR of several CosineAnnealingLR",
+    "CyclicLR": "OneCycleLR, or LambdaLR(optimizer, f)",
     "EMA": "WeightAverage(params, decay)",
+    "LBFGS": "Adam",
     "LRScheduler": "Schedule",
     "LinearLR": "LinearWarmup",
+    "PolynomialLR": "LambdaLR(optimizer, f)",
     "lr_scheduler": "optim itself: optim.StepLR",
     "swa_utils": "WeightAverage(params, decay)",
 }
@@ -215,4 +245,26 @@ DATA: dict[str, str] = {
     "Dataset": "a list of arrays, which Batches takes",
     "Subset": "random_split",
     "TensorDataset": "Batches(sequences, batch_size, targets)",
+}
+
+_DRAWN = (
+    "constant zeros uniform normal orthogonal "
+    "xavier_uniform xavier_normal kaiming_uniform kaiming_normal"
+)
+
+INIT: dict[str, str] = {
+    f"{name}_": f"p.copy_(nn.init.{name}(p.shape)) of a parameter p, within no_grad()"
+    for name in _DRAWN.split()
+}
+
+AUTOGRAD: dict[str, str] = {
+    "Function": "a function with ts.primitive, and its rule with defvjp",
+    "functional": "ts.jacobian, ts.hessian, ts.hvp, ts.vjp and ts.jvp",
+    "gradcheck": "tinygrad_seq.testing.gradcheck",
+    "set_detect_anomaly": "anomaly_mode()",
+}
+
+SEQ: dict[str, str] = {
+    "ctc_decode": "ctc_greedy(log_probs), or ctc_beam_search(log_probs, width)",
+    "ctc_loss": "nn.ctc_loss",
 }

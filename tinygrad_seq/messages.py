@@ -114,6 +114,17 @@ def absent(
     return AttributeError(_Absent(what, name, known), name=name)
 
 
+def unknown_in(
+    module: str, hints: dict[str, str], known: Callable[[], Iterable[str]]
+) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module, which Python calls for names that do not exist."""
+
+    def __getattr__(name: str) -> Any:
+        raise absent(f"module {module!r}", name, hints, known)
+
+    return __getattr__
+
+
 def refusal(
     owner: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> TypeError | None:

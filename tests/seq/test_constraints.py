@@ -74,6 +74,15 @@ def test_a_constraint_that_leaves_nothing_is_told():
     for call in (lambda: seq.no_repeats(0), lambda: seq.at_least(0, 1)):
         with pytest.raises(ValueError, match="at least 1; got 0"):
             call()
+    for wrong in (seq.no_repeats(1), [3], "no_repeats"):
+        for call in (
+            lambda wrong=wrong: seq.generate(step, [0], start(1), length=4, constrain=wrong),
+            lambda wrong=wrong: seq.beam_search(
+                step, [0], start(1), width=2, length=4, constrain=wrong
+            ),
+        ):
+            with pytest.raises(TypeError, match="constrain as a list of functions"):
+                call()
 
 
 def test_scores_of_the_model_are_left_as_they_are():

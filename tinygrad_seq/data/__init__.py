@@ -6,7 +6,7 @@ Ids, numbers, lengths and batches are NumPy arrays on the host, for every backen
 from typing import TYPE_CHECKING
 
 from ..hints import DATA
-from ..messages import absent
+from ..messages import unknown_in
 from .batches import Batch, Batches
 from .metrics import bits_per_character, perplexity
 from .ngram import NGram
@@ -20,12 +20,8 @@ from .text import encode_file, letters, read_text, text_chunks
 from .vocabulary import CharTokenizer, Vocabulary
 from .windows import RandomWindows, Streams
 
-if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
-
-    def __getattr__(name: str) -> object:
-        """Only reached for a name that does not exist: say what is written here, if it is known."""
-        raise absent(f"module {__name__!r}", name, DATA, lambda: __all__)
-
+if not TYPE_CHECKING:  # type checkers report unknown names themselves
+    __getattr__ = unknown_in(__name__, DATA, lambda: __all__)
 
 __all__ = [
     "AddingProblem",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..hints import NN
-from ..messages import absent
+from ..messages import unknown_in
 from ..recurrence import unrolled
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
@@ -70,11 +70,7 @@ from .regression import (
 )
 
 if not TYPE_CHECKING:  # type checkers report unknown names themselves
-
-    def __getattr__(name: str) -> object:
-        """Called for a name that does not exist: the error gives the equivalent, if known."""
-        raise absent(f"module {__name__!r}", name, NN, lambda: __all__)
-
+    __getattr__ = unknown_in(__name__, NN, lambda: __all__)
 
 __all__ = [
     "GRU",

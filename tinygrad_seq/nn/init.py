@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..backend import generator
+from ..hints import INIT
+from ..messages import unknown_in
 from .checks import floating_dtype
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType
-
-if TYPE_CHECKING:
     from .module import Module
+else:  # type checkers report unknown names themselves
+    __getattr__ = unknown_in(__name__, INIT, lambda: globals())
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = int | tuple[int, ...]

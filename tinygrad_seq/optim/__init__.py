@@ -6,7 +6,7 @@ Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere
 from typing import TYPE_CHECKING
 
 from ..hints import OPTIM
-from ..messages import absent
+from ..messages import unknown_in
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
@@ -16,12 +16,8 @@ from .rates import ExponentialLR, LambdaLR, MultiStepLR, OneCycleLR, SequentialL
 from .schedules import CosineAnnealingLR, LinearWarmup, ReduceLROnPlateau, Schedule, StepLR
 from .sgd import SGD
 
-if not TYPE_CHECKING:  # for which names that do not exist are errors of their own
-
-    def __getattr__(name: str) -> object:
-        """Only reached for a name that does not exist: say what is written here, if it is known."""
-        raise absent(f"module {__name__!r}", name, OPTIM, lambda: __all__)
-
+if not TYPE_CHECKING:  # type checkers report unknown names themselves
+    __getattr__ = unknown_in(__name__, OPTIM, lambda: __all__)
 
 __all__ = [
     "SGD",

@@ -1,5 +1,9 @@
 """Layer 6: gradients through time, hidden Markov models, generation of sequences."""
 
+from typing import TYPE_CHECKING
+
+from ..hints import SEQ
+from ..messages import unknown_in
 from . import hmm
 from .beam import Hypothesis, beam_search, select
 from .bptt import bptt
@@ -22,6 +26,9 @@ from .generation import (
 )
 from .rtrl import RTRL
 from .truncation import Full, Randomised, Truncated
+
+if not TYPE_CHECKING:  # type checkers report unknown names themselves
+    __getattr__ = unknown_in(__name__, SEQ, lambda: __all__)
 
 __all__ = [
     "RTRL",

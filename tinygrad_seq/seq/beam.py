@@ -14,7 +14,7 @@ from .. import ops
 from ..autograd import no_grad
 from ..nn.checks import positive
 from ..recurrence import each
-from .constraints import Constraint
+from .constraints import Constraint, listed
 from .generation import NOTHING, Array, Step, largest, possible, scored, starting
 
 
@@ -79,6 +79,7 @@ def beam_search(
     length = positive("beam_search", "length", length)
     if not 0 <= alpha < math.inf:
         raise ValueError(f"beam_search expects alpha of at least 0; got {alpha}")
+    constrain = listed("beam_search", constrain)
     end = NOTHING if end is None else operator.index(end)
 
     finished: list[list[Hypothesis]] = [[] for _ in tokens]

@@ -18,6 +18,21 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Constraint: TypeAlias = Callable[[Array, Array], Array]
 
 
+def listed(owner: str, constrain: Any) -> tuple[Constraint, ...]:
+    """The constraints given to a function.
+
+    Raises:
+        TypeError: they are no list of functions.
+    """
+    parts = constrain if isinstance(constrain, list | tuple) else [None]
+    if not all(map(callable, parts)):
+        raise TypeError(
+            f"{owner} expects constrain as a list of functions, such as [seq.no_repeats(2)]; got "
+            f"{constrain!r:.80}"
+        )
+    return tuple(parts)
+
+
 def at_least(length: int, end: int) -> Constraint:
     """Exclude the end symbol before ``length`` other tokens.
 

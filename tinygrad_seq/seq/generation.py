@@ -22,7 +22,7 @@ from ..autograd import no_grad
 from ..autograd.operands import on_host
 from ..backend import generator
 from ..nn.checks import integers, positive
-from .constraints import Constraint
+from .constraints import Constraint, listed
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -245,7 +245,8 @@ def generate(
     tokens = starting(tokens)
     if length is not None and operator.index(length) < 0:
         raise ValueError(f"generate expects a length of at least 0, or None; got {length}")
-    stream: Iterator[Array] = _stream(step, tokens, state, length, choose, stop, tuple(constrain))
+    constrain = listed("generate", constrain)
+    stream: Iterator[Array] = _stream(step, tokens, state, length, choose, stop, constrain)
     return stream
 
 
