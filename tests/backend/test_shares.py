@@ -53,6 +53,23 @@ def test_products_are_numpys_to_the_bit(with_threads, monkeypatch, rng, left, ri
         np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_few_rows_by_a_turned_weight(with_threads, monkeypatch, rng, compiled):
+    monkeypatch.setattr(shares, "usable", lambda: compiled)
+    monkeypatch.setattr(shares, "PRODUCT", 2_000_000)
+    for rows, depth, width in ((4, 300, 400), (20, 700, 800), (47, 512, 48), (47, 512, 30)):
+        x, w = rng.standard_normal((rows, depth)), rng.standard_normal((width, depth))
+        found = []
+        for number in (1, 2) if compiled else (1,):
+            with_threads(number)
+            found.append(shares.product(x, w.T))
+            assert found[-1].flags.c_contiguous
+            np.testing.assert_allclose(found[-1], np.einsum("rd,wd->rw", x, w), rtol=1e-10)
+            np.testing.assert_array_equal(found[-1], found[0])
+    with pytest.raises(ValueError, match="matmul"):
+        shares.product(np.ones((20, 200)), np.ones((800, 300)).T)
+
+
 def test_large_products_are_shared_where_loops_are_compiled(with_threads, monkeypatch, parts):
     with_threads(3)
     a, b = np.ones((2400, 100), "f4"), np.ones((100, 200), "f4")

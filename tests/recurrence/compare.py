@@ -13,8 +13,9 @@ from device.fake_kernels import COMPILER, on_host
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import grad
 from tinygrad_seq.recurrence.compiled import Compiled
-from tinygrad_seq.recurrence.plan import Plan
 from tinygrad_seq.recurrence.planning import planned
+from tinygrad_seq.recurrence.print_maps import TEMPLATES
+from tinygrad_seq.recurrence.program import Program
 from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.recurrence.scan import Pass, Scan
 from tinygrad_seq.recurrence.scan_cuda import CudaScan
@@ -38,13 +39,14 @@ class Kernels(CudaScan):
         super().loop_forward(run, keep)
 
 
-MAKERS: dict[str, Callable[[Plan], Scan]] = {
-    "numpy": Scan,
-    "loops": lambda plan: Compiled(plan, PlainMachine()),
-    "loops, planes apart": lambda plan: Compiled(plan, PlainMachine(sideways=True)),
+MAKERS: dict[str, Callable[[Program], Scan]] = {
+    "numpy": lambda p: Scan(planned(p)),
+    "loops": lambda p: Compiled(planned(p), PlainMachine()),
+    "loops, planes apart": lambda p: Compiled(planned(p), PlainMachine(sideways=True)),
+    "loops, maps inside": lambda p: Compiled(planned(p, TEMPLATES), PlainMachine()),
 }
 if COMPILER is not None:  # kernels are run as C
-    MAKERS["kernels"] = lambda plan: Kernels(plan, on_host)
+    MAKERS["kernels"] = lambda p: Kernels(planned(p), on_host)
 
 
 def _unwritten(*args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:
@@ -120,13 +122,13 @@ class Comparison:
         s, masked = self.sequences, self.sequences.mask is not None
         return Use(self.cell, s.x, s.state, self.recording, masked, self.how["reverse"])
 
-    def error(self, make: Callable[[Plan], Scan]) -> float:
+    def error(self, make: Callable[[Program], Scan]) -> float:
         """The largest difference, in units of the largest number met (or of 1).
 
         It is infinite where a loop gives NaN, gradients that nobody wants, or gradients that
         share memory.
         """
-        scan = make(planned(self.program))
+        scan = make(self.program)
         with (
             patch("tinygrad_seq.recurrence.scan.ROWS", 4),
             patch.object(np, "empty", _unwritten),

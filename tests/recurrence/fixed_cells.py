@@ -223,6 +223,10 @@ FIXED = {
         "a = ops.concatenate([s0[:, :2], ts.sin(s0)], -1)",
         "return a @ W, (ts.tanh(ts.sin(s0) @ V),)",
     ),
+    "a product of the step before that a later kernel reads": _case(
+        (3,), {"U": (3, 2), "V": (3, 2)},
+        "a = ts.sin(s0)", "return ts.tanh(a @ U + s0 @ V), (a * x[:, :1],)",
+    ),
     "a state that is a product of another": _case(
         (2, 3), {"U": (2, 3), "R": (3, 2)},
         "c = ts.tanh(s0 @ U) + s1 * x[:, :1]", "return c, (s1 @ R, c)", masked=True

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tinygrad_seq.recurrence import trust
 from tinygrad_seq.recurrence.loop_text import Uncompiled
-from tinygrad_seq.recurrence.planning import planned
 from tinygrad_seq.recurrence.record import Underivable
 
 from .compare import EXACT, MAKERS, Comparison
@@ -83,7 +82,7 @@ def verdict(mutation: Mutation, fixed: dict[str, Comparison], others: list[Compa
 def noticed(comparison: Comparison, printer: str) -> bool:
     """Whether two steps, compared as at first use, differ."""
     try:
-        scan = MAKERS[printer](planned(comparison.program))
+        scan = MAKERS[printer](comparison.program)
         return trust.error_of(scan, comparison.first_use())[1] is not None
     except Exception:
         return True

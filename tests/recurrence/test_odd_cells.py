@@ -64,6 +64,17 @@ def counting_in_a_buffer():
     return stepping(lambda: np.add(steps, 1, out=steps)[0] < 4)
 
 
+def summing_in_an_array():
+    w, total = drawn(3, 3), ts.zeros(3, dtype="float64").data  # of the device
+
+    def cell(x, h):
+        total[...] += 1
+        h = ts.tanh(x @ w + h) * ts.tensor(total.copy())
+        return h, h
+
+    return cell, w
+
+
 def tossing_a_coin():
     coin = random.Random(1)
     return stepping(lambda: coin.random() < 0.7)
@@ -133,9 +144,9 @@ def gradients(made, mode, lengths=None):
 @pytest.mark.parametrize(
     "made",
     [
-        counting, counting_in_an_attribute, counting_in_a_buffer, tossing_a_coin, hooking,
-        tossing_the_librarys_coin, tossing_numpys_coin, reading_a_generator, remembering,
-        choosing_weights,
+        counting, counting_in_an_attribute, counting_in_a_buffer, summing_in_an_array, hooking,
+        tossing_a_coin, tossing_the_librarys_coin, tossing_numpys_coin, reading_a_generator,
+        remembering, choosing_weights,
     ],
 )  # fmt: skip
 def test_a_step_that_changes_something_runs_once_for_each_step(made):

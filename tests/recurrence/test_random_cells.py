@@ -28,7 +28,7 @@ def examine(case: Case, printer: str) -> None:
     assert error < EXACT
 
 
-@pytest.mark.parametrize("printer", ["numpy", "loops", "loops, planes apart"])
+@pytest.mark.parametrize("printer", [name for name in MAKERS if name != "kernels"])
 @settings(max_examples=2 * EXAMPLES)
 @given(case=cases())
 def test_derived_equals_unrolled(printer: str, case: Case) -> None:
@@ -40,7 +40,7 @@ def test_fixed_cells(name: str) -> None:
     """Padded and reversed; as they are the mutants run them, and the kernels."""
     comparison = FIXED[name]._replace(masked=True, reverse=True).compared()
     assert comparison.error(MAKERS["numpy"]) < EXACT
-    for printer in ("loops", "loops, planes apart"):
+    for printer in [name for name in MAKERS if name.startswith("loops")]:
         with suppress(Uncompiled):
             assert comparison.error(MAKERS[printer]) < EXACT
 

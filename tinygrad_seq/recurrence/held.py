@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..autograd.primitive import Primitive
-from ..backend import generator
+from ..backend import backend_of, generator, is_array
 from ..messages import is_ours
 from ..tensor import Tensor
 from .record import Underivable
@@ -107,9 +107,9 @@ class Held:
         elif isinstance(thing, Tensor):
             if not thing._requires_grad:
                 yield name, thing._data
-        elif isinstance(thing, numpy.ndarray):
-            if thing.flags.writeable and thing.nbytes <= BYTES:
-                self._add(name, thing.copy, functools.partial(thing.__setitem__, ...))
+        elif is_array(thing):
+            if getattr(thing.flags, "writeable", True) and thing.nbytes <= BYTES:
+                self._add(name, *_elements(thing))
         elif isinstance(thing, (random.Random, numpy.random.Generator, numpy.random.RandomState)):
             self._note(name, thing)
         elif isinstance(thing, Iterator) and not isinstance(thing, io.IOBase):
@@ -163,6 +163,15 @@ def _changed_key(before: Any, after: Any, name: str) -> str:
 
 def _contents(cell: CellType) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     return lambda: cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
+
+
+def _elements(array: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """The elements of an array of any library, on the host."""
+    backend = backend_of(array)
+    return (
+        lambda: numpy.array(backend.to_host(array)),
+        lambda elements: array.__setitem__(..., backend.from_host(elements)),
+    )
 
 
 def _owner(module: Any) -> Any:
