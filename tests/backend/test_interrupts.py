@@ -13,7 +13,7 @@ from stress.interrupts import interrupted, moments
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim
-from tinygrad_seq.autograd import deposit
+from tinygrad_seq.autograd import deposit, mode
 from tinygrad_seq.backend import blas, threads
 from tinygrad_seq.data import AddingProblem, RandomWindows
 from tinygrad_seq.io import Checkpoint
@@ -73,6 +73,22 @@ def test_entering_a_mode_is_done_or_not():
             if mode.variable.get() != before:  # it was over before the interrupt came
                 entered.__exit__(None, None, None)
             assert mode.variable.get() == before
+
+
+def test_a_mode_is_left_unless_an_interrupt_comes_before_its_exit_begins():
+    entered = ts.no_grad()
+
+    @entered
+    def decorated():
+        pass
+
+    for function in (functools.partial(_once, entered), decorated):
+        left = 0
+        for moment in range(1, 1 + moments(function)):
+            interrupted(function, moment)
+            left += not ts.is_grad_enabled()
+            mode.recording.set(True)
+        assert left == 1
 
 
 @pytest.mark.skipif(blas._openblas() is None, reason="NumPy has no OpenBLAS of its own here")

@@ -206,6 +206,12 @@ def test_load_refuses_two_values_for_one_parameter():
     np.testing.assert_array_equal(host(model.embed.weight), state["head.weight"])
 
 
+def test_load_refuses_a_masked_array():
+    layer = nn.Linear(2, 1, bias=False)
+    with pytest.raises(TypeError, match="mask would be lost"):
+        layer.load_state_dict({"weight": np.ma.masked_array(np.ones((1, 2)), [[True, False]])})
+
+
 def test_load_refuses_what_is_no_dict():
     with pytest.raises(TypeError, match="expects a dict of name -> array; got list"):
         nn.Linear(2, 2).load_state_dict([np.eye(2)])

@@ -42,12 +42,24 @@ class Block:
         return self
 
     def __exit__(self, *error: object) -> None:
+        outside = None
+        try:
+            outside = self._outside()
+            self.variable.set(outside[0])
+            _entered.set(outside[1])
+        except BaseException:  # an interrupt
+            value, entered = outside or self._outside()
+            self.variable.set(value)
+            _entered.set(entered)
+            raise
+
+    def _outside(self) -> tuple[Any, tuple[tuple[Any, Any], ...]]:
+        """The value to put back, and the blocks that are entered then."""
         entered = _entered.get()
         k = max((k for k, (mode, _) in enumerate(entered) if mode is self), default=None)
         if k is None:
             raise RuntimeError(f"{type(self).__name__} is left in a context it was not entered in")
-        self.variable.set(entered[k][1])  # first, so that no interrupt comes between
-        _entered.set(entered[:k] + entered[k + 1 :])
+        return entered[k][1], entered[:k] + entered[k + 1 :]
 
 
 class Mode(Block):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..autograd import mark_written
 from ..autograd.observe import observing
-from ..autograd.operands import on_host
+from ..autograd.operands import on_host, refuse_masked
 from ..backend import backend_named, there
 from ..backend.dtypes import fitted
 from ..hints import MODULES
@@ -352,7 +352,7 @@ class Module(Hinted):
         Raises:
             ValueError: names, shapes or dtypes do not fit; the message lists everything that is
                 missing, unexpected or mis-shaped, and no parameter has changed.
-            TypeError: ``state`` is not a mapping.
+            TypeError: ``state`` is not a mapping, or holds a masked array.
         """
         owner = type(self).__name__
         if not isinstance(state, Mapping):
@@ -373,6 +373,7 @@ class Module(Hinted):
         for name, parameter in parameters.items():
             if name not in state:
                 continue
+            refuse_masked(state[name], f"{owner}.load_state_dict")
             value = on_host(state[name])
             first = first_names.setdefault(id(parameter), name)
             floating = parameter.dtype.kind == "f"

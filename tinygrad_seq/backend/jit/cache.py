@@ -35,7 +35,9 @@ from ..forks import compiling
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 """Of the freedoms of "fast" arithmetic those that leave NaN and infinity their meaning."""
 
-SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+SETTINGS = (
+    "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML",
+)  # fmt: skip
 """Of numba's settings (``NUMBA_OPT``, ...) those that change machine code."""
 
 if numba.config.DISABLE_JIT:
