@@ -13,7 +13,8 @@ from stress.interrupts import interrupted, moments
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim
-from tinygrad_seq.autograd import deposit, mode
+from tinygrad_seq.autograd import deposit
+from tinygrad_seq.autograd.mode import recording
 from tinygrad_seq.backend import blas, threads
 from tinygrad_seq.data import AddingProblem, RandomWindows
 from tinygrad_seq.io import Checkpoint
@@ -87,7 +88,7 @@ def test_a_mode_is_left_unless_an_interrupt_comes_before_its_exit_begins():
         for moment in range(1, 1 + moments(function)):
             interrupted(function, moment)
             left += not ts.is_grad_enabled()
-            mode.recording.set(True)
+            recording.set(True)
         assert left == 1
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_seq as ts
-from tinygrad_seq import viz
+from tinygrad_seq import io, nn, viz
 from tinygrad_seq.data import CharTokenizer, encode_file, read_rolls, save_rolls
 
 if __name__ != "__main__":
@@ -78,12 +78,24 @@ def _page(path: Path) -> int:
     return int("version 1" in page)
 
 
+def _export(path: Path, k: int) -> None:
+    axes = {"x": io.Input("batch", 40)}
+    io.export_onnx(nn.Linear(40, 40), path, axes, ["y"], metadata={"version": str(k)})
+
+
+def _exported(path: Path) -> int:
+    file = io.read_onnx(path)
+    assert len(file.linear) == 1
+    return int(file.metadata["version"])
+
+
 WRITERS = {
     "save.npz": Writer("run.npz", _save, _load),
     "save.safetensors": Writer("run.safetensors", _save, _load),
     "encode_file": Writer("ids.npy", _encode, _ids),
     "save_rolls": Writer("rolls.npz", _rolls, _roll),
     "explore": Writer("graph.html", _explore, _page),
+    "export_onnx": Writer("net.onnx", _export, _exported),
 }
 
 
