@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy
 
 from . import ops
+from .autograd import is_grad_enabled
 from .autograd.observe import replaceable
 from .backend import backend_named, backend_of, current, default_dtype, generator
 from .tensor import Tensor
@@ -17,7 +19,16 @@ _CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and for managed memory
 def tensor(
     data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None
 ) -> Tensor:
-    """A tensor with a copy of ``data``; see :class:`Tensor`, which wraps an array uncopied."""
+    """A tensor with a copy of ``data``; see :class:`Tensor`, which wraps an array uncopied.
+
+    Of a tensor it copies the numbers, and warns if that tensor requires grad.
+    """
+    if isinstance(data, Tensor) and data.requires_grad and is_grad_enabled():
+        warnings.warn(
+            "ts.tensor copies the numbers of a tensor that requires grad, off the graph: say "
+            "t.clone() to stay on the graph, or t.detach().clone() if a copy is wanted",
+            stacklevel=2,
+        )
     made = Tensor(data, dtype=dtype)
     made._data = made._data.copy()
     made.name = name

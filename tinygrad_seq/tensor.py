@@ -426,12 +426,18 @@ class Tensor(Variable, Operators):
 
         Raises:
             RuntimeError: the tensor is on the graph, or requires grad outside ``no_grad``.
+            RuntimeError: ``value`` requires grad outside ``no_grad``: its graph would be lost.
             ValueError: ``value`` has another shape.
         """
         if self.node is not None or (self._requires_grad and is_grad_enabled()):
             raise RuntimeError(
                 "copy_ writes into leaves only, and under no_grad() if they require grad: a "
                 "tracked tensor is a value; make a new one instead"
+            )
+        if getattr(value, "requires_grad", False) and is_grad_enabled():
+            raise RuntimeError(
+                "copy_ writes numbers, and this value is on the graph: use the value itself, or "
+                "say copy_(value.detach()) if its numbers alone are wanted"
             )
         new = _as_array(value)
         if new.shape != self.shape:

@@ -132,6 +132,22 @@ def test_a_number_that_leaves_the_graph_warns(convert):
     assert convert(t.detach()) == value
 
 
+def test_a_copy_of_numbers_off_the_graph_is_said():
+    t = ts.tensor([2.5, 1.0], requires_grad=True)
+    for source in (t, t * 2):
+        with pytest.warns(UserWarning, match=r"off the graph: say t\.clone\(\)") as caught:
+            made = ts.tensor(source)
+        assert caught[0].filename == __file__
+        np.testing.assert_array_equal(host(made), host(source.detach()))
+        target = ts.zeros(2)
+        with pytest.raises(RuntimeError, match=r"copy_\(value\.detach\(\)\)"):
+            target.copy_(source)
+        np.testing.assert_array_equal(host(target), [0, 0])
+        with ts.no_grad():
+            np.testing.assert_array_equal(host(target.copy_(source)), host(ts.tensor(source)))
+        target.copy_(source.detach())
+
+
 MASKED = np.ma.array([1.0, 2.0], mask=[False, True])
 
 

@@ -319,6 +319,17 @@ def test_module_list_is_a_list():
         layers.append(lambda x: x)
     with pytest.raises(NotImplementedError):
         layers(1)
+    first, last = layers[0], layers[-1]
+    assert layers.pop() is last
+    assert layers.pop(0) is first
+    assert [m.in_features for m in layers] == [2, 3]
+    with pytest.raises(IndexError, match="holds 2 modules; got index 2"):
+        layers.pop(2)
+    named = nn.ModuleDict({"a": first, "b": last})
+    assert named.pop("a") is first
+    assert list(named) == ["b"]
+    with pytest.raises(KeyError, match="got 'a'"):
+        named.pop("a")
 
 
 def test_sequential_composes_in_order():

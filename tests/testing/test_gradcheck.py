@@ -208,6 +208,20 @@ def test_gradients_too_small_to_be_seen_pass(f, x):
         assert gradgradcheck(f, values)
 
 
+@pytest.mark.parametrize("scale", [1e-200, -1e-160, 3e-9])
+@pytest.mark.parametrize("f", [ts.norm, ts.std, ts.abs, ts.relu, lambda x: ts.norm(x) * x])
+def test_inputs_next_to_a_kink_at_0_pass(f, scale):
+    assert gradcheck(f, scale * np.array([1.0, 2.0, -0.5]))
+    if f is ts.abs or (f is ts.relu and scale > 0):
+        assert gradcheck(f, np.array([scale, 1.0]))
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.25, 1.01, -1.0])
+def test_a_wrong_rule_next_to_a_kink_is_refused(factor):
+    wrong = spoilt(lambda x, /: np.maximum(x, 0), x=lambda g, x: factor * (g * (x > 0)))
+    assert "is wrong at index (0,)" in message_of(wrong, np.array([1e-200, -1.0]))
+
+
 @pytest.mark.parametrize("x", [-40.0, -10.0, 10.0, 1e8, 1e200])
 @pytest.mark.parametrize("f", [ts.gelu, ts.silu, ts.tanh, ts.sigmoid, ts.erf, ts.elu, ts.relu])
 def test_saturated_and_huge_inputs_pass(f, x):

@@ -285,6 +285,8 @@ class Primitive:
                 bound[name] = as_static(name, value)
         if not self.variadic:
             return args[:count], bound
+        if not hasattr(args[0], "__iter__"):
+            raise TypeError(f"{self.name} takes a list of arrays; got {type(args[0]).__name__}")
         if any(x is None for x in args[0]):
             raise TypeError(
                 f"{self.name} takes tensors, arrays and real numbers; got None in a list"

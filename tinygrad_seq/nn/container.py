@@ -14,8 +14,8 @@ from .module import Module
 class ModuleList(Module):
     """A list of modules that belong to the tree, under the names "0", "1", ...
 
-    It changes like a list: ``append``, ``extend``, ``insert``, ``m[i] = ...``, ``del m[i]``;
-    a slice is a new list that holds the same modules.
+    It changes like a list: ``append``, ``extend``, ``insert``, ``pop``, ``m[i] = ...``,
+    ``del m[i]``; a slice is a new list that holds the same modules.
 
     Args:
         modules: What to hold, in order.
@@ -61,6 +61,12 @@ class ModuleList(Module):
         held = list(self)
         held.insert(index, module)
         self._hold(held)
+
+    def pop(self, index: int = -1) -> Module:
+        """Remove the module at ``index``, by default the last, and return it."""
+        module = list(self)[self._at(index)]
+        del self[index]
+        return module
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -165,6 +171,12 @@ class ModuleDict(Module):
 
     def __contains__(self, name: object) -> bool:
         return any(name == own for own in self)
+
+    def pop(self, name: str) -> Module:
+        """Remove the module of this name and return it."""
+        module = self[name]
+        del self[name]
+        return module
 
     def keys(self) -> Iterator[str]:
         """The names, in the order of insertion."""

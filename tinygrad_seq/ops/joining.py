@@ -24,6 +24,8 @@ def operands(name: str, xs: Any) -> list[Any]:
         ValueError: there are none.
         TypeError: one of them is neither a number, an array nor a tensor.
     """
+    if isinstance(xs, str) or not hasattr(xs, "__iter__"):
+        raise TypeError(f"{name} takes a list of arrays; got {type(xs).__name__}")
     if isinstance(xs, Variable) or is_array(xs):
         xs = [xs[k] for k in range(len(xs))]
     xs = list(xs)

@@ -55,13 +55,14 @@ class Reference:
         value: the gradient.
         tolerance: how far from it each entry may be.
         source: where it comes from, in words.
-        refine: for a reference that has errors of its own: one entry again, with more effort.
+        refine: for a reference that has errors of its own: the entry at an index again, with more
+            effort, for the gradient found there.
     """
 
     value: Array
     tolerance: Array
     source: str
-    refine: Callable[[Index], Refined] | None = None
+    refine: Callable[[Index, float], Refined] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,12 @@ def _refine(
     allowed: _Allowance,
     position: int,
     index: Index,
+    gradient: float,
 ) -> Refined:
     """One entry from central differences of smaller steps, with their error in the tolerance.
 
     Where rounding hides it from these, from wider ones, whose error is what they change by alone.
+    At an input smaller than the step, from steps smaller than the input, if they give `gradient`.
     """
 
     def estimate(start: float, cautious: bool, least: float) -> Refined:
@@ -157,6 +160,11 @@ def _refine(
             settled=found.error <= 1e-2 * max(abs(found.value), least),
         )
 
+    size = abs(float(values[position][index])) or _largest(values[position])
+    if 0 < size < CENTRAL_STEP:  # a kink at 0, as of a norm, may lie within the usual step
+        near = estimate(1e-2 * size, cautious=False, least=1e-4)
+        if near.settled and abs(near.value - gradient) <= near.tolerance:
+            return near
     narrow = estimate(CENTRAL_STEP, cautious=True, least=0.1 * allowed.largest)
     if narrow.settled:
         return narrow
@@ -261,7 +269,7 @@ def _disagreement(gradient: Array, reference: Reference) -> Mismatch | None:
         index = worst(gradient, numeric, np.minimum(tolerance, needed))
         source, settled = reference.source, True
         if reference.refine is not None:
-            entry = reference.refine(index)
+            entry = reference.refine(index, float(gradient[index]))
             numeric[index], tolerance[index] = entry.value, entry.tolerance
             source, settled = entry.source, entry.settled
         error = abs(gradient[index] - numeric[index])
