@@ -115,7 +115,8 @@ def test_a_layer_is_its_equations_at_every_step(name, seed, layers, both, batch_
         below = np.concatenate(parts, axis=-1)
     below = below.swapaxes(0, 1) if batch_first else below
     np.testing.assert_allclose(host(y), below, rtol=1e-9, atol=1e-12)
-    masked, same = layer(given_x, state, mask=np.arange(4)[:, None] < lengths)
+    mask = np.arange(4)[:, None] < lengths
+    masked, same = layer(given_x, state, mask=mask.T if batch_first else mask)
     np.testing.assert_array_equal(host(masked), host(y))
     np.testing.assert_array_equal(host(same), host(last))
 
@@ -235,7 +236,7 @@ def test_weights_are_saved_by_name_and_options_are_shown():
     [
         (lambda m: m(np.zeros((3, 1, 4))), ValueError, "MinGRU expects input_size=2"),
         (lambda m: m(np.zeros((3, 1, 2), "f4")), TypeError, "x of float64"),
-        (lambda m: m(np.zeros(2)), ValueError, r"sequences \(T, N, 2\)"),
+        (lambda m: m(np.zeros(2)), ValueError, r"x of shape \(T, N, 2\)"),
         (lambda m: m(np.zeros((0, 1, 2))), ValueError, "at least one step"),
         (lambda m: m(np.zeros((3, 1, 2)), np.zeros((1, 3))), ValueError, r"h_0 of shape \(1, 1, 3"),
         (lambda m: m(np.zeros((3, 1, 2)), lengths=[4]), ValueError, "from 1 to 3"),

@@ -44,6 +44,7 @@ class LinearCell(Module):
     """
 
     complex: ClassVar[bool] = False
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(self, input_size: int, hidden_size: int, dtype: DType | None = None) -> None:
         owner = type(self).__name__
@@ -69,6 +70,11 @@ class LinearCell(Module):
     def state_size(self) -> int:
         """The last axis of the state: H, or 2 H if it is complex."""
         return self.hidden_size * (2 if self.complex else 1)
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The last axis of each part of the state, of which there is one."""
+        return (self.state_size,)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tensor:
         """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
@@ -128,6 +134,10 @@ class LinearCell(Module):
 
     def _zeros(self, rows: int) -> Parameter:
         return Parameter(np.zeros(rows, self._dtype))
+
+    def options(self) -> list[str]:
+        """The settings that differ from the default: none."""
+        return []
 
     def extra_repr(self) -> str:
         """Sizes."""

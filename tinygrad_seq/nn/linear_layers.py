@@ -5,23 +5,23 @@ Constructor, shapes, states, lengths and masks are as in ``nn.LSTM``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from inspect import Signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import ops
 from ..tensor import Tensor
-from .checks import beside, features, flag, fraction, positive, state_of, valid_steps
+from .checks import beside, valid_steps
 from .container import ModuleList
-from .dropout import Dropout
 from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
-from .module import Module
-from .pair import Pair
+from .recurrent.layers import DeepLayer
 
 if TYPE_CHECKING:
-    from ..autograd.signatures import DType, Operand
+    from ..autograd.signatures import DType
 
 
-class LinearLayer(Module):
+class LinearLayer(DeepLayer[Tensor]):
     """The base class of these layers.
 
     Args:
@@ -51,13 +51,7 @@ class LinearLayer(Module):
         dtype: DType | None = None,
         **options: Any,
     ) -> None:
-        owner = type(self).__name__
-        self.input_size = positive(owner, "input_size", input_size)
-        self.hidden_size = positive(owner, "hidden_size", hidden_size)
-        self.num_layers = positive(owner, "num_layers", num_layers)
-        self.batch_first = flag(owner, "batch_first", batch_first)
-        self.bidirectional = flag(owner, "bidirectional", bidirectional)
-        self.dropout = Dropout(fraction(owner, "dropout", dropout))
+        super().__init__(input_size, hidden_size, num_layers, batch_first, dropout, bidirectional)
         self.cells, size = ModuleList(), input_size
         for _ in range(num_layers):
             for _ in range(1 + bidirectional):
@@ -72,80 +66,34 @@ class LinearLayer(Module):
         options = [p.replace(kind=p.KEYWORD_ONLY) for n, p in of_cell.items() if n not in own]
         return Signature([own[name] for name in names] + options)
 
-    def _cells(self) -> list[LinearCell]:
-        return [cell for cell in self.cells if isinstance(cell, LinearCell)]
+    def _recurrent_cells(self) -> list[Any]:
+        return list(self.cells)
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Tensor:
-        """A state of zeros ``(L * D, N, state_size)``, for a batch ``(N,)`` or one sequence."""
-        return ops.stack([cell.initial_state(batch_shape) for cell in self._cells()])
+    def _levels(self) -> Iterator[Any]:
+        cells, width = self._recurrent_cells(), 1 + self.bidirectional
+        for k in range(0, len(cells), width):
+            yield partial(_read, type(self).__name__, cells[k : k + width])
 
-    def forward(
-        self,
-        x: Operand,
-        state: Any = None,
-        lengths: Operand | None = None,
-        mask: Operand | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Read sequences.
 
-        Args:
-            x: ``(T, N, I)``, or ``(T, I)`` for one sequence; ``(N, T, I)`` with ``batch_first``.
-            state: h_0 ``(L * D, N, state_size)``, zeros if None; without a batch, without N.
-            lengths: Length of each sequence ``(N,)``, 1 to T: past it the state stays, and y is 0;
-                the reverse direction starts at it.
-            mask: In place of lengths, which steps to read, booleans ``(T, N)``.
-
-        Returns:
-            (y ``(T, N, D * H)``, h_n of the shape of h_0).
-
-        Raises:
-            ValueError: there are no steps, or shapes or lengths do not fit.
-            TypeError: dtypes do not fit.
-        """
-        owner, cells = type(self).__name__, self._cells()
-        x = features(owner, x, "input_size", self.input_size, cells[0].dtype)
-        if x.ndim not in (2, 3):
-            raise ValueError(
-                f"{owner} reads sequences (T, N, {self.input_size}), or (T, {self.input_size}) for "
-                f"one; got x of shape {x.shape}"
-            )
-        turned = self.batch_first and x.ndim == 3
-        x = ops.swapaxes(x, 0, 1) if turned else x
-        if not x.shape[0]:
-            raise ValueError(f"{owner} reads sequences of at least one step; got shape {x.shape}")
-        batch = x.shape[1:-1]
-        if state is None:
-            state = self.initial_state(batch)
-        else:
-            shape = (len(cells), *batch, cells[0].state_size)
-            state = state_of(owner, state, ("h_0",), [shape], cells[0].dtype)
-        valid = valid_steps(lengths, mask, x.shape, owner)
-        read = None if valid is None else beside(valid, x)
-        count, last = 1 + self.bidirectional, []
-        for k in range(0, len(cells), count):
-            if read is not None:
-                x = ops.where(read[..., None], x, 0)  # whatever the padding holds
-            ys = []
-            for direction in range(count):
-                start, back = state[k + direction], direction == 1
-                y, h = cells[k + direction].scan(x, start, back, read)
-                ys.append(y)
-                last.append(h)
-            x = ops.concatenate(ys, axis=-1) if back else y
-            if k + count < len(cells):
-                x = self.dropout(x)
-        if read is not None:
-            x = ops.where(read[..., None], x, 0)
-        return Pair((ops.swapaxes(x, 0, 1) if turned else x, ops.stack(last)))
-
-    def extra_repr(self) -> str:
-        """Sizes and the options that differ from their defaults."""
-        options = [f"{self.input_size}, {self.hidden_size}"]
-        options += [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
-        options += ["batch_first=True"] * self.batch_first
-        options += [f"dropout={self.dropout.p}"] * bool(self.dropout.p)
-        options += ["bidirectional=True"] * self.bidirectional
-        return ", ".join(options)
+def _read(
+    owner: str, cells: list[LinearCell], x: Tensor, state: Any, lengths: Any, mask: Any
+) -> tuple[Tensor, Any]:
+    """Apply the cells of one layer: the second, if there is one, in reverse."""
+    if not x.shape[0]:
+        raise ValueError(f"{owner} reads sequences of at least one step; got shape {x.shape}")
+    valid = valid_steps(lengths, mask, x.shape, owner)
+    read = None if valid is None else beside(valid, x)
+    x = x if read is None else ops.where(read[..., None], x, 0)  # whatever the padding holds
+    ys, after = [], []
+    for back, cell in enumerate(cells):
+        start = state[back] if len(cells) > 1 else state
+        start = cell.initial_state(x.shape[1:-1]) if start is None else start
+        y, last = cell.scan(x, start, bool(back), read)
+        ys.append(y)
+        after.append(last)
+    y = ops.concatenate(ys, axis=-1) if len(cells) > 1 else ys[0]
+    y = y if read is None else ops.where(read[..., None], y, 0)
+    return y, tuple(after) if len(cells) > 1 else after[0]
 
 
 class MinGRU(LinearLayer):

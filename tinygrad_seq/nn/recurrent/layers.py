@@ -9,7 +9,7 @@ Shapes: T steps, N sequences, I inputs, H hidden units, L layers, D directions (
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from ... import ops
@@ -31,7 +31,133 @@ if TYPE_CHECKING:
 _WEIGHTS = ("weight_ih_", "weight_hh_", "weight_hr_", "bias_ih_", "bias_hh_")
 
 
-class RecurrentLayer(Module, Generic[S]):
+class DeepLayer(Module, Generic[S]):
+    """The base class of the layers: cells in several levels, in one direction or both.
+
+    A subclass has the cells, and gives a callable for each level.
+
+    Args:
+        input_size, hidden_size, num_layers, batch_first, dropout, bidirectional: As in RNN.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+    ) -> None:
+        owner = type(self).__name__
+        self.input_size = positive(owner, "input_size", input_size)
+        self.hidden_size = positive(owner, "hidden_size", hidden_size)
+        self.num_layers = positive(owner, "num_layers", num_layers)
+        self.batch_first = flag(owner, "batch_first", batch_first)
+        self.dropout = fraction(owner, "dropout", dropout)
+        self.bidirectional = flag(owner, "bidirectional", bidirectional)
+        if dropout and num_layers == 1:
+            warnings.warn(
+                f"{owner}(dropout={dropout}) has no effect with num_layers=1: "
+                "dropout acts between layers",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _recurrent_cells(self) -> list[Any]:
+        """The cells, by layer, then by direction."""
+        raise NotImplementedError
+
+    def _levels(self) -> Iterable[Any]:
+        """For each layer what is called with (x, state, lengths=, mask=), a pair of states if there
+        are two directions."""
+        raise NotImplementedError
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> S:
+        """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
+        return self._join([cell.initial_state(batch_shape) for cell in self._recurrent_cells()])
+
+    def forward(
+        self,
+        x: Operand,
+        state: Operand | None = None,
+        lengths: Operand | None = None,
+        mask: Operand | None = None,
+    ) -> tuple[Tensor, S]:
+        """Read a batch of sequences, or one.
+
+        Args:
+            x: Input ``(T, N, I)``; ``(N, T, I)`` with ``batch_first``; ``(T, I)`` for one sequence.
+            state: Initial state, h_0 ``(L*D, N, H)`` and for LSTM the tuple (h_0, c_0), whatever
+                ``batch_first`` says; without the axis N for one sequence; zeros if None. Index
+                k * D + d is direction d of layer k. With ``proj_size=P``, h has P in place of H.
+            lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Outputs past
+                a length are zero, and padding has no effect and no gradient.
+            mask: In place of lengths, which steps to read, booleans of the first two axes of x. The
+                others, at any place, are skipped like padding.
+
+        Returns:
+            (y ``(T, N, D*H)``, final state in the form of ``state``); with ``proj_size=P``, P in
+            place of H. ``batch_first`` swaps the first two axes of y.
+
+        Raises:
+            ValueError: a shape or a length does not fit, or there are no steps.
+            TypeError: a dtype or kind does not fit.
+        """
+        owner = type(self).__name__
+        cells = self._recurrent_cells()
+        x = features(owner, x, "input_size", self.input_size, cells[0].dtype)
+        if x.ndim not in (2, 3):
+            order = "(N, T, {0})" if self.batch_first else "(T, N, {0})"
+            raise ValueError(
+                f"{owner} expects x of shape {order.format(self.input_size)}, or "
+                f"(T, {self.input_size}) for one sequence; got {x.shape}"
+            )
+        swap = self.batch_first and x.ndim == 3
+        if swap:
+            mask = None if mask is None else mask_of(mask, x.shape).T
+            x = x.swapaxes(0, 1)
+
+        before = self._split(state, cells, x.shape[1:-1])
+        p = self.dropout if self.training else 0.0
+        if not self.bidirectional:
+            x, after = in_turn(self._levels(), x, before, p, lengths, mask)
+        else:
+            pairs = list(zip(before[::2], before[1::2], strict=True))
+            x, joined = in_turn(self._levels(), x, pairs, p, lengths, mask)
+            after = [last for pair in joined for last in pair]
+        return Pair((x.swapaxes(0, 1) if swap else x, self._join(after)))
+
+    def _split(self, state: Any, cells: list[Any], batch: tuple[int, ...]) -> list[Any]:
+        """The initial state of each cell; None for the cell's own."""
+        count = len(cells)
+        if state is None:
+            return [None] * count
+        names, sizes, dtype = cells[0].state_names, cells[0].state_sizes, cells[0].dtype
+        shapes = [(count, *batch, size) for size in sizes]
+        given = state_of(type(self).__name__, state, tuple(f"{n}_0" for n in names), shapes, dtype)
+        if isinstance(given, Tensor):
+            return list(ops.unstack(given))
+        return list(zip(*(ops.unstack(part) for part in given), strict=True))
+
+    def _join(self, states: list[Any]) -> S:
+        """The final states of the cells, joined."""
+        if isinstance(states[0], tuple):
+            return cast("S", tuple(ops.stack(parts) for parts in zip(*states, strict=True)))
+        return cast("S", ops.stack(states))
+
+    def extra_repr(self) -> str:
+        """Sizes, and settings that differ from the default."""
+        parts = [str(self.input_size), str(self.hidden_size)]
+        parts += [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
+        parts += self._recurrent_cells()[0].options()
+        parts += ["batch_first=True"] * self.batch_first
+        parts += [f"dropout={self.dropout}"] * bool(self.dropout)
+        parts += ["bidirectional=True"] * self.bidirectional
+        return ", ".join(parts)
+
+
+class RecurrentLayer(DeepLayer[S]):
     """The base class of RNN, GRU and LSTM: a stack of unrolled cells.
 
     The parameters live in the cells and appear under PyTorch's flat names: ``weight_ih_l0``,
@@ -55,20 +181,7 @@ class RecurrentLayer(Module, Generic[S]):
         dropout: float,
         bidirectional: bool,
     ) -> None:
-        owner = type(self).__name__
-        self.input_size = positive(owner, "input_size", input_size)
-        self.hidden_size = positive(owner, "hidden_size", hidden_size)
-        self.num_layers = positive(owner, "num_layers", num_layers)
-        self.batch_first = flag(owner, "batch_first", batch_first)
-        self.dropout = fraction(owner, "dropout", dropout)
-        self.bidirectional = flag(owner, "bidirectional", bidirectional)
-        if dropout and num_layers == 1:
-            warnings.warn(
-                f"{owner}(dropout={dropout}) has no effect with num_layers=1: "
-                "dropout acts between layers",
-                UserWarning,
-                stacklevel=3,
-            )
+        super().__init__(input_size, hidden_size, num_layers, batch_first, dropout, bidirectional)
         self.levels = ModuleList()
         size = input_size
         for _ in range(num_layers):
@@ -83,6 +196,9 @@ class RecurrentLayer(Module, Generic[S]):
 
     def _recurrent_cells(self) -> list[Cell]:
         return [cell for _, cell in self._cells()]
+
+    def _levels(self) -> Iterable[Any]:
+        return self.levels
 
     def _cells(self) -> Iterator[tuple[str, Cell]]:
         """The cells in order, each with the suffix of its parameters' names."""
@@ -138,91 +254,6 @@ class RecurrentLayer(Module, Generic[S]):
 
     def _refuse(self, names: set[str]) -> str | None:
         return next(cell._refuse(names) for _, cell in self._cells())
-
-    # -- computing ----------------------------------------------------------------------------
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> S:
-        """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
-        return self._join([cell.initial_state(batch_shape) for cell in self._recurrent_cells()])
-
-    def forward(
-        self,
-        x: Operand,
-        state: Operand | None = None,
-        lengths: Operand | None = None,
-        mask: Operand | None = None,
-    ) -> tuple[Tensor, S]:
-        """Read a batch of sequences, or one.
-
-        Args:
-            x: Input ``(T, N, I)``; ``(N, T, I)`` with ``batch_first``; ``(T, I)`` for one sequence.
-            state: Initial state, h_0 ``(L*D, N, H)`` and for LSTM the tuple (h_0, c_0), whatever
-                ``batch_first`` says; without the axis N for one sequence; zeros if None. Index
-                k * D + d is direction d of layer k. With ``proj_size=P``, h has P in place of H.
-            lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Outputs past
-                a length are zero, and padding has no effect and no gradient.
-            mask: In place of lengths, which steps to read, booleans of the first two axes of x. The
-                others, at any place, are skipped like padding.
-
-        Returns:
-            (y ``(T, N, D*H)``, final state in the form of ``state``); with ``proj_size=P``, P in
-            place of H. ``batch_first`` swaps the first two axes of y.
-
-        Raises:
-            ValueError: a shape or a length does not fit, or there are no steps.
-            TypeError: a dtype or kind does not fit.
-        """
-        owner = type(self).__name__
-        cells = self._recurrent_cells()
-        x = features(owner, x, "input_size", self.input_size, cells[0].dtype)
-        if x.ndim not in (2, 3):
-            order = "(N, T, {0})" if self.batch_first else "(T, N, {0})"
-            raise ValueError(
-                f"{owner} expects x of shape {order.format(self.input_size)}, or "
-                f"(T, {self.input_size}) for one sequence; got {x.shape}"
-            )
-        swap = self.batch_first and x.ndim == 3
-        if swap:
-            mask = None if mask is None else mask_of(mask, x.shape).T
-            x = x.swapaxes(0, 1)
-
-        before = self._split(state, cells, x.shape[1:-1])
-        p = self.dropout if self.training else 0.0
-        if not self.bidirectional:
-            x, after = in_turn(self.levels, x, before, p, lengths, mask)
-        else:
-            pairs = list(zip(before[::2], before[1::2], strict=True))
-            x, joined = in_turn(self.levels, x, pairs, p, lengths, mask)
-            after = [last for pair in joined for last in pair]
-        return Pair((x.swapaxes(0, 1) if swap else x, self._join(after)))
-
-    def _split(self, state: Any, cells: list[Cell], batch: tuple[int, ...]) -> list[Any]:
-        """The initial state of each cell; None for the cell's own."""
-        count = len(cells)
-        if state is None:
-            return [None] * count
-        names, sizes, dtype = cells[0].state_names, cells[0].state_sizes, cells[0].dtype
-        shapes = [(count, *batch, size) for size in sizes]
-        given = state_of(type(self).__name__, state, tuple(f"{n}_0" for n in names), shapes, dtype)
-        if isinstance(given, Tensor):
-            return list(ops.unstack(given))
-        return list(zip(*(ops.unstack(part) for part in given), strict=True))
-
-    def _join(self, states: list[Any]) -> S:
-        """The final states of the cells, joined."""
-        if isinstance(states[0], tuple):
-            return cast("S", tuple(ops.stack(parts) for parts in zip(*states, strict=True)))
-        return cast("S", ops.stack(states))
-
-    def extra_repr(self) -> str:
-        """Sizes, and settings that differ from the default."""
-        parts = [str(self.input_size), str(self.hidden_size)]
-        parts += [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
-        parts += next(cell for _, cell in self._cells()).options()
-        parts += ["batch_first=True"] * self.batch_first
-        parts += [f"dropout={self.dropout}"] * bool(self.dropout)
-        parts += ["bidirectional=True"] * self.bidirectional
-        return ", ".join(parts)
 
 
 class RNN(RecurrentLayer[Tensor]):

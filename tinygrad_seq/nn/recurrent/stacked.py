@@ -91,7 +91,7 @@ class Stacked(ModuleList):
 
 
 def in_turn(
-    layers: Iterable[Module], x: Tensor, states: Sequence[Any], p: float, lengths: Any, mask: Any
+    layers: Iterable[Any], x: Tensor, states: Sequence[Any], p: float, lengths: Any, mask: Any
 ) -> tuple[Tensor, list[Any]]:
     """Apply layers one after another, with dropout between: the last output, and all states."""
     after = []
