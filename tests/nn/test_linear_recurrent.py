@@ -229,6 +229,8 @@ def test_weights_are_saved_by_name_and_options_are_shown():
     x = ts.randn(4, 1, 2)
     np.testing.assert_array_equal(host(layer(x)[0]), host(other(x)[0]))
     assert "LRU(2, 3, num_layers=2, bidirectional=True" in repr(layer)
+    with pytest.raises(ValueError, match="no recurrent cell in this LRU"):  # no weight_hh
+        nn.init.recurrent_(layer, nn.init.orthogonal)
 
 
 @pytest.mark.parametrize(

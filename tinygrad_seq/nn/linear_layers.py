@@ -38,7 +38,7 @@ class LinearLayer(DeepLayer[Tensor]):
         cells: Index layer · D + direction, as in the states.
     """
 
-    cell: ClassVar[type[LinearCell]]
+    cell: ClassVar[type[LinearCell]] = LinearCell
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class LinearLayer(DeepLayer[Tensor]):
         options = [p.replace(kind=p.KEYWORD_ONLY) for n, p in of_cell.items() if n not in own]
         return Signature([own[name] for name in names] + options)
 
-    def _recurrent_cells(self) -> list[Any]:
+    def _in_order(self) -> list[Any]:
         return list(self.cells)
 
     def _levels(self) -> Iterator[Any]:
-        cells, width = self._recurrent_cells(), 1 + self.bidirectional
+        cells, width = self._in_order(), 1 + self.bidirectional
         for k in range(0, len(cells), width):
             yield partial(_read, type(self).__name__, cells[k : k + width])
 

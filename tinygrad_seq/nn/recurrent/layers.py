@@ -64,7 +64,7 @@ class DeepLayer(Module, Generic[S]):
                 stacklevel=4,
             )
 
-    def _recurrent_cells(self) -> list[Any]:
+    def _in_order(self) -> list[Any]:
         """The cells, by layer, then by direction."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class DeepLayer(Module, Generic[S]):
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> S:
         """A state of zeros, for a batch ``(N,)`` or one sequence ``()``."""
-        return self._join([cell.initial_state(batch_shape) for cell in self._recurrent_cells()])
+        return self._join([cell.initial_state(batch_shape) for cell in self._in_order()])
 
     def forward(
         self,
@@ -105,7 +105,7 @@ class DeepLayer(Module, Generic[S]):
             TypeError: a dtype or kind does not fit.
         """
         owner = type(self).__name__
-        cells = self._recurrent_cells()
+        cells = self._in_order()
         x = features(owner, x, "input_size", self.input_size, cells[0].dtype)
         if x.ndim not in (2, 3):
             order = "(N, T, {0})" if self.batch_first else "(T, N, {0})"
@@ -150,7 +150,7 @@ class DeepLayer(Module, Generic[S]):
         """Sizes, and settings that differ from the default."""
         parts = [str(self.input_size), str(self.hidden_size)]
         parts += [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
-        parts += self._recurrent_cells()[0].options()
+        parts += self._in_order()[0].options()
         parts += ["batch_first=True"] * self.batch_first
         parts += [f"dropout={self.dropout}"] * bool(self.dropout)
         parts += ["bidirectional=True"] * self.bidirectional
@@ -196,6 +196,9 @@ class RecurrentLayer(DeepLayer[S]):
 
     def _recurrent_cells(self) -> list[Cell]:
         return [cell for _, cell in self._cells()]
+
+    def _in_order(self) -> list[Any]:
+        return self._recurrent_cells()
 
     def _levels(self) -> Iterable[Any]:
         return self.levels
