@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy
 
 from ..backend import backend_of, current, is_array, one_backend, result_dtype, xp
+from ..messages import explain
 from .graph import Variable
 from .observe import known
 
@@ -175,7 +176,11 @@ def in_single(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        y = function(*map(single, args), **{k: single(v) for k, v in kwargs.items()})
+        try:
+            y = function(*map(single, args), **{k: single(v) for k, v in kwargs.items()})
+        except TypeError as error:
+            explain(error, function.__name__, function, args, kwargs)
+            raise
         x = args[0] if args else kwargs[first]
         return y.astype(FLOAT16) if getattr(x, "dtype", None) is FLOAT16 else y
 
