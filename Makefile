@@ -8,11 +8,11 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo      train a character model on real text and print samples (3 minutes)"
 	@echo "make test      run the whole suite"
-	@echo "make stress    kill, interrupt, fork and damage: what is lost or stuck (minutes; ARGS=kills)"
+	@echo "make stress    kill, interrupt and fork processes and damage files, and report what is lost (minutes; ARGS=kills)"
 	@echo "make check     lint, types, tests and the examples in their quick form"
 	@echo "make docs      run the guide and build the site in build/docs"
-	@echo "make bench     race layers and whole training steps against PyTorch, JAX and others (ARGS=--short)"
-	@echo "make bench-gpu race an LSTM's training step on a GPU against cuDNN and PyTorch's cells"
+	@echo "make bench     time layers and training steps beside PyTorch, JAX and others (ARGS=--short)"
+	@echo "make bench-gpu time an LSTM's training step on a GPU beside cuDNN and PyTorch's cells"
 	@echo "make clean     remove what the other targets made"
 
 # A stamp per extra: installed anew when pyproject.toml changes.

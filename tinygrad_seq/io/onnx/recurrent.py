@@ -11,6 +11,7 @@ from typing import Any
 
 from ... import nn, ops
 from ...nn.recurrent.layers import RecurrentLayer
+from ...nn.recurrent.recurrent import MERGES
 from ...nn.recurrent.reweighted import Reweighted, with_weight
 from ...recurrence import each
 from ..layouts import to_onnx
@@ -67,14 +68,14 @@ def _(
     if node is None or mask is not None or x.ndim == 2 or not both:
         ahead, last_ahead = module.forwards(x, states[0], lengths, mask)
         back, last_back = module.backwards(x, states[1], lengths, mask)
-        return _merged(module.merge, ahead, back), (last_ahead, last_back)
+        return MERGES[module.merge](ahead, back), (last_ahead, last_back)
     starts = [ops.stack(list(p)) for p in zip(*map(_parts, states), strict=True)] if state else []
     y, finals = _call(graph, node, x, starts, lengths)  # (T, 2, N, H), each (2, N, H)
     if module.merge == "concat":
         y = graph.transpose(y, (0, 2, 1, 3))
         y = graph.reshape(y, (*y.shape[:2], 2 * y.shape[3]))
     else:
-        y = _merged(module.merge, y[:, 0], y[:, 1])
+        y = MERGES[module.merge](y[:, 0], y[:, 1])
     return y, tuple(_turned([ops.unstack(final) for final in finals]))
 
 
@@ -106,14 +107,6 @@ def _parts(state: Any) -> tuple[Any, ...]:
 def _turned(parts: list[Any]) -> list[Any]:
     """The state of each cell, from the cells' values of each part."""
     return [cell if len(cell) > 1 else cell[0] for cell in zip(*parts, strict=True)]
-
-
-def _merged(merge: str, ahead: Any, back: Any) -> Any:
-    if merge == "concat":
-        return ops.concatenate([ahead, back], axis=-1)
-    if merge == "product":
-        return ahead * back
-    return (ahead + back) / 2 if merge == "mean" else ahead + back
 
 
 # -- nodes ------------------------------------------------------------------------------------

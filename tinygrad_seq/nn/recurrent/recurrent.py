@@ -177,8 +177,8 @@ class Bidirectional(Module):
                     f"Bidirectional expects Recurrent(cell) and Recurrent(cell, reverse=True); "
                     f"got {part!r} as the {name}"
                 )
-        if merge not in _MERGES:
-            raise ValueError(f"merge must be one of {', '.join(_MERGES)}; got {merge!r}")
+        if merge not in MERGES:
+            raise ValueError(f"merge must be one of {', '.join(MERGES)}; got {merge!r}")
         self.forwards = forwards
         self.backwards = backwards
         self.merge = merge
@@ -217,14 +217,14 @@ class Bidirectional(Module):
                 f"Bidirectional(merge={self.merge!r}) expects two directions of one size; "
                 f"got {ahead.shape[-1]} forwards and {back.shape[-1]} backwards: use 'concat'"
             )
-        return Pair((_MERGES[self.merge](ahead, back), (state_ahead, state_back)))
+        return Pair((MERGES[self.merge](ahead, back), (state_ahead, state_back)))
 
     def extra_repr(self) -> str:
         """How the outputs are joined, if not by concatenation."""
         return "" if self.merge == "concat" else f"merge={self.merge!r}"
 
 
-_MERGES: dict[str, Callable[[Tensor, Tensor], Any]] = {
+MERGES: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "concat": lambda ahead, back: ops.concatenate([ahead, back], axis=-1),
     "sum": lambda ahead, back: ahead + back,
     "mean": lambda ahead, back: (ahead + back) / 2,
