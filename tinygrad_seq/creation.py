@@ -86,8 +86,10 @@ def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tens
 
 @replaceable
 def full_like(like: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """One value everywhere, with the shape and dtype of ``like``."""
+    """One value everywhere, with the shape and dtype of ``like``; a tensor stays on the graph."""
     like = Tensor(like)
+    if isinstance(value, Tensor):
+        return full(like.shape, value, dtype or like.dtype)
     return _made(
         backend_of(like.data).np.full(like.shape, value, dtype or like.dtype), requires_grad
     )

@@ -197,6 +197,8 @@ def test_where_of_a_condition_alone_asks_for_places():
         (lambda t: ts.stack(None), "stack takes a list of arrays; got NoneType"),
         (lambda t: ts.concatenate(3), "concatenate takes a list of arrays; got int"),
         (lambda t: ts.concatenate([t, None]), "got None in a list"),
+        (lambda t: ts.median(t, dim=0), "did you mean axis"),
+        (lambda t: ts.append(t, t, dim=0), "did you mean axis"),
         (lambda t: ts.block([[t], t]), "nested equally deep"),
         (lambda t: ts.quantile(t, 1.5), r"q in \[0, 1\]"),
         (lambda t: ts.diff(t, -1), "n >= 0"),

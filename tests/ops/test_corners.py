@@ -271,9 +271,17 @@ def test_a_singular_matrix_is_refused(f):
 
 def test_values_that_tensors_fill_stay_on_the_graph():
     x = ts.Tensor(np.array(2.0), requires_grad=True)
-    for y in (ts.full((2, 3), x), ts.full(6, x), np.full_like(ts.zeros(3, 2), x)):
+    like = ts.zeros(3, 2)
+    for y in (ts.full((2, 3), x), ts.full(6, x), np.full_like(like, x), ts.full_like(like, x)):
         assert ts.autograd.grad(y.sum(), x)[0].item() == 6
     assert ts.autograd.grad(ts.linspace(x, 5.0, 4).sum(), x)[0].item() == 2
+
+
+def test_a_masked_remainder_by_0_gives_no_gradient():
+    b = ts.Tensor(np.array([0.0, 0.4]), requires_grad=True)
+    with np.errstate(all="ignore"):
+        ts.where(b != 0, 1.0 % b, 0.0).sum().backward()
+    assert b.grad.tolist() == [0.0, -2.0]
 
 
 STRETCHED = {

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
-from ..messages import is_ours, named, refusal
+from ..messages import explain, is_ours, named, refusal
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
@@ -459,7 +459,11 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
             operand = xp(*beside).asarray(as_operand(x, beside, function.__name__))
             weak = type(x) is float
             x = operand.astype(result_dtype(*beside)) if weak else operand
-        return function(x, *args, **kwargs)
+        try:
+            return function(x, *args, **kwargs)
+        except TypeError as error:
+            explain(error, function.__name__, function, (x, *args), kwargs)
+            raise
 
     return call
 

@@ -300,7 +300,7 @@ def remainder(a: Array, b: Array, /) -> Array:
 
 def _remainder_divisor(g: Any, a: Any, b: Any) -> Any:
     k = floor(a / b)
-    return where(k == 0, 0.0, -g * k)
+    return -product(g, k)
 
 
 remainder.defvjp(a=lambda g: g, b=_remainder_divisor)
