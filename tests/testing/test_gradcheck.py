@@ -222,6 +222,12 @@ def test_a_wrong_rule_next_to_a_kink_is_refused(factor):
     assert "is wrong at index (0,)" in message_of(wrong, np.array([1e-200, -1.0]))
 
 
+@pytest.mark.parametrize("f", [ts.abs, ts.relu, ts.linalg.norm])
+def test_the_smallest_numbers_pass(f):
+    assert gradcheck(f, np.array([5e-324]))
+    assert gradcheck(f, np.array([2e-310]))
+
+
 @pytest.mark.parametrize("x", [-40.0, -10.0, 10.0, 1e8, 1e200])
 @pytest.mark.parametrize("f", [ts.gelu, ts.silu, ts.tanh, ts.sigmoid, ts.erf, ts.elu, ts.relu])
 def test_saturated_and_huge_inputs_pass(f, x):

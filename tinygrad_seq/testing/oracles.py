@@ -31,6 +31,7 @@ Index = tuple[int, ...]
 CENTRAL_STEP = 1e-5
 COMPLEX_STEP = 1e-20
 LARGEST = float(np.finfo(np.float64).max)
+SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
 
 def central_differences(
@@ -104,12 +105,13 @@ def central_difference(
     Without `cautious`, m is left out: for who measures what it stands for.
     """
     point = points[position]
-    h = step * max(1.0, abs(float(point[index])))
+    h = max(step * max(1.0, abs(float(point[index]))), SMALLEST)
     high, low = point.copy(), point.copy()
     with np.errstate(all="ignore"):  # next to the largest float
         high[index] = min(high[index] + h, max(point[index], LARGEST))
         low[index] = max(low[index] - h, min(point[index], -LARGEST))
         width = float(high[index] - low[index])
+        scale = width if width < 1e-290 else 1.0  # ȳ times the smallest change has no digits
         above = _outputs(f(*points[:position], high, *points[position + 1 :]))
         below = _outputs(f(*points[:position], low, *points[position + 1 :]))
         largest = max(1.0, *(float(np.max(np.abs(p), initial=0.0)) for p in points))
@@ -117,11 +119,11 @@ def central_difference(
         slope = spread = unseen = 0.0
         for g, plus, minus in zip(upstream, above, below, strict=True):
             change = plus - minus
-            slope += float(np.sum(g * change))
+            slope += float(np.sum(g * (change / scale)))
             size = np.abs(g) * (np.abs(plus) + np.abs(minus) + hidden)
             spread += float(np.sum(np.where(change != 0, size, 0)))
             unseen = max(unseen, float(np.max(size, initial=0.0)))
-    return slope / width, float(np.finfo(np.float64).eps) * (spread or unseen) / width
+    return slope / (width / scale), float(np.finfo(np.float64).eps) * (spread or unseen) / width
 
 
 def complex_step(
