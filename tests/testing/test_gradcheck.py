@@ -222,6 +222,26 @@ def test_a_wrong_rule_next_to_a_kink_is_refused(factor):
     assert "is wrong at index (0,)" in message_of(wrong, np.array([1e-200, -1.0]))
 
 
+@pytest.mark.parametrize("x", [[1e-160, 0.5], [-1e-160, 0.5], [1e-300, 2e-300], [1e-10, 0.5]])
+@pytest.mark.parametrize(
+    "f",
+    [
+        *(ts.abs, ts.relu, ts.leaky_relu, ts.elu, ts.max),
+        lambda x: ts.clip(x, 0, 1),
+        lambda x: ts.relu(x) + 1,  # near the kink its rounding is larger than its change
+    ],
+)
+def test_both_orders_pass_next_to_a_kink(f, x):
+    assert gradcheck(f, np.array(x))
+    assert gradgradcheck(f, np.array(x))
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.01, -1.0])
+def test_next_to_a_kink_that_rounding_hides_only_a_slope_of_one_side_passes(factor):
+    wrong = spoilt(lambda x, /: np.maximum(x, 0) + 1, x=lambda g, x: factor * (g * (x > 0)))
+    assert "at index (0,)" in message_of(wrong, np.array([1e-10, -1.0]))
+
+
 @pytest.mark.parametrize("f", [ts.abs, ts.relu, ts.linalg.norm])
 def test_the_smallest_numbers_pass(f):
     assert gradcheck(f, np.array([5e-324]))

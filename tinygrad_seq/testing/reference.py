@@ -144,7 +144,8 @@ def _refine(
     """One entry from central differences of smaller steps, with their error in the tolerance.
 
     Where rounding hides it from these, from wider ones, whose error is what they change by alone.
-    At an input smaller than the step, from steps smaller than the input, if they give `gradient`.
+    At an input smaller than the step, from steps smaller than the input, if they give `gradient`;
+    if rounding hides it from them and there is a kink, from the side whose slope is `gradient`.
     """
 
     def estimate(start: float, cautious: bool, least: float) -> Refined:
@@ -160,16 +161,24 @@ def _refine(
             settled=found.error <= 1e-2 * max(abs(found.value), least),
         )
 
+    kink: tuple[float, float] | None = None
     size = abs(float(values[position][index])) or _largest(values[position])
     if 0 < size < CENTRAL_STEP:  # a kink at 0, as of a norm, may lie within the usual step
         near = estimate(1e-2 * size, cautious=False, least=1e-4)
         if near.settled and abs(near.value - gradient) <= near.tolerance:
             return near
-    narrow = estimate(CENTRAL_STEP, cautious=True, least=0.1 * allowed.largest)
-    if narrow.settled:
-        return narrow
-    wide = estimate(WIDE_STEP, cautious=False, least=1e-4)
-    return wide if wide.settled and wide.tolerance < narrow.tolerance else narrow
+        kink = None if near.settled else _kink_at(f, values, cotangents, position, index)
+    found = estimate(CENTRAL_STEP, cautious=True, least=0.1 * allowed.largest)
+    if not found.settled:
+        wide = estimate(WIDE_STEP, cautious=False, least=1e-4)
+        found = wide if wide.settled and wide.tolerance < found.tolerance else found
+    if found.settled and abs(found.value - gradient) <= found.tolerance:
+        return found
+    for slope in kink or ():
+        tolerance = 1e-3 * abs(slope) + 1e-6
+        if abs(slope - gradient) <= tolerance:
+            return Refined(slope, tolerance, "the slope on one side of a kink", settled=True)
+    return found
 
 
 def _forward(f: Callable[[Sequence[Array]], list[Any]]) -> Callable[..., tuple[Array, ...]]:
@@ -251,7 +260,8 @@ def compare(
             )
         kink = None
         if reference.refine is not None:
-            kink = _kink_at(subject, cotangents, position, wrong.index)
+            f = _forward(subject.call)
+            kink = _kink_at(f, subject.values, cotangents, position, wrong.index)
         raise wrong.error(situation, leaf.label, kink)
 
 
@@ -284,20 +294,23 @@ def _first(where: Array) -> Index:
 
 
 def _kink_at(
-    subject: Differentiable, upstream: list[Array], position: int, index: Index
+    f: Callable[..., tuple[Array, ...]],
+    values: Sequence[Array],
+    upstream: Sequence[Array],
+    position: int,
+    index: Index,
 ) -> tuple[float, float] | None:
     """The slopes of Σ ȳ y on either side of an input, if a kink lies within the oracle's step.
 
     On a smooth function the two draw together as the step shrinks.
     """
-    values = subject.values
-    start = subject.call(values)
+    start = f(*values)
 
     def slope(h: float) -> float:
         moved = [*values]
         moved[position] = values[position].copy()
         moved[position][index] += h
-        pairs = zip(upstream, subject.call(moved), start, strict=True)
+        pairs = zip(upstream, f(*moved), start, strict=True)
         return sum(float(np.sum(g * (y - y0))) for g, y, y0 in pairs) / h
 
     left, right = slope(-CENTRAL_STEP), slope(CENTRAL_STEP)
