@@ -46,7 +46,7 @@ def test_a_long_stream_takes_flat_memory(method, steps):
 
 def test_full_grows_with_time_and_random_windows_do_not():
     def rise(method):
-        first, *_, last = peaks(method, 5, 40)
+        first, *_, last = peaks(method, 5, 60)
         return last / first
 
     assert rise(seq.Full()) > 3
