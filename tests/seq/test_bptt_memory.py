@@ -49,5 +49,6 @@ def test_full_grows_with_time_and_random_windows_do_not():
         first, *_, last = peaks(method, 5, 60)
         return last / first
 
-    assert rise(seq.Full()) > 3
-    assert rise(seq.Randomised(0.6)) < 2  # a window of 30 steps is one in a million
+    # Five stretches take about three times as much as one, with what is kept from the start; a
+    # window of 30 steps is one in a million.
+    assert rise(seq.Full()) > 2 > rise(seq.Randomised(0.6))
