@@ -152,9 +152,10 @@ class _Step:
 
     def __call__(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.cell.coefficients(x)
-        h = self.cell._numbers(state)
-        h = (_product(a, h) if self.cell.complex else a * h) + b
-        h = ops.reshape(h, state.shape) if self.cell.complex else h
+        if self.cell.complex:
+            h = ops.reshape(_product(a, self.cell._numbers(state)) + b, state.shape)
+        else:
+            h = a * state + b
         return self.cell.read(h, x), h
 
     def constant(self) -> tuple[Any, list[Tensor]] | None:
