@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -71,11 +72,18 @@ def modules():
     return [m.name for m in pkgutil.walk_packages(ts.__path__, "tinygrad_seq.")]
 
 
+class Finder(doctest.DocTestFinder):
+    """Finds the examples of decorated functions too."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object))
+
+
 @pytest.mark.parametrize("module", modules())
 def test_docstrings(module):
     names = {"np": np, "ts": ts, "nn": ts.nn, "optim": ts.optim, "data": ts.data, "seq": ts.seq}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    for test in doctest.DocTestFinder().find(importlib.import_module(module), extraglobs=names):
+    for test in Finder().find(importlib.import_module(module), extraglobs=names):
         runner.run(test)
     assert not runner.failures
 

@@ -8,7 +8,7 @@ import pytest
 import tinygrad_seq as ts
 from tinygrad_seq import data, distributions, io, nn, ops, optim, parallel, seq, viz
 
-MODULES = [ts, data, distributions, io, nn, ops, optim, parallel, seq, viz]
+MODULES = [ts, data, distributions, io, nn, nn.init, ops, optim, parallel, seq, viz]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)

@@ -1,7 +1,5 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
-from typing import TYPE_CHECKING
-
 from . import autograd, data, distributions, io, nn, ops, optim, parallel, seq, viz
 from .autograd import (
     Interval,
@@ -41,7 +39,7 @@ from .creation import (
 )
 from .hints import FUNCTIONS
 from .io import Checkpoint, CheckpointError, load, save
-from .messages import unknown_in
+from .messages import publish
 from .ops import *  # noqa: F403  # the whole op table; its __all__ is a literal list
 from .ops import linalg
 from .recompute import checkpoint as checkpoint  # deprecated
@@ -53,66 +51,16 @@ from .version import __version__ as __version__
 # isort: split
 from .creation import tensor  # after the module tensor, whose name it takes
 
-if not TYPE_CHECKING:  # type checkers report unknown names themselves
-    __getattr__ = unknown_in(__name__, FUNCTIONS, lambda: __all__)
-
 __all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "Interval",
-    "Primitive",
-    "Tensor",
-    "anomaly_mode",
-    "arange",
-    "autograd",
-    "data",
-    "default_dtype",
-    "distributions",
-    "enable_grad",
-    "eye",
-    "from_dlpack",
-    "full",
-    "full_like",
-    "generator",
-    "get_num_threads",
-    "get_rng_state",
-    "grad",
-    "hessian",
-    "hvp",
-    "io",
-    "is_grad_enabled",
-    "jacobian",
-    "jvp",
-    "linalg",
-    "linspace",
-    "load",
-    "manual_seed",
-    "mark_written",
-    "nn",
-    "no_grad",
-    "ones",
-    "ones_like",
-    "ops",
-    "optim",
-    "parallel",
-    "primitive",
-    "rand",
-    "randn",
-    "recompute",
-    "save",
-    "seq",
-    "set_default_dtype",
-    "set_num_threads",
-    "set_rng_state",
-    "tensor",
-    "use_backend",
-    "use_jit",
-    "value_and_grad",
-    "viz",
-    "vjp",
-    "zeros",
+    "Checkpoint", "CheckpointError", "Interval", "Primitive", "Tensor", "anomaly_mode", "arange",
+    "autograd", "data", "default_dtype", "distributions", "enable_grad", "eye", "from_dlpack",
+    "full", "full_like", "generator", "get_num_threads", "get_rng_state", "grad", "hessian", "hvp",
+    "io", "is_grad_enabled", "jacobian", "jvp", "linalg", "linspace", "load", "manual_seed",
+    "mark_written", "nn", "no_grad", "ones", "ones_like", "ops", "optim", "parallel", "primitive",
+    "rand", "randn", "recompute", "save", "seq", "set_default_dtype", "set_num_threads",
+    "set_rng_state", "tensor", "use_backend", "use_jit", "value_and_grad", "viz", "vjp", "zeros",
     "zeros_like",
-]
+]  # fmt: skip
 __all__ += ops.__all__
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__, FUNCTIONS)

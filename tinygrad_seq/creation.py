@@ -27,7 +27,7 @@ def tensor(
         warnings.warn(
             "ts.tensor copies the numbers of a tensor that requires grad, off the graph: say "
             "t.clone() to stay on the graph, or t.detach().clone() if a copy is wanted",
-            stacklevel=2,
+            stacklevel=3,
         )
     made = Tensor(data, dtype=dtype)
     made._data = made._data.copy()

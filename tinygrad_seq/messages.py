@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _LIBRARY = f"{__name__.partition('.')[0]}."
 
@@ -18,6 +22,7 @@ KEYWORDS: dict[str, tuple[str, ...] | str] = {
     "drop_prob": ("p", "dropout"),
     "dropout": "a cell around it, nn.VariationalDropout(cell, input=p, state=p), or nn.Dropout(p)",
     "h0": ("state",),
+    "fill_value": ("value",),
     "hidden": ("state",),
     "hidden_dim": ("hidden_size",),
     "hx": ("state",),
@@ -33,6 +38,7 @@ KEYWORDS: dict[str, tuple[str, ...] | str] = {
     "out": "nothing: a result is a new tensor",
     "output_dim": ("out_features", "embedding_dim"),
     "output_size": ("out_features",),
+    "padding_value": ("value",),
     "prob": ("p", "dropout"),
     "rate": ("p", "dropout", "lr"),
     "reduce": ("reduction",),
@@ -103,7 +109,7 @@ class _Absent:
 
 
 def absent(
-    what: str, name: str, hints: dict[str, str], known: Callable[[], Iterable[str]]
+    what: str, name: str, hints: Mapping[str, str], known: Callable[[], Iterable[str]]
 ) -> AttributeError:
     """The error for a name that does not exist, with the hint for it or the most similar name."""
     if name in hints:
@@ -114,15 +120,39 @@ def absent(
     return AttributeError(_Absent(what, name, known), name=name)
 
 
-def unknown_in(
-    module: str, hints: dict[str, str], known: Callable[[], Iterable[str]]
-) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a module, which Python calls for names that do not exist."""
+def publish(module: str, hints: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Give a module the public face that its ``__all__`` tells.
+
+    ``dir`` lists these names alone. The error for another name says which is meant, and so does
+    that for a wrong argument of a function.
+    """
+    here: Any = sys.modules[module]
+    names: list[str] = here.__all__
 
     def __getattr__(name: str) -> Any:
-        raise absent(f"module {module!r}", name, hints, known)
+        raise absent(f"module {module!r}", name, hints, lambda: names)
 
-    return __getattr__
+    here.__dir__, here.__getattr__ = names.copy, __getattr__
+    for name in names:
+        function = getattr(here, name)
+        if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+            made = explained(function)
+            for place in (here, sys.modules[function.__module__]):  # where pickle looks for it
+                setattr(place, name, made)
+
+
+def explained(function: F) -> F:
+    """``function``, whose error for wrong arguments says which are meant."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            explain(error, function.__name__, function, args, kwargs)
+            raise
+
+    return cast(F, call)
 
 
 def refusal(

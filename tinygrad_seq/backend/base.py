@@ -24,18 +24,9 @@ from .shares import product
 from .steps import STEPS, by_block, squares
 
 __all__ = [
-    "Array",
-    "AxisError",
-    "Backend",
-    "Source",
-    "backend_of",
-    "is_array",
-    "one_backend",
-    "register",
-    "several",
-    "there",
-    "xp",
-]
+    "Array", "AxisError", "Backend", "Source", "backend_of", "is_array", "one_backend", "register",
+    "several", "there", "xp",
+]  # fmt: skip
 
 Array: TypeAlias = "numpy.ndarray[Any, Any] | Any"
 """An array of whichever library computes; ``numpy.ndarray`` by default."""

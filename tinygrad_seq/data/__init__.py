@@ -3,10 +3,8 @@
 Ids, numbers, lengths and batches are NumPy arrays on the host, for every backend.
 """
 
-from typing import TYPE_CHECKING
-
 from ..hints import DATA
-from ..messages import unknown_in
+from ..messages import publish
 from .batches import Batch, Batches
 from .metrics import bits_per_character, perplexity
 from .ngram import NGram
@@ -20,36 +18,11 @@ from .text import encode_file, letters, read_text, text_chunks
 from .vocabulary import CharTokenizer, Vocabulary
 from .windows import RandomWindows, Streams
 
-if not TYPE_CHECKING:  # type checkers report unknown names themselves
-    __getattr__ = unknown_in(__name__, DATA, lambda: __all__)
-
 __all__ = [
-    "AddingProblem",
-    "Batch",
-    "Batches",
-    "CharTokenizer",
-    "CopyMemory",
-    "NGram",
-    "RandomWindows",
-    "Standardizer",
-    "Streams",
-    "TaskBatch",
-    "TemporalOrder",
-    "Vocabulary",
-    "bits_per_character",
-    "csv_chunks",
-    "encode_file",
-    "letters",
-    "pad_sequences",
-    "perplexity",
-    "random_split",
-    "read_csv",
-    "read_rolls",
-    "read_text",
-    "roll_of_notes",
-    "save_rolls",
-    "split",
-    "text_chunks",
-]
+    "AddingProblem", "Batch", "Batches", "CharTokenizer", "CopyMemory", "NGram", "RandomWindows",
+    "Standardizer", "Streams", "TaskBatch", "TemporalOrder", "Vocabulary", "bits_per_character",
+    "csv_chunks", "encode_file", "letters", "pad_sequences", "perplexity", "random_split",
+    "read_csv", "read_rolls", "read_text", "roll_of_notes", "save_rolls", "split", "text_chunks",
+]  # fmt: skip
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__, DATA)

@@ -9,10 +9,11 @@
 All samples come from the library's generator: ``ts.manual_seed`` makes them repeatable.
 """
 
+from ..messages import publish
 from .base import Distribution, kl_divergence
 from .discrete import Bernoulli, Categorical
 from .normal import Normal
 
 __all__ = ["Bernoulli", "Categorical", "Distribution", "Normal", "kl_divergence"]
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__)

@@ -1,5 +1,6 @@
 """Layer 7: saves and loads without pickle, atomically; weights of other frameworks."""
 
+from ..messages import publish
 from .checkpoint import Checkpoint
 from .files import CheckpointError, load, save
 from .layouts import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
@@ -15,24 +16,9 @@ from .onnx import (
 )
 
 __all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "ExportError",
-    "FileModel",
-    "Found",
-    "Input",
-    "OnnxFile",
-    "export_onnx",
-    "from_keras",
-    "from_onnx",
-    "from_torch",
-    "load",
-    "onnx_handler",
-    "read_onnx",
-    "save",
-    "to_keras",
-    "to_onnx",
-    "to_torch",
-]
+    "Checkpoint", "CheckpointError", "ExportError", "FileModel", "Found", "Input", "OnnxFile",
+    "export_onnx", "from_keras", "from_onnx", "from_torch", "load", "onnx_handler", "read_onnx",
+    "save", "to_keras", "to_onnx", "to_torch",
+]  # fmt: skip
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__)

@@ -1,9 +1,7 @@
 """Layer 5: modules, layers, recurrent cells, initialisers and losses."""
 
-from typing import TYPE_CHECKING
-
 from ..hints import NN
-from ..messages import unknown_in
+from ..messages import publish
 from ..recurrence import unrolled
 from . import init
 from .activation import ReLU, Sigmoid, Tanh
@@ -69,87 +67,19 @@ from .regression import (
     quantile_loss,
 )
 
-if not TYPE_CHECKING:  # type checkers report unknown names themselves
-    __getattr__ = unknown_in(__name__, NN, lambda: __all__)
-
 __all__ = [
-    "GRU",
-    "LRU",
-    "LSTM",
-    "RGLRU",
-    "RNN",
-    "AdditiveAttention",
-    "Attention",
-    "BCEWithLogitsLoss",
-    "Bidirectional",
-    "BilinearAttention",
-    "Buffer",
-    "CTCLoss",
-    "Cell",
-    "CoupledLSTMCell",
-    "CrossEntropyLoss",
-    "Derivation",
-    "DotAttention",
-    "Dropout",
-    "Embedding",
-    "GRUCell",
-    "GaussianNLLLoss",
-    "HuberLoss",
-    "Identity",
-    "InitialState",
-    "L1Loss",
-    "LRUCell",
-    "LSTMCell",
-    "LayerNorm",
-    "LayerNormGRUCell",
-    "LayerNormLSTMCell",
-    "LayerNormRNNCell",
-    "LeakyCell",
-    "Linear",
-    "LinearCell",
-    "LinearLayer",
-    "LoadReport",
-    "MGUCell",
-    "MSELoss",
-    "MinGRU",
-    "MinGRUCell",
-    "MinLSTM",
-    "MinLSTMCell",
-    "Module",
-    "ModuleDict",
-    "ModuleList",
-    "NLLLoss",
-    "Parameter",
-    "PeepholeLSTMCell",
-    "PoissonNLLLoss",
-    "QuantileLoss",
-    "RGLRUCell",
-    "RNNCell",
-    "ReLU",
-    "Recurrent",
-    "SLSTMCell",
-    "SRUCell",
-    "Sequential",
-    "Sigmoid",
-    "Stacked",
-    "Tanh",
-    "VariationalDropout",
-    "WeightDrop",
-    "WeightNorm",
-    "Zoneout",
-    "bce_with_logits",
-    "cross_entropy",
-    "ctc_loss",
-    "derivation",
-    "gaussian_nll_loss",
-    "huber_loss",
-    "init",
-    "l1_loss",
-    "mse_loss",
-    "nll_loss",
-    "poisson_nll_loss",
-    "quantile_loss",
-    "unrolled",
-]
+    "GRU", "LRU", "LSTM", "RGLRU", "RNN", "AdditiveAttention", "Attention", "BCEWithLogitsLoss",
+    "Bidirectional", "BilinearAttention", "Buffer", "CTCLoss", "Cell", "CoupledLSTMCell",
+    "CrossEntropyLoss", "Derivation", "DotAttention", "Dropout", "Embedding", "GRUCell",
+    "GaussianNLLLoss", "HuberLoss", "Identity", "InitialState", "L1Loss", "LRUCell", "LSTMCell",
+    "LayerNorm", "LayerNormGRUCell", "LayerNormLSTMCell", "LayerNormRNNCell", "LeakyCell", "Linear",
+    "LinearCell", "LinearLayer", "LoadReport", "MGUCell", "MSELoss", "MinGRU", "MinGRUCell",
+    "MinLSTM", "MinLSTMCell", "Module", "ModuleDict", "ModuleList", "NLLLoss", "Parameter",
+    "PeepholeLSTMCell", "PoissonNLLLoss", "QuantileLoss", "RGLRUCell", "RNNCell", "ReLU",
+    "Recurrent", "SLSTMCell", "SRUCell", "Sequential", "Sigmoid", "Stacked", "Tanh",
+    "VariationalDropout", "WeightDrop", "WeightNorm", "Zoneout", "bce_with_logits", "cross_entropy",
+    "ctc_loss", "derivation", "gaussian_nll_loss", "huber_loss", "init", "l1_loss", "mse_loss",
+    "nll_loss", "poisson_nll_loss", "quantile_loss", "unrolled",
+]  # fmt: skip
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__, NN)

@@ -25,14 +25,12 @@ import numpy as np
 
 from ..backend import generator
 from ..hints import INIT
-from ..messages import unknown_in
+from ..messages import publish
 from .checks import floating_dtype
 
 if TYPE_CHECKING:
     from ..autograd.signatures import DType
     from .module import Module
-else:  # type checkers report unknown names themselves
-    __getattr__ = unknown_in(__name__, INIT, lambda: globals())
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = int | tuple[int, ...]
@@ -233,3 +231,11 @@ def _draw(
     kind = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
     drawn = unit(generator() if rng is None else rng, kind)
     return drawn.astype(dtype, copy=False)
+
+
+__all__ = [
+    "bias_", "constant", "fans", "identity", "kaiming_normal", "kaiming_uniform", "normal",
+    "orthogonal", "recurrent_", "uniform", "xavier_normal", "xavier_uniform", "zeros",
+]  # fmt: skip
+
+publish(__name__, INIT)

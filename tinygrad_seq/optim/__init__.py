@@ -3,10 +3,8 @@
 Names, defaults and trajectories are PyTorch's, so that a recipe found elsewhere runs unchanged.
 """
 
-from typing import TYPE_CHECKING
-
 from ..hints import OPTIM
-from ..messages import unknown_in
+from ..messages import publish
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .base import Optimizer
 from .clip import clip_grad_norm_, clip_grad_value_
@@ -16,32 +14,11 @@ from .rates import ExponentialLR, LambdaLR, MultiStepLR, OneCycleLR, SequentialL
 from .schedules import CosineAnnealingLR, LinearWarmup, ReduceLROnPlateau, Schedule, StepLR
 from .sgd import SGD
 
-if not TYPE_CHECKING:  # type checkers report unknown names themselves
-    __getattr__ = unknown_in(__name__, OPTIM, lambda: __all__)
-
 __all__ = [
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "CosineAnnealingLR",
-    "EarlyStopping",
-    "ExponentialLR",
-    "LambdaLR",
-    "LinearWarmup",
-    "MultiStepLR",
-    "NAdam",
-    "OneCycleLR",
-    "Optimizer",
-    "RAdam",
-    "RMSprop",
-    "ReduceLROnPlateau",
-    "Schedule",
-    "SequentialLR",
-    "StepLR",
-    "WeightAverage",
-    "clip_grad_norm_",
-    "clip_grad_value_",
-]
+    "SGD", "Adagrad", "Adam", "AdamW", "CosineAnnealingLR", "EarlyStopping", "ExponentialLR",
+    "LambdaLR", "LinearWarmup", "MultiStepLR", "NAdam", "OneCycleLR", "Optimizer", "RAdam",
+    "RMSprop", "ReduceLROnPlateau", "Schedule", "SequentialLR", "StepLR", "WeightAverage",
+    "clip_grad_norm_", "clip_grad_value_",
+]  # fmt: skip
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__, OPTIM)

@@ -7,10 +7,11 @@ Every rank holds the whole model and a part of each batch. Launch a program with
 or run it with plain ``python``: then it is a team of one and needs no MPI.
 """
 
+from ..messages import publish
 from .channel import TeamError
 from .launch import team
 from .team import Team
 
 __all__ = ["Team", "TeamError", "team"]
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__)

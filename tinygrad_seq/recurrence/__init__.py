@@ -22,17 +22,8 @@ from .trust import Found, found
 from .unroll import as_rows, pair, step_by_step, unroll, unrolled
 
 __all__ = [
-    "Underivable",
-    "as_rows",
-    "each",
-    "flat",
-    "found",
-    "like",
-    "pair",
-    "scan",
-    "unroll",
-    "unrolled",
-]
+    "Underivable", "as_rows", "each", "flat", "found", "like", "pair", "scan", "unroll", "unrolled",
+]  # fmt: skip
 
 
 def scan(

@@ -45,33 +45,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Case",
-    "GradientError",
-    "Mutant",
-    "MutationReport",
-    "arrays",
-    "axes",
-    "basic_indices",
-    "broadcastable_shapes",
-    "central_differences",
-    "check_float32",
-    "complex_step",
-    "floats",
-    "gradcheck",
-    "gradgradcheck",
-    "gradient_property",
-    "indices",
-    "integer_arrays",
-    "lengths",
-    "masks",
-    "mixed_indices",
-    "modules",
-    "mutants",
-    "mutation_report",
-    "shapes",
-    "slices",
-    "views",
-]
+    "Case", "GradientError", "Mutant", "MutationReport", "arrays", "axes", "basic_indices",
+    "broadcastable_shapes", "central_differences", "check_float32", "complex_step", "floats",
+    "gradcheck", "gradgradcheck", "gradient_property", "indices", "integer_arrays", "lengths",
+    "masks", "mixed_indices", "modules", "mutants", "mutation_report", "shapes", "slices", "views",
+]  # fmt: skip
 
 if not TYPE_CHECKING:
 

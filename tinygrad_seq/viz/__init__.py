@@ -1,6 +1,7 @@
 """Layer 7: prints, draws and measures recorded graphs."""
 
 from ..autograd.observe import Scope, at_step
+from ..messages import publish
 from .draw import to_dot, to_mermaid
 from .explorer import explore
 from .graph import Graph, Input, Leaf, Operation, Result, Saved, graph
@@ -11,25 +12,9 @@ from .profile import Call, Row, profile
 from .trace import trace
 
 __all__ = [
-    "Call",
-    "Graph",
-    "Input",
-    "Leaf",
-    "Operation",
-    "Result",
-    "Row",
-    "Saved",
-    "Scope",
-    "at_step",
-    "explore",
-    "gradient_flow",
-    "graph",
-    "hidden_states",
-    "listing",
-    "profile",
-    "to_dot",
-    "to_mermaid",
-    "trace",
-]
+    "Call", "Graph", "Input", "Leaf", "Operation", "Result", "Row", "Saved", "Scope", "at_step",
+    "explore", "gradient_flow", "graph", "hidden_states", "listing", "profile", "to_dot",
+    "to_mermaid", "trace",
+]  # fmt: skip
 
-__dir__ = __all__.copy  # what dir() and an editor list: the API alone
+publish(__name__)

@@ -96,25 +96,6 @@ exp, expm1, log, log1p, sin, cos, sqrt = (
 )  # fmt: skip
 
 __all__ = [
-    "HALF",
-    "ONE",
-    "ZERO",
-    "F",
-    "cos",
-    "empty",
-    "empty3",
-    "exp",
-    "expm1",
-    "larger",
-    "log",
-    "log1p",
-    "quotient",
-    "selected",
-    "sign",
-    "sin",
-    "smaller",
-    "softplus",
-    "sqrt",
-    "square",
-    "tanh",
+    "HALF", "ONE", "ZERO", "F", "cos", "empty", "empty3", "exp", "expm1", "larger", "log", "log1p",
+    "quotient", "selected", "sign", "sin", "smaller", "softplus", "sqrt", "square", "tanh",
 ]  # fmt: skip

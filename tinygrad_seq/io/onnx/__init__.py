@@ -12,12 +12,6 @@ from .read import Found, OnnxFile, read_onnx
 from .symbol import ExportError
 
 __all__ = [
-    "ExportError",
-    "FileModel",
-    "Found",
-    "Input",
-    "OnnxFile",
-    "export_onnx",
-    "onnx_handler",
+    "ExportError", "FileModel", "Found", "Input", "OnnxFile", "export_onnx", "onnx_handler",
     "read_onnx",
-]
+]  # fmt: skip
