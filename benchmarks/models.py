@@ -233,11 +233,7 @@ MODELS = {
     "second order": second_order,
     "dates": dates,
 }
-CONTENDERS = {
-    "numpy": lambda: Ours(False),
-    "jit": lambda: Ours(True),
-    "torch": Torch,
-}
+CONTENDERS = {"numpy": lambda: Ours(False), "jit": lambda: Ours(True), "torch": Torch}
 IN_JAX = {"char LM", "word LM"}  # and these in JAX, of a process that is told "jax"
 
 

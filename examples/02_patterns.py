@@ -208,8 +208,7 @@ def draw_bits(axes, right: dict[str, tuple[float, float]]) -> None:
     axes.set(xticks=[0, 1], xticklabels=["parity", "echo of two steps ago"], ylim=(0, 1.85))
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set(
-        ylabel=f"right bits at step {STEPS[echo]}",
-        title="Tasks of memory: share of right bits",
+        ylabel=f"right bits at step {STEPS[echo]}", title="Tasks of memory: share of right bits"
     )
     axes.legend(loc="upper center")
 

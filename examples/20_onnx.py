@@ -102,10 +102,7 @@ def main(argv: list[str] | None = None) -> float:
     checked = io.export_onnx(
         model,
         path,
-        inputs={
-            "ids": io.Input("time", "batch", dtype="int64"),
-            "state": {"h": part, "c": part},
-        },
+        inputs={"ids": io.Input("time", "batch", dtype="int64"), "state": {"h": part, "c": part}},
         outputs=["scores", "h_after", "c_after"],
         check=True,
         metadata={"vocabulary": json.dumps(list(tokenizer.vocabulary))},

@@ -50,11 +50,7 @@ def statistics(host: numpy.ndarray[Any, Any]) -> dict[str, str]:
     if finite.size:
         scale = float(numpy.abs(finite).max()) or 1.0  # the sum of large values is beyond float64
         mean = scale * float(numpy.mean(finite / scale))
-        found = {
-            "min": f"{finite.min():.4g}",
-            "mean": f"{mean:.4g}",
-            "max": f"{finite.max():.4g}",
-        }
+        found = {"min": f"{finite.min():.4g}", "mean": f"{mean:.4g}", "max": f"{finite.max():.4g}"}
     nan = int(numpy.isnan(values).sum())
     return found | {"NaN": str(nan), "Inf": str(values.size - finite.size - nan)}
 

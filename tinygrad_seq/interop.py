@@ -99,41 +99,13 @@ METHODS: dict[str, dict[Any, Callable[..., Any]]] = {
 """Methods of ufuncs: ``np.add.reduce`` and the like. ``outer`` is there for all."""
 
 # Shapes, order, equality and constants: they have no derivative, so values are enough.
-ON_VALUES = frozenset(
-    getattr(numpy, name)
-    for name in (
-        "allclose",
-        "argpartition",
-        "argwhere",
-        "array_equal",
-        "array_equiv",
-        "can_cast",
-        "common_type",
-        "count_nonzero",
-        "digitize",
-        "empty_like",
-        "flatnonzero",
-        "isclose",
-        "iscomplexobj",
-        "isin",
-        "isneginf",
-        "isposinf",
-        "isrealobj",
-        "lexsort",
-        "may_share_memory",
-        "nanargmax",
-        "nanargmin",
-        "ndim",
-        "nonzero",
-        "ones_like",
-        "result_type",
-        "searchsorted",
-        "shape",
-        "shares_memory",
-        "size",
-        "zeros_like",
-    )
-)
+_ON_VALUES = """
+    allclose argpartition argwhere array_equal array_equiv can_cast common_type
+    count_nonzero digitize empty_like flatnonzero isclose iscomplexobj isin isneginf
+    isposinf isrealobj lexsort may_share_memory nanargmax nanargmin ndim nonzero ones_like
+    result_type searchsorted shape shares_memory size zeros_like
+"""
+ON_VALUES = frozenset(getattr(numpy, name) for name in _ON_VALUES.split())
 
 # Arguments that change neither values nor gradients: the sort algorithm, the memory layout.
 _NO_MATTER = {"kind", "stable", "casting", "copy", "subok", "optimize", "overwrite_input"}
@@ -158,14 +130,7 @@ _TOLD: dict[Any, Callable[..., Any]] = {
 
 # What writes into its first argument.
 WRITERS = frozenset(
-    (
-        numpy.copyto,
-        numpy.fill_diagonal,
-        numpy.place,
-        numpy.put,
-        numpy.put_along_axis,
-        numpy.putmask,
-    )
+    (numpy.copyto, numpy.fill_diagonal, numpy.place, numpy.put, numpy.put_along_axis, numpy.putmask)
 )
 
 

@@ -26,15 +26,7 @@ from .autograd.operands import (
     refuse_several,
 )
 from .autograd.writes import version
-from .backend import (
-    Array,
-    backend_named,
-    backend_of,
-    current,
-    is_array,
-    one_backend,
-    there,
-)
+from .backend import Array, backend_named, backend_of, current, is_array, one_backend, there
 from .hints import IN_PLACE, METHODS
 from .html import tensor_html
 from .interop import from_numpy_function, from_ufunc

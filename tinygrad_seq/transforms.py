@@ -137,11 +137,7 @@ def vjp(
 ) -> tuple[R, Callable[..., tuple[Any, ...]]]: ...
 @overload
 def vjp(
-    f: Callable[..., R],
-    *args: Any,
-    argnums: int,
-    has_aux: Literal[False] = False,
-    **kwargs: Any,
+    f: Callable[..., R], *args: Any, argnums: int, has_aux: Literal[False] = False, **kwargs: Any
 ) -> tuple[R, Callable[..., Any]]: ...
 @overload
 def vjp(

@@ -78,10 +78,7 @@ CASES = {
         lambda: seq.hmm.HMM(3, 5, dtype="f8"),
         lambda net, x: net.chain(IDS).viterbi()[1],
     ),
-    "embedding": (
-        lambda: nn.Embedding(5, 3, padding_idx=0, dtype="f8"),
-        lambda net, x: net(IDS),
-    ),
+    "embedding": (lambda: nn.Embedding(5, 3, padding_idx=0, dtype="f8"), lambda net, x: net(IDS)),
     "cross-entropy": (
         lambda: nn.Linear(6, 5, dtype="f8"),
         lambda net, x: nn.cross_entropy(net(x), IDS, weight=[1.0, 2, 3, 4, 5]),

@@ -30,10 +30,7 @@ REFUSED = {
         lambda cp, x: x.__setitem__(cp.asarray([0, 0]), 1.0),
         AssertionError,
     ),
-    "a write where other threads read": (
-        lambda cp, x: cp.divide(x, x[-1:], out=x),
-        AssertionError,
-    ),
+    "a write where other threads read": (lambda cp, x: cp.divide(x, x[-1:], out=x), AssertionError),
     "a product written into its argument": (
         lambda cp, x: cp.matmul(x, cp.eye(3), out=x),
         AssertionError,

@@ -14,14 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq.data.text as text_files
-from tinygrad_seq.data import (
-    CharTokenizer,
-    Streams,
-    encode_file,
-    letters,
-    read_text,
-    text_chunks,
-)
+from tinygrad_seq.data import CharTokenizer, Streams, encode_file, letters, read_text, text_chunks
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 

@@ -437,8 +437,7 @@ module.from_dlpack, module.empty = from_dlpack, _empty
 module.empty_like = lambda prototype, dtype=None: _empty(prototype.shape, dtype or prototype.dtype)
 stream = types.SimpleNamespace(synchronize=_synchronize)
 module.cuda = types.SimpleNamespace(
-    runtime=types.SimpleNamespace(getDeviceCount=lambda: 1),
-    get_current_stream=lambda: stream,
+    runtime=types.SimpleNamespace(getDeviceCount=lambda: 1), get_current_stream=lambda: stream
 )
 module.shape = lambda a: np.shape(_scalar_or_array(a))
 module.ndim = lambda a: np.ndim(_scalar_or_array(a))

@@ -240,11 +240,7 @@ def test_certainty_costs_nothing_and_gives_no_nan():
         (lambda: Categorical(logits=np.zeros((2, 0))), ValueError, "C ≥ 1"),
         (lambda: Categorical([0.5, 0.6]), ValueError, "sum of 1 along the last axis; got 1.1"),
         (lambda: Categorical([[0.5, 0.5], [1.5, -0.5]]), ValueError, r"1.5 at index \(1, 0\)"),
-        (
-            lambda: Categorical(logits=[0.0, np.nan]),
-            ValueError,
-            r"logits below \+inf; got nan",
-        ),
+        (lambda: Categorical(logits=[0.0, np.nan]), ValueError, r"logits below \+inf; got nan"),
         (lambda: Categorical(logits=[0.0, np.inf]), ValueError, r"logits below \+inf"),
         (lambda: Categorical(logits=[-np.inf, -np.inf]), ValueError, "a class that is possible"),
         (lambda: Categorical([0.5, 0.5]).log_prob(2), IndexError, "from 0 to 1; got 2 to 2"),

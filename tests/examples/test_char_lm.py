@@ -96,11 +96,7 @@ def run(*arguments, **options):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [
-        ("too short", "longer text"),
-        ("", "longer text"),
-        (b"\xff\xfe\x00binary", "no UTF-8 text"),
-    ],
+    [("too short", "longer text"), ("", "longer text"), (b"\xff\xfe\x00binary", "no UTF-8 text")],
 )
 def test_a_bad_text_gets_a_sentence(tmp_path, content, sentence):
     path = tmp_path / "text.txt"

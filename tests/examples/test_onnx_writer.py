@@ -28,10 +28,7 @@ def test_it_writes_the_same_text(example, tmp_path):
     for parameter in model.parameters():  # scores that differ
         parameter.detach().copy_(ts.randn(parameter.shape))
     part = io.Input(1, "batch", 8)
-    inputs = {
-        "ids": io.Input("time", "batch", dtype="int64"),
-        "state": {"h": part, "c": part},
-    }
+    inputs = {"ids": io.Input("time", "batch", dtype="int64"), "state": {"h": part, "c": part}}
     metadata = {"vocabulary": json.dumps(list("abcde"))}
     path = tmp_path / "m.onnx"
     io.export_onnx(model, path, inputs, ["scores", "h2", "c2"], metadata=metadata)

@@ -396,11 +396,7 @@ F4 = np.float32
             TypeError,
             "LSTM expects c_0 of float32, as its weights; got float64",
         ),
-        (
-            lambda m: m(np.ones((5, 28), F4), lengths=[3]),
-            ValueError,
-            "lengths need a batch",
-        ),
+        (lambda m: m(np.ones((5, 28), F4), lengths=[3]), ValueError, "lengths need a batch"),
     ],
 )
 def test_what_does_not_fit_is_told(call, error, message):

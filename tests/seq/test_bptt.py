@@ -169,9 +169,7 @@ def test_truncated_is_the_exact_gradient_of_each_window(kind, seed, steps, windo
 @pytest.mark.host("long; any weights are as good as those of the other tests")
 @pytest.mark.parametrize("kind", PROBLEMS)
 @given(
-    seed=seeds,
-    steps=st.integers(1, 5),
-    keep=st.lists(st.floats(0.1, 1.0), min_size=4, max_size=4),
+    seed=seeds, steps=st.integers(1, 5), keep=st.lists(st.floats(0.1, 1.0), min_size=4, max_size=4)
 )
 def test_the_mean_over_all_stopping_times_is_the_full_gradient(kind, seed, steps, keep):
     problem = PROBLEMS[kind](seed, steps=steps, batch=(1,), every=2)

@@ -35,9 +35,7 @@ def peaks(method, stretches, steps):
 # Stretches of equal length, each after a collection: so the interpreter's free lists, which fill
 # up at first, are filled as far in each, and only what grows makes a difference.
 @pytest.mark.parametrize(
-    ("method", "steps"),
-    [(seq.Truncated(10), 100), (seq.RTRL(), 20)],
-    ids=repr,
+    ("method", "steps"), [(seq.Truncated(10), 100), (seq.RTRL(), 20)], ids=repr
 )
 def test_a_long_stream_takes_flat_memory(method, steps):
     *_, before, after = peaks(method, 6, steps)

@@ -31,17 +31,7 @@ from ..messages import explain, is_ours, named, refusal
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
-from .operands import (
-    FLOAT16,
-    FLOAT64,
-    PLAIN,
-    REAL,
-    as_operand,
-    as_static,
-    settle,
-    single,
-    together,
-)
+from .operands import FLOAT16, FLOAT64, PLAIN, REAL, as_operand, as_static, settle, single, together
 from .stacked_rows import StackedRows, few_rows
 
 if TYPE_CHECKING:

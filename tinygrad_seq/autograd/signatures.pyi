@@ -8,16 +8,7 @@ forward. As a method of a tensor each is the same without its first array.
 
 from collections.abc import Callable, Sequence
 from types import EllipsisType
-from typing import (
-    Any,
-    Concatenate,
-    Generic,
-    ParamSpec,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    overload,
-)
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 import numpy
 

@@ -12,14 +12,7 @@ from .base import (
     there,
     xp,
 )
-from .dtypes import (
-    default_dtype,
-    floating,
-    narrowed,
-    result_dtype,
-    set_default_dtype,
-    wider,
-)
+from .dtypes import default_dtype, floating, narrowed, result_dtype, set_default_dtype, wider
 from .jit import use_jit
 from .process import keep_freed_memory
 from .random import generator, get_rng_state, manual_seed, set_rng_state

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..nn.checks import flag, positive, seed_of
 from .epochs import Epochs
 from .padding import as_sequences, holds, laid
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Arrays: TypeAlias = "list[NDArray[Any]]"
+Arrays: TypeAlias = list[NDArray[Any]]
 
 
 class Batch(NamedTuple):

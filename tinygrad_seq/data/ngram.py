@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..messages import Hinted
 from ..nn.checks import positive
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class NGram(Hinted):

@@ -11,17 +11,15 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..atomic import replacing
 from ..backend import default_dtype
 from ..nn.checks import flag
 from .text import Filename
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 KEYS = 88
 """Of a piano: column k is MIDI note k + 21."""
@@ -31,7 +29,7 @@ PITCHES = 128
 
 _LOWEST = {KEYS: 21, PITCHES: 0}
 
-Pieces: TypeAlias = "list[NDArray[Any]]"
+Pieces: TypeAlias = list[NDArray[Any]]
 
 _SPLITS = {
     "train": ("train", "traindata"),

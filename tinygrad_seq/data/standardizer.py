@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backend import default_dtype
 from ..messages import Hinted
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class Standardizer(Hinted):

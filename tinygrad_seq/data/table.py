@@ -8,15 +8,13 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..nn.checks import flag
 from .text import Filename
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 """What an absent value is written as, in lower case."""

@@ -19,15 +19,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..messages import Hinted
 from ..nn.checks import flag, positive, seed_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class TaskBatch(NamedTuple):

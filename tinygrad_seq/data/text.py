@@ -6,15 +6,13 @@ import codecs
 import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..atomic import replacing
 from .vocabulary import CharTokenizer
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Filename: TypeAlias = str | os.PathLike[str]
 

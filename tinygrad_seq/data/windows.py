@@ -20,19 +20,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..nn.checks import positive, seed_of
 from .epochs import Epochs
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Values: TypeAlias = "NDArray[Any]"
-Places: TypeAlias = "NDArray[np.int64]"
-Pair: TypeAlias = tuple["NDArray[Any]", "NDArray[Any]"]
+Values: TypeAlias = NDArray[Any]
+Places: TypeAlias = NDArray[np.int64]
+Pair: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 
 
 class _Windows(Epochs[Pair]):

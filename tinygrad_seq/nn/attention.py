@@ -16,16 +16,7 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .checks import (
-    Mask,
-    as_tensor,
-    beside,
-    flag,
-    floating_dtype,
-    positive,
-    same_dtype,
-    valid_steps,
-)
+from .checks import Mask, as_tensor, beside, flag, floating_dtype, positive, same_dtype, valid_steps
 from .linear import affine
 from .module import Module
 from .parameter import Parameter
@@ -164,10 +155,7 @@ class _Learned(Attention):
     def check(self, queries: Tensor, keys: Tensor) -> None:
         """Queries and keys must have the given sizes and the dtype of the weights."""
         owner, dtype = type(self).__name__, next(self.parameters()).dtype
-        for name, x, size in (
-            ("queries", queries, self.query_size),
-            ("keys", keys, self.key_size),
-        ):
+        for name, x, size in (("queries", queries, self.query_size), ("keys", keys, self.key_size)):
             if x.shape[-1] != size:
                 raise ValueError(
                     f"{owner} expects {name} with {size} features on the last axis; got {x.shape}"

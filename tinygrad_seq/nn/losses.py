@@ -166,12 +166,7 @@ class CrossEntropyLoss(Module):
     def forward(self, logits: Operand, targets: Operand) -> Tensor:
         """The loss of logits ``(..., C)`` for class indices ``(...)``."""
         return cross_entropy(
-            logits,
-            targets,
-            self.weight,
-            self.ignore_index,
-            self.reduction,
-            self.label_smoothing,
+            logits, targets, self.weight, self.ignore_index, self.reduction, self.label_smoothing
         )
 
 

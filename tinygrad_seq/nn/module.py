@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import repeat
 from operator import setitem
@@ -28,6 +28,7 @@ from .parameter import Buffer, Parameter
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
+V = TypeVar("V")
 
 
 class LoadReport(NamedTuple):
@@ -193,11 +194,7 @@ class Module(Hinted):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield (name, module) of those held by this module itself; a shared one once."""
-        seen: set[int] = set()
-        for name, child in self._children():
-            if id(child) not in seen:
-                seen.add(id(child))
-                yield name, child
+        yield from _once(self._children())
 
     def children(self) -> Iterator[Module]:
         """Yield the modules held by this module itself; a shared one once."""
@@ -206,11 +203,7 @@ class Module(Hinted):
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield (dotted path, module), this one first with path ``""``; a shared one once."""
-        seen: set[int] = set()
-        for path, module in self._walk():
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield path, module
+        yield from _once(self._walk())
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all below it; a shared one once."""
@@ -221,11 +214,7 @@ class Module(Hinted):
         """Yield (dotted name, parameter): a module's own first, then its children's, each in the
         order of definition (PyTorch's order); a shared one once, under its first name."""
         self._refuse_what_is_hidden()
-        seen: set[int] = set()
-        for name, parameter in self._all_parameters():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+        yield from _once(self._all_parameters())
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield the parameters in the order of :meth:`named_parameters`, for an optimizer."""
@@ -234,11 +223,7 @@ class Module(Hinted):
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         """Yield (dotted name, buffer); a shared one once, under its first name."""
-        seen: set[int] = set()
-        for name, buffer in self._all_buffers():
-            if id(buffer) not in seen:
-                seen.add(id(buffer))
-                yield name, buffer
+        yield from _once(self._all_buffers())
 
     def buffers(self) -> Iterator[Buffer]:
         """Yield the buffers in the order of :meth:`named_buffers`."""
@@ -431,7 +416,7 @@ class Module(Hinted):
 
     def _distinct(self) -> list[Parameter]:
         """The parameters, a shared one once, whatever else the modules hold."""
-        return list({id(p): p for _, p in self._all_parameters()}.values())
+        return [p for _, p in _once(self._all_parameters())]
 
     def _rows(self, depth: int, name: str) -> Iterator[tuple[int, str, str, int, int]]:
         parameters = self._distinct()
@@ -452,6 +437,15 @@ class Module(Hinted):
             for line in child._lines(f"({one_line(name)}): {type(child).__name__}"):
                 yield f"  {line}"
         yield ")"
+
+
+def _once(named: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:
+    """Each value once, under its first name."""
+    seen: set[int] = set()
+    for name, value in named:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
 
 
 _NO_COLLECTION = (Tensor, Module, int, float, str, type(None))

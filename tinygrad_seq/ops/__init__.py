@@ -5,17 +5,7 @@ Functions have NumPy's names and keywords, and PyTorch's conventions at kinks an
 
 from ..messages import publish
 from . import linalg as linalg
-from .activations import (
-    elu,
-    erf,
-    gelu,
-    gelu_tanh,
-    leaky_relu,
-    relu,
-    sigmoid,
-    silu,
-    softplus,
-)
+from .activations import elu, erf, gelu, gelu_tanh, leaky_relu, relu, sigmoid, silu, softplus
 from .arithmetic import (
     absolute,
     add,
@@ -117,13 +107,7 @@ from .functions import (
     tan,
     tanh,
 )
-from .index import (
-    getitem,
-    index_add,
-    index_set,
-    one_hot,
-    scatter_add,
-)
+from .index import getitem, index_add, index_set, one_hot, scatter_add
 from .joining import (
     append,
     array_split,
@@ -155,19 +139,7 @@ from .linear import (
     vecdot,
     vecmat,
 )
-from .reduce import (
-    cumprod,
-    cumsum,
-    max,
-    mean,
-    min,
-    norm,
-    prod,
-    std,
-    sum,
-    trace,
-    var,
-)
+from .reduce import cumprod, cumsum, max, mean, min, norm, prod, std, sum, trace, var
 from .running import (
     cummax,
     cummin,
@@ -178,9 +150,7 @@ from .running import (
     sliding_window_view,
     trapezoid,
 )
-from .scan import (
-    linear_scan,
-)
+from .scan import linear_scan
 from .shape import (
     astype,
     broadcast_to,
@@ -197,19 +167,8 @@ from .shape import (
     transpose,
     unstack,
 )
-from .softmax import (
-    log_softmax,
-    logsumexp,
-    softmax,
-)
-from .statistics import (
-    average,
-    median,
-    nanmean,
-    nansum,
-    percentile,
-    quantile,
-)
+from .softmax import log_softmax, logsumexp, softmax
+from .statistics import average, median, nanmean, nansum, percentile, quantile
 
 # Aliases that users expect.
 abs = absolute

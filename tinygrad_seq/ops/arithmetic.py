@@ -128,8 +128,7 @@ def where(condition: Array, a: Array, b: Array, /) -> Array:
 
 
 where.defvjp(
-    a=lambda g, condition: where(condition, g, 0.0),
-    b=lambda g, condition: where(condition, 0.0, g),
+    a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g)
 )
 where.domain(a=REALS, b=REALS)
 

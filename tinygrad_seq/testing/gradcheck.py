@@ -246,12 +246,7 @@ def _run(subject: Subject, seed: int) -> tuple[list[Array], list[Array | None]]:
 
 
 def _compare(
-    subject: Subject,
-    situation: Situation,
-    label: str,
-    value: Array,
-    expected: Array,
-    rtol: float,
+    subject: Subject, situation: Situation, label: str, value: Array, expected: Array, rtol: float
 ) -> None:
     if value.dtype != np.float32:
         raise situation.error(

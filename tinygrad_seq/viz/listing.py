@@ -6,17 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from .fold import (
-    Group,
-    amount,
-    argument,
-    called,
-    check_fold,
-    groups,
-    kind,
-    place,
-    repeats,
-)
+from .fold import Group, amount, argument, called, check_fold, groups, kind, place, repeats
 from .graph import Graph, Operation, graph
 
 Row: TypeAlias = tuple[str, ...]

@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 from tinygrad_seq.autograd import Interval
 from tinygrad_seq.testing import arrays, broadcastable_shapes
 
-from .base import (
-    AWAY_FROM_0,
-    CASES,
-    POSITIVE,
-    case,
-    small,
-)
+from .base import AWAY_FROM_0, CASES, POSITIVE, case, small
 
 
 @case

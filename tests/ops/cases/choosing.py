@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 
 from tinygrad_seq.testing import arrays, indices, shapes
 
-from .base import (
-    CASES,
-    LARGEST,
-    along_axis,
-    case,
-    reduction,
-    small,
-)
+from .base import CASES, LARGEST, along_axis, case, reduction, small
 
 
 @case

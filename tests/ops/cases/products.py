@@ -6,10 +6,7 @@ from hypothesis import strategies as st
 
 from tinygrad_seq.testing import arrays, broadcastable_shapes
 
-from .base import (
-    case,
-    pair,
-)
+from .base import case, pair
 
 
 @case

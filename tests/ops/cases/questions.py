@@ -10,13 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from tinygrad_seq.testing import broadcastable_shapes
 
-from .base import (
-    CASES,
-    Drawn,
-    along_axis,
-    case,
-    reduction,
-)
+from .base import CASES, Drawn, along_axis, case, reduction
 
 FEW = st.integers(-2, 2).map(float)  # few values, so that many are equal
 

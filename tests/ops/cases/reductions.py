@@ -6,13 +6,7 @@ from hypothesis import strategies as st
 
 from tinygrad_seq.testing import arrays, shapes
 
-from .base import (
-    AWAY_FROM_0,
-    CASES,
-    along_axis,
-    case,
-    reduction,
-)
+from .base import AWAY_FROM_0, CASES, along_axis, case, reduction
 
 for _name in ("sum", "mean", "prod", "logsumexp"):
     CASES[_name] = reduction()

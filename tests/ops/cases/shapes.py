@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 
 from tinygrad_seq.testing import arrays, broadcastable_shapes, shapes
 
-from .base import (
-    CASES,
-    LARGEST,
-    along_axis,
-    case,
-    pair,
-    small,
-)
+from .base import CASES, LARGEST, along_axis, case, pair, small
 
 
 @case

@@ -33,12 +33,7 @@ def _scan(first: str, step: str) -> Source:
 
 KERNELS: dict[str, Source] = {
     # Softmax cross-entropy: ln Σ e^x, less x_t; and back
-    "log_sum": Source(
-        "T x, T top",
-        "T y",
-        "exp(x - top)",
-        ("a + b", "y = log(a)", "0"),
-    ),
+    "log_sum": Source("T x, T top", "T y", "exp(x - top)", ("a + b", "y = log(a)", "0")),
     "pick": Source(
         "T log_sum, T top, int64 t, raw T x, int64 C",
         "T loss",

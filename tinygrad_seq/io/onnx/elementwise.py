@@ -15,28 +15,10 @@ from .graph import BOOL, FLOAT, INT, LONG, Graph, broadcast, where
 from .handlers import HANDLERS, onnx_handler
 from .symbol import ExportError, Symbol
 
+_NAMED = "ceil cos cosh erf exp floor gelu log sigmoid sin sinh softplus sqrt tan tanh"
 UNARY: dict[Any, str] = {
-    ops.arccos: "Acos",
-    ops.arccosh: "Acosh",
-    ops.arcsin: "Asin",
-    ops.arcsinh: "Asinh",
-    ops.arctan: "Atan",
-    ops.arctanh: "Atanh",
-    ops.ceil: "Ceil",
-    ops.cos: "Cos",
-    ops.cosh: "Cosh",
-    ops.erf: "Erf",
-    ops.exp: "Exp",
-    ops.floor: "Floor",
-    ops.gelu: "Gelu",
-    ops.log: "Log",
-    ops.sigmoid: "Sigmoid",
-    ops.sin: "Sin",
-    ops.sinh: "Sinh",
-    ops.softplus: "Softplus",
-    ops.sqrt: "Sqrt",
-    ops.tan: "Tan",
-    ops.tanh: "Tanh",
+    **{getattr(ops, name): name.capitalize() for name in _NAMED.split()},
+    **{getattr(ops, f"arc{x}"): f"A{x}" for x in ("cos", "cosh", "sin", "sinh", "tan", "tanh")},
 }
 ANY_NUMBER: dict[Any, str] = {ops.absolute: "Abs", ops.negative: "Neg", ops.sign: "Sign"}
 BINARY: dict[Any, str] = {
@@ -191,9 +173,7 @@ def _(graph: Graph, x: Any) -> Any:
 
 @onnx_handler(ops.log1p)
 def _(graph: Graph, x: Any) -> Any:
-    near = ops.arithmetic.limit(
-        x, -0.5, 0.5
-    )  # ln(1 + x) = 2 artanh(x / (2 + x)), right also near 0
+    near = ops.arithmetic.limit(x, -0.5, 0.5)  # ln(1 + x) = 2 artanh(x / (2 + x)), also near 0
     return ops.where(near == x, 2.0 * ops.arctanh(near / (2.0 + near)), ops.log(x + 1.0))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ... import nn, ops
 from ...autograd.operands import on_host
 from ...tensor import Tensor
+from .elementwise import ANY_NUMBER, BINARY, COMPARE, LOGIC, UNARY
 from .fold import Array, axes_of, constant, reshaped, sizes_of, slices, unsqueezed
 from .proto import DTYPES, ModelProto, Node
 
@@ -224,8 +225,8 @@ def _softmax(name: str) -> Callable[..., Any]:
     return lambda node, x: getattr(ops, name)(x, axis=node.attributes.get("axis", -1))
 
 
-def _plain(name: str) -> Callable[..., Any]:
-    return lambda node, *args: getattr(ops, name)(*args)
+def _plain(op: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda node, *args: op(*args)
 
 
 def _folded(name: str) -> Callable[..., Any]:
@@ -239,38 +240,12 @@ def _folded(name: str) -> Callable[..., Any]:
     return operator
 
 
-_SAME_ARGUMENTS = {
-    "Abs": "absolute",
-    "Add": "add",
-    "And": "logical_and",
-    "Cos": "cos",
-    "Equal": "equal",
-    "Erf": "erf",
-    "Exp": "exp",
-    "Floor": "floor",
-    "Greater": "greater",
-    "GreaterOrEqual": "greater_equal",
-    "Less": "less",
-    "LessOrEqual": "less_equal",
-    "Log": "log",
-    "MatMul": "matmul",
-    "Mul": "multiply",
-    "Neg": "negative",
-    "Not": "logical_not",
-    "Or": "logical_or",
-    "Pow": "power",
-    "Relu": "relu",
-    "Sigmoid": "sigmoid",
-    "Sign": "sign",
-    "Sin": "sin",
-    "Softplus": "softplus",
-    "Sqrt": "sqrt",
-    "Sub": "subtract",
-    "Tanh": "tanh",
-    "Where": "where",
-}
+_SAME_ARGUMENTS = UNARY | ANY_NUMBER | BINARY | COMPARE | LOGIC
+_SAME_ARGUMENTS |= {ops.matmul: "MatMul", ops.power: "Pow", ops.relu: "Relu", ops.where: "Where"}
+_SAME_ARGUMENTS |= {ops.logical_not: "Not"}
+del _SAME_ARGUMENTS[ops.gelu]  # ONNX's has an attribute
 OPERATORS: dict[str, Callable[..., Any]] = {
-    **{theirs: _plain(ours) for theirs, ours in _SAME_ARGUMENTS.items()},
+    **{theirs: _plain(ours) for ours, theirs in _SAME_ARGUMENTS.items()},
     "Cast": _cast,
     "Clip": lambda node, x, low=None, high=None: ops.arithmetic.limit(x, low, high),
     "Concat": lambda node, *xs: ops.concatenate(list(xs), axis=node.attributes["axis"]),

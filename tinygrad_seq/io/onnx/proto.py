@@ -22,22 +22,9 @@ _DEPTH, _LISTED = (
     100_000,
 )  # limits on a file that is read: nested graphs, numbers of an attribute
 
+_NUMBERED = "float32 uint8 int8 uint16 int16 int32 int64 string bool float16 float64 uint32 uint64"
 TYPES: dict[np.dtype[Any], int] = {
-    np.dtype(name): number
-    for name, number in {
-        "float32": 1,
-        "uint8": 2,
-        "int8": 3,
-        "uint16": 4,
-        "int16": 5,
-        "int32": 6,
-        "int64": 7,
-        "bool": 9,
-        "float16": 10,
-        "float64": 11,
-        "uint32": 12,
-        "uint64": 13,
-    }.items()
+    np.dtype(name): k for k, name in enumerate(_NUMBERED.split(), 1) if name != "string"
 }
 DTYPES = {number: dtype for dtype, number in TYPES.items()}
 

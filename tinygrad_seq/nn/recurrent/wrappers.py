@@ -19,16 +19,7 @@ from ..checks import as_tensor, fraction
 from ..dropout import chosen, silenced
 from ..module import Module
 from ..names import inside
-from .cell import (
-    Cell,
-    Recall,
-    Step,
-    as_it_is,
-    begun,
-    initial_state_of,
-    recalling,
-    require_cell,
-)
+from .cell import Cell, Recall, Step, as_it_is, begun, initial_state_of, recalling, require_cell
 
 
 class Wrapper(Module):
