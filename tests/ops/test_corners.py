@@ -198,6 +198,22 @@ def test_where_keeps_nan_out_of_the_gradient(f, slope):
     np.testing.assert_allclose(gradient.numpy(), [0, slope], rtol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_where_of_many_numbers_is_numpys_to_the_bit(dtype, rng):
+    """These are chosen by their bits."""
+    shape = (9, 1000)
+    a, b = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    other = b.astype("f8" if dtype == "float32" else "f4")
+    a[:, ::7], b[:, ::5] = np.nan, -0.0
+    pairs = [(a, b), (a, 0.0), (-0.0, b), (a, b[:1]), (np.inf, a[:, ::-1]), (a, other), (a > 0, b)]
+    for condition in (a > b, (a.T > b.T).T, np.ones(shape, bool)):
+        for x, y in pairs:
+            found = ts.ops.where(condition, x, y)
+            expected = np.where(condition, x, y)
+            assert found.dtype == expected.dtype
+            assert found.tobytes() == expected.tobytes()
+
+
 def test_one_hot():
     found = ts.one_hot(np.array([[0, 2], [1, 1]]), 3)
     np.testing.assert_array_equal(np.asarray(found), np.eye(3)[[[0, 2], [1, 1]]])

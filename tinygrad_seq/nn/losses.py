@@ -71,6 +71,9 @@ def cross_entropy(
         return _soft_cross_entropy(logits, targets, weight, reduction, smoothing)
     logits, chosen, counts = _classes("cross_entropy", logits, targets, ignore_index)
     if not smoothing:
+        if weight is None and known(reduction) != "none":
+            count = max(1, int(counts.sum())) if reduction == "mean" else 1
+            return _softmax_loss(logits, chosen, counts, count)
         loss = _softmax_loss(logits, chosen, counts)
         return _weigh(loss, logits, chosen, counts, weight, reduction)
     if not counts.all():
@@ -221,18 +224,22 @@ def _classes(
     return scores, chosen, counts
 
 
-def _softmax_loss(logits: Tensor, chosen: Indices, counts: Indices) -> Tensor:
-    """-log softmax(logits) at each target, 0 where ignored, as one operation."""
-    rows = ops.reshape(logits, (chosen.size, logits.shape[-1]))
-    targets = beside(np.where(counts, chosen, -1).reshape(-1), logits)
+def _softmax_loss(
+    logits: Tensor, chosen: Indices, counts: Indices, count: int | None = None
+) -> Tensor:
+    """-log softmax(logits) at each target, 0 where ignored, as one operation.
+
+    With ``count`` their sum divided by it.
+    """
 
     def specification() -> tuple[Tensor]:
-        read = beside(counts.reshape(-1), logits)
-        log_probs = ops.log_softmax(ops.where(read[:, None], rows, 0), axis=-1)
-        return (ops.where(read, _pick(log_probs, chosen.reshape(-1)), 0),)
+        read = beside(counts, logits)
+        log_probs = ops.log_softmax(ops.where(read[..., None], logits, 0), axis=-1)
+        loss = ops.where(read, _pick(log_probs, chosen), 0)
+        return (loss if count is None else ops.sum(loss) / count,)
 
-    (loss,) = classes.cross_entropy([rows], specification, targets=targets)
-    return ops.reshape(loss, chosen.shape)
+    targets = beside(np.where(counts, chosen, -1), logits)
+    return classes.cross_entropy([logits], specification, targets=targets, count=count)[0]
 
 
 def _pick(log_probs: Tensor, chosen: Indices) -> Tensor:

@@ -38,8 +38,7 @@ relu.domain(x=AWAY_FROM_0, analytic=False)
 @elementwise
 def leaky_relu(x: Array, /, slope: float = 0.01) -> Array:
     """y = x where x > 0, else slope · x;  x̄ = ȳ where x > 0, else slope · ȳ."""
-    np = xp(x)
-    return np.where(np.asarray(x) > 0, x, slope * x)
+    return backend_of(x).where(x > 0, x, slope * x)
 
 
 leaky_relu.defvjp(x=lambda g, x, slope: where(x > 0, g, slope * g if slope else 0.0))
@@ -50,7 +49,7 @@ leaky_relu.domain(x=AWAY_FROM_0, analytic=False)
 def elu(x: Array, /, alpha: float = 1.0) -> Array:
     """y = x where x > 0, else α (eˣ - 1);  x̄ = ȳ where x > 0, else ȳ α eˣ."""
     np = xp(x)
-    return np.where(np.asarray(x) > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return backend_of(x).where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
 elu.defvjp(

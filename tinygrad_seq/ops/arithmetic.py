@@ -123,8 +123,7 @@ negative.domain(x=REALS)
 @elementwise
 def where(condition: Array, a: Array, b: Array, /) -> Array:
     """a where the condition holds, b elsewhere.  The gradient of the other is exactly 0."""
-    np = xp(condition, a, b)
-    return np.where(np.asarray(condition, bool), a, b)
+    return backend_of(condition, a, b).where(condition, a, b)
 
 
 where.defvjp(
