@@ -1,42 +1,19 @@
 """tinygrad_seq: autograd you can read, recurrent nets you can really use."""
 
+# isort: off
 from . import autograd, data, distributions, io, nn, ops, optim, parallel, seq, viz
 from .autograd import (
-    Interval,
-    Primitive,
-    anomaly_mode,
-    enable_grad,
-    is_grad_enabled,
-    mark_written,
-    no_grad,
+    Interval, Primitive, anomaly_mode, enable_grad, is_grad_enabled, mark_written, no_grad,
     primitive,
-)
+)  # fmt: skip
 from .backend import (
-    default_dtype,
-    generator,
-    get_num_threads,
-    get_rng_state,
-    manual_seed,
-    set_default_dtype,
-    set_num_threads,
-    set_rng_state,
-    use_backend,
-    use_jit,
-)
+    default_dtype, generator, get_num_threads, get_rng_state, manual_seed, set_default_dtype,
+    set_num_threads, set_rng_state, use_backend, use_jit,
+)  # fmt: skip
 from .creation import (
-    arange,
-    eye,
-    from_dlpack,
-    full,
-    full_like,
-    linspace,
-    ones,
-    ones_like,
-    rand,
-    randn,
-    zeros,
+    arange, eye, from_dlpack, full, full_like, linspace, ones, ones_like, rand, randn, zeros,
     zeros_like,
-)
+)  # fmt: skip
 from .hints import FUNCTIONS
 from .io import Checkpoint, CheckpointError, load, save
 from .messages import publish
@@ -48,7 +25,6 @@ from .tensor import Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .version import __version__ as __version__
 
-# isort: split
 from .creation import tensor  # after the module tensor, whose name it takes
 
 __all__ = [

@@ -70,17 +70,7 @@ class Epochs(Hinted, Generic[B]):
         Raises:
             ValueError: It is from other data, or from other sizes; nothing changed.
         """
-        kind, mine = type(self).__name__, self.state_dict()
-        if state.keys() != mine.keys():
-            raise ValueError(
-                f"the state of {kind} has the keys {sorted(mine)}; got {sorted(state)}"
-            )
-        for name, value in self._cut.items():
-            if state[name] != value:
-                raise ValueError(
-                    f"the state was taken with {name} {state[name]}, but these {kind} have {name} "
-                    f"{value}: resume with the same data and sizes"
-                )
+        check_state(self, state, self._cut)
         if not (state["epoch"] >= 0 and 0 <= state["position"] <= len(self)):
             raise ValueError(
                 f"the state stands at batch {state['position']} of epoch {state['epoch']}; "
@@ -88,3 +78,16 @@ class Epochs(Hinted, Generic[B]):
             )
         new = {name: state.get(name) for name in ("epoch", "position", "seed")}
         vars(self).update(new, _resumed=True)  # all or nothing
+
+
+def check_state(data: Any, state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a state has the keys of ``data`` and was taken with its settings."""
+    kind, mine = type(data).__name__, data.state_dict()
+    if state.keys() != mine.keys():
+        raise ValueError(f"the state of {kind} has the keys {sorted(mine)}; got {sorted(state)}")
+    for name, value in settings.items():
+        if state[name] != value:
+            raise ValueError(
+                f"the state was taken with {name}={state[name]}, but this {kind} has "
+                f"{name}={value}: resume with the same data and sizes"
+            )

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from ..messages import Hinted
 from ..nn.checks import flag, positive, seed_of
+from .epochs import check_state
 
 
 class TaskBatch(NamedTuple):
@@ -88,17 +89,7 @@ class _Task(Hinted):
         Raises:
             ValueError: It is of another task, or of one with other sizes; nothing changed.
         """
-        kind, mine = type(self).__name__, self.state_dict()
-        if state.keys() != mine.keys():
-            raise ValueError(
-                f"the state of {kind} has the keys {sorted(mine)}; got {sorted(state)}"
-            )
-        for name, value in self._definition().items():
-            if state[name] != value:
-                raise ValueError(
-                    f"the state was taken with {name}={state[name]}, but this {kind} has "
-                    f"{name}={value}: resume with the same sizes"
-                )
+        check_state(self, state, self._definition())
         if state["position"] < 0 or state["seed"] < 0:
             raise ValueError(
                 f"position and seed are 0 or more; got {state['position']} and {state['seed']}"

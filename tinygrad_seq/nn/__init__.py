@@ -1,5 +1,6 @@
 """Layer 5: modules, layers, recurrent cells, initialisers and losses."""
 
+# isort: off
 from ..hints import NN
 from ..messages import publish
 from ..recurrence import unrolled
@@ -14,58 +15,21 @@ from .linear import Linear
 from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 from .linear_layers import LRU, RGLRU, LinearLayer, MinGRU, MinLSTM
 from .losses import (
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    NLLLoss,
-    bce_with_logits,
-    cross_entropy,
-    nll_loss,
-)
+    BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss, bce_with_logits, cross_entropy, nll_loss,
+)  # fmt: skip
 from .module import LoadReport, Module
 from .norm import LayerNorm
 from .parameter import Buffer, Parameter
 from .recurrent import (
-    GRU,
-    LSTM,
-    RNN,
-    Bidirectional,
-    Cell,
-    CoupledLSTMCell,
-    Derivation,
-    GRUCell,
-    InitialState,
-    LayerNormGRUCell,
-    LayerNormLSTMCell,
-    LayerNormRNNCell,
-    LeakyCell,
-    LSTMCell,
-    MGUCell,
-    PeepholeLSTMCell,
-    Recurrent,
-    RNNCell,
-    SLSTMCell,
-    SRUCell,
-    Stacked,
-    VariationalDropout,
-    WeightDrop,
-    WeightNorm,
-    Zoneout,
-    derivation,
-)
+    GRU, LSTM, RNN, Bidirectional, Cell, CoupledLSTMCell, Derivation, GRUCell, InitialState,
+    LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, LeakyCell, LSTMCell, MGUCell,
+    PeepholeLSTMCell, Recurrent, RNNCell, SLSTMCell, SRUCell, Stacked, VariationalDropout,
+    WeightDrop, WeightNorm, Zoneout, derivation,
+)  # fmt: skip
 from .regression import (
-    GaussianNLLLoss,
-    HuberLoss,
-    L1Loss,
-    MSELoss,
-    PoissonNLLLoss,
-    QuantileLoss,
-    gaussian_nll_loss,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    poisson_nll_loss,
-    quantile_loss,
-)
+    GaussianNLLLoss, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, QuantileLoss, gaussian_nll_loss,
+    huber_loss, l1_loss, mse_loss, poisson_nll_loss, quantile_loss,
+)  # fmt: skip
 
 __all__ = [
     "GRU", "LRU", "LSTM", "RGLRU", "RNN", "AdditiveAttention", "Attention", "BCEWithLogitsLoss",

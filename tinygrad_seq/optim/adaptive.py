@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ..backend import Array, backend_of, xp
@@ -155,7 +154,7 @@ class Adam(Optimizer):
     """
 
     elementwise = True
-    below_one = ("betas",)
+    below_one = pairs = ("betas",)
 
     def __init__(
         self,
@@ -174,12 +173,6 @@ class Adam(Optimizer):
             weight_decay=weight_decay,
             amsgrad=flag(type(self).__name__, "amsgrad", amsgrad),
         )
-
-    def check(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError unless there are two betas, and every number is in range."""
-        super().check(options)
-        if not (isinstance(options["betas"], tuple) and len(options["betas"]) == 2):
-            raise ValueError(f"Adam expects betas=(beta1, beta2); got betas={options['betas']!r}")
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         """One step for one parameter; see the class for the equations."""

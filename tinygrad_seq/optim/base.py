@@ -36,7 +36,8 @@ class Optimizer(Hinted):
     overrides ``update`` must set it again.
 
     A subclass gives its options as keyword arguments of ``super().__init__``. Every number among
-    them must be finite and not negative, and those that it names in ``below_one`` below 1.
+    them must be finite and not negative, and those that it names in ``below_one`` below 1; those in
+    ``pairs`` are tuples of two numbers.
 
     Args:
         params: Tensors that require grad, or dicts ``{"params": [...], "lr": ...}``: groups with
@@ -71,6 +72,7 @@ class Optimizer(Hinted):
     """
 
     below_one: ClassVar[tuple[str, ...]] = ()
+    pairs: ClassVar[tuple[str, ...]] = ()
     elementwise: ClassVar[bool] = False
     _hints = OPTIMIZERS
 
@@ -182,7 +184,12 @@ class Optimizer(Hinted):
         """Raise ValueError where a number among ``options`` is out of range."""
         for name, value in options.items():
             bound = 1 if name in self.below_one else math.inf
-            pair = isinstance(self.defaults.get(name), tuple) and isinstance(value, tuple)
+            pair = name in self.pairs
+            if pair and not (isinstance(value, tuple) and len(value) == 2):
+                one = name.removesuffix("s")
+                raise ValueError(
+                    f"{type(self).__name__} expects {name}=({one}1, {one}2); got {name}={value!r}"
+                )
             numbers = value if pair else (value,)
             if not all(isinstance(v, int | float) for v in numbers):
                 raise TypeError(f"{type(self).__name__} expects a number as {name}; got {value!r}")

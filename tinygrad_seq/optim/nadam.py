@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ..backend import Array, xp
@@ -13,14 +12,7 @@ from .base import Group, Optimizer, Params, decayed, slot
 class _Moments(Optimizer):
     """What both share with Adam: its two averages."""
 
-    below_one = ("betas",)
-
-    def check(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError unless there are two betas, and every number is in range."""
-        super().check(options)
-        if not (isinstance(options["betas"], tuple) and len(options["betas"]) == 2):
-            name = type(self).__name__
-            raise ValueError(f"{name} expects betas=(beta1, beta2); got betas={options['betas']!r}")
+    below_one = pairs = ("betas",)
 
     def averaged(
         self, p: Array, g: Array, state: dict[str, Any], group: Group
