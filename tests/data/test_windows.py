@@ -162,9 +162,9 @@ def test_a_state_of_other_windows_changes_nothing(kind: type) -> None:
     other_text = np.arange(100)
     other_text[50] = 0
     for state, message in [
-        (make(kind, 101, 5, 2).state_dict(), "taken with length 101, .* have length 100"),
-        (make(kind, 100, 6, 2).state_dict(), "taken with steps 6"),
-        (make(kind, 100, 5, 3).state_dict(), "taken with batch_size 3"),
+        (make(kind, 101, 5, 2).state_dict(), "taken with length=101, .* has length=100"),
+        (make(kind, 100, 6, 2).state_dict(), "taken with steps=6"),
+        (make(kind, 100, 5, 3).state_dict(), "taken with batch_size=3"),
         (kind(other_text, 5, 2).state_dict(), "taken with checksum"),
         ({**before, "position": 1000}, "stands at batch 1000 of epoch 0"),
         ({"epoch": 1}, r"has the keys .*; got \['epoch'\]"),
@@ -244,7 +244,7 @@ def test_a_stride_of_one_gives_every_window() -> None:
         RandomWindows(np.arange(100), 32, 16, stride=0)
     with pytest.raises(TypeError, match=r"expects an int for stride; got float 1.5"):
         RandomWindows(np.arange(100), 32, 16, stride=1.5)
-    with pytest.raises(ValueError, match="taken with stride 1, but these RandomWindows have"):
+    with pytest.raises(ValueError, match="taken with stride=1, but this RandomWindows has"):
         RandomWindows(np.arange(100), 32, 16).load_state_dict(windows.state_dict())
 
 

@@ -184,13 +184,13 @@ class Optimizer(Hinted):
         """Raise ValueError where a number among ``options`` is out of range."""
         for name, value in options.items():
             bound = 1 if name in self.below_one else math.inf
-            pair = name in self.pairs
-            if pair and not (isinstance(value, tuple) and len(value) == 2):
+            if name in self.pairs and not (isinstance(value, tuple) and len(value) == 2):
                 one = name.removesuffix("s")
                 raise ValueError(
                     f"{type(self).__name__} expects {name}=({one}1, {one}2); got {name}={value!r}"
                 )
-            numbers = value if pair else (value,)
+            several = isinstance(self.defaults.get(name), tuple) and isinstance(value, tuple)
+            numbers = value if several else (value,)
             if not all(isinstance(v, int | float) for v in numbers):
                 raise TypeError(f"{type(self).__name__} expects a number as {name}; got {value!r}")
             if not all(0 <= v < bound for v in numbers):
