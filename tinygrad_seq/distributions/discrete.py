@@ -6,12 +6,13 @@ gradients; from probabilities they are -∞ where the probability is 0, and 0 ·
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..autograd.operands import on_host
+from ..autograd.signatures import Operand
 from ..backend import backend_of, xp
 from ..tensor import Tensor
 from .base import (
@@ -24,9 +25,6 @@ from .base import (
     uniform,
     value_for,
 )
-
-if TYPE_CHECKING:
-    from ..autograd.signatures import Operand
 
 
 class Bernoulli(Distribution):

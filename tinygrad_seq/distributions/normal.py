@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
+from ..autograd.signatures import Operand
 from ..backend import generator, there, xp
 from ..tensor import Tensor
 from .base import Distribution, parameters, require, shape_of, value_for
-
-if TYPE_CHECKING:
-    from ..autograd.signatures import Operand
 
 
 class Normal(Distribution):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
+from ..autograd.signatures import DType, Operand
 from ..tensor import Tensor
 from . import init
 from .checks import features, flag, floating_dtype, positive
 from .module import Module
 from .parameter import Parameter
-
-if TYPE_CHECKING:
-    from ..autograd.signatures import DType, Operand
 
 
 class Linear(Module):

@@ -6,12 +6,13 @@ Shapes: T steps, N sequences, k hidden values, V symbols.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...autograd import no_grad
+from ...autograd.signatures import DType, Operand
 from ...backend import generator
 from ...distributions import Categorical
 from ...nn import Module, Parameter
@@ -19,9 +20,6 @@ from ...nn.checks import beside, booleans, floating_dtype, indices, integers, po
 from ...tensor import Tensor
 from .chain import Chain
 from .em import baum_welch, update
-
-if TYPE_CHECKING:
-    from ...autograd.signatures import DType, Operand
 
 
 class HMM(Module):
