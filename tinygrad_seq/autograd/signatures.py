@@ -2,6 +2,4 @@
 
 from typing import Any
 
-
-def __getattr__(name: str) -> Any:
-    return Any
+DType = Operand = Any
