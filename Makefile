@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test stress lint types examples docs bench bench-gpu check clean
 
 help:
-	@echo "make demo      train a character model on real text and print samples (4 minutes)"
+	@echo "make demo      train a character model on real text and print samples (3 minutes)"
 	@echo "make test      run the whole suite"
 	@echo "make stress    kill, interrupt and fork processes and damage files, and report what is lost (minutes; ARGS=kills)"
 	@echo "make check     lint, types, tests and the examples in their quick form"

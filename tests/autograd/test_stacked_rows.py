@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
-from tinygrad_seq import ops
+from tinygrad_seq import nn, ops
 from tinygrad_seq.autograd import stacked_rows
 from tinygrad_seq.testing import gradcheck
 
@@ -55,6 +55,24 @@ def test_a_recurrent_weight_gets_one_product(rng, products):
         h = ts.tanh(h @ u)
     h.sum().backward()
     assert products == [100]
+
+
+def test_a_linear_layer_of_every_step_gets_one_product(rng):
+    layer, h = nn.Linear(5, 5, dtype="float64"), leaf(rng, 2, 5)
+    rule, seen = ops.linear.affine.rules["weight"], []
+
+    def counted(g, x):
+        seen.append(len(x))
+        return rule(g, x)
+
+    ops.linear.affine.defvjp(weight=counted)
+    try:
+        for _ in range(50):
+            h = ts.tanh(layer(h))
+        h.sum().backward()
+    finally:
+        ops.linear.affine.defvjp(weight=rule)
+    assert seen == [100]
 
 
 def test_rows_do_not_pile_up(rng, products):

@@ -131,6 +131,7 @@ def cumulative(scan, first):
 
 REFERENCES: dict[str, Reference] = {
     "ids_below": lambda x, size, says="ids": np.asarray(x, dtype=np.int64),
+    "affine": lambda x, weight, bias: np.einsum("...i,oi->...o", x, weight) + bias,
     "product": np.multiply,
     "quotient": np.divide,
     "sigmoid": sigmoid,

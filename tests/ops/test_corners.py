@@ -198,6 +198,17 @@ def test_where_keeps_nan_out_of_the_gradient(f, slope):
     np.testing.assert_allclose(gradient.numpy(), [0, slope], rtol=1e-15)
 
 
+@pytest.mark.parametrize(("rows", "kinds"), [((3, 300), "ff"), ((7,), "fd"), ((7,), "ef")])
+def test_the_row_of_an_affine_map_is_added_to_every_row(rows, kinds, rng):
+    """Of many rows in blocks; in the dtype of all arguments."""
+    x, weight = rng.normal(size=(*rows, 4)), rng.normal(size=(90, 4))
+    x, weight = x.astype(kinds[0]), weight.astype(kinds[0])
+    row = rng.normal(size=90).astype(kinds[1])
+    y = ts.ops.linear.affine(x, weight, row)
+    assert y.dtype == row.dtype
+    np.testing.assert_array_equal(y, np.matmul(x.reshape(-1, 4), weight.T).reshape(y.shape) + row)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_where_of_many_numbers_is_numpys_to_the_bit(dtype, rng):
     """These are chosen by their bits."""

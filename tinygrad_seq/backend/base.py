@@ -20,7 +20,7 @@ from .dtypes import floating, narrowed, wider
 from .erf import erf
 from .random import generator
 from .scan import SCAN
-from .shares import product
+from .shares import BLOCK, in_blocks, product
 from .steps import STEPS, by_block, squares
 
 __all__ = [
@@ -146,6 +146,19 @@ class Backend:
     def matmul(self, a: Array, b: Array) -> Array:
         """NumPy's matmul."""
         return product(a, b) if self.np is numpy else self.np.matmul(a, b)
+
+    def plus_row(self, y: Array, row: Array | None) -> Array:
+        """y ``(..., n)`` + row ``(n,)``, written to y if the dtype allows it."""
+        np = self.np
+        if row is None:
+            return y
+        if np.result_type(y, row) != y.dtype:
+            return y + row
+        if np is not numpy or y.size <= BLOCK:
+            return np.add(y, row, out=y)
+        rows = y.reshape(-1, y.shape[-1])
+        in_blocks(lambda low, high: np.add(rows[low:high], row, out=rows[low:high]), *rows.shape)
+        return y
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + e⁻ˣ), in place after the first step."""

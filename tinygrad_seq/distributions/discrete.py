@@ -6,13 +6,12 @@ gradients; from probabilities they are -∞ where the probability is 0, and 0 ·
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import ops
 from ..autograd.operands import on_host
-from ..autograd.signatures import Operand
 from ..backend import backend_of, xp
 from ..tensor import Tensor
 from .base import (
@@ -25,6 +24,9 @@ from .base import (
     uniform,
     value_for,
 )
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 class Bernoulli(Distribution):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..autograd.signatures import Operand
 from ..backend import generator, there, xp
 from ..tensor import Tensor
 from .base import Distribution, parameters, require, shape_of, value_for
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 class Normal(Distribution):

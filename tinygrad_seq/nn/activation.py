@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .. import ops
-from ..autograd.signatures import Operand
 from ..tensor import Tensor
 from .checks import as_tensor
 from .module import Module
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 Activation: TypeAlias = Callable[[Any], Any]
 """A function of tensors, element by element: ``ts.relu``, or a composition of your own."""

@@ -9,17 +9,20 @@ features of queries, keys and values.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import ops
-from ..autograd.signatures import DType, Operand
 from ..tensor import Tensor
 from . import init
 from .checks import Mask, as_tensor, beside, flag, floating_dtype, positive, same_dtype, valid_steps
 from .linear import affine
 from .module import Module
 from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class Attention(Module):

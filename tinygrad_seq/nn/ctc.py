@@ -18,19 +18,21 @@ Sums are taken in logs and in float64: a sum over a thousand steps is too coarse
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
 from .. import ops
 from ..autograd.fused import Fused
 from ..autograd.operands import in_single
-from ..autograd.signatures import Operand
 from ..backend import Array, backend_of, xp
 from ..tensor import Tensor
 from .checks import beside, flag, indices, integers
 from .module import Module
 from .reduction import floating, known, reduce
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 HostArray = numpy.ndarray[Any, Any]
 _SINGLE = (slice(None), None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..autograd.signatures import Operand
 from ..backend import backend_of
 from ..ops import where
 from ..tensor import Tensor
 from .checks import as_tensor, fraction
 from .module import Module
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 class Dropout(Module):

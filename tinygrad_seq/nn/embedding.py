@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
-from ..autograd.signatures import DType, Operand
 from ..tensor import Tensor
 from . import init
 from .checks import beside, floating_dtype, indices, positive
 from .module import Module
 from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class Embedding(Module):

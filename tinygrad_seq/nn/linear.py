@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, cast
 
-from ..autograd.signatures import DType, Operand
+from ..ops import linear
 from ..tensor import Tensor
 from . import init
 from .checks import features, flag, floating_dtype, positive
 from .module import Module
 from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..autograd.signatures import DType, Operand
 
 
 class Linear(Module):
@@ -55,7 +61,5 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}{bias}"
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """W x + b over the last axis: x ``(..., I)``, W ``(O, I)``."""
-    y = x @ weight.T
-    return y if bias is None else y + bias
+affine = cast("Callable[[Tensor, Tensor, Tensor | None], Tensor]", linear.affine)
+"""W x + b over the last axis: x ``(..., I)``, W ``(O, I)``; types of primitives know no None."""

@@ -13,12 +13,11 @@ Shapes: T steps, N sequences, I inputs, H hidden units.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .. import ops, recurrence
-from ..autograd.signatures import DType, Operand
 from ..backend import generator
 from ..messages import is_ours
 from ..tensor import Tensor
@@ -27,6 +26,9 @@ from .checks import features, floating_dtype, positive, state_of, zeros_beside
 from .linear import affine
 from .module import Module
 from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class LinearCell(Module):

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from inspect import Signature
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import ops
-from ..autograd.signatures import DType
 from ..tensor import Tensor
 from .checks import beside, valid_steps
 from .container import ModuleList
 from .linear_cells import LinearCell, LRUCell, MinGRUCell, MinLSTMCell, RGLRUCell
 from .recurrent.layers import DeepLayer
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType
 
 
 class LinearLayer(DeepLayer[Tensor]):

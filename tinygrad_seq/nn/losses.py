@@ -9,18 +9,20 @@ run into NaN.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from .. import ops
 from ..autograd.operands import in_single
-from ..autograd.signatures import Operand
 from ..ops import classes
 from ..tensor import Tensor
 from .checks import as_sequence, beside, fraction, indices, integers
 from .module import Module
 from .reduction import floating, known, like, pair, reduce
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 Indices: TypeAlias = np.ndarray[Any, Any]
 """On the host, where they are checked."""

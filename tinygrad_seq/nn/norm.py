@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
 from ..autograd.operands import in_single
-from ..autograd.signatures import DType, Operand
 from ..tensor import Tensor
 from . import init
 from .checks import as_tensor, floating_dtype, positive, same_dtype
 from .module import Module
 from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import DType, Operand
 
 
 class LayerNorm(Module):

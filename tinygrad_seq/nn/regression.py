@@ -7,16 +7,19 @@ Nothing is broadcast: a target of another shape is usually a mistake.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import ops
 from ..autograd.operands import in_single
-from ..autograd.signatures import Operand
 from ..tensor import Tensor
 from .checks import flag
 from .module import Module
 from .reduction import floating, known, like, pair, reduce
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 @in_single

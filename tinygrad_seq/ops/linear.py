@@ -72,6 +72,35 @@ matmul.domain(a=REALS, b=REALS)
 
 
 @primitive
+def affine(x: Array, weight: Array, bias: Array | None = None, /) -> Array:
+    """Affine map of the last axis.  y = x Wᵀ + b,  x̄ = ȳ W,  W̄ = ȳᵀ x,  b̄ = Σ ȳ.
+
+    One operation, so that W̄ is formed in the layout of W, and b is added where the product is.
+    """
+    return backend_of(x, weight).plus_row(matmul.forward(x, weight.T), bias)
+
+
+def _affine_weight(g: Any, x: Any) -> Any:
+    if x.ndim == 1:
+        return expand_dims(g, -1) * x
+    if x.ndim > 2:
+        rows = math.prod(x.shape[:-1])
+        x, g = reshape(x, (rows, x.shape[-1])), reshape(g, (rows, g.shape[-1]))
+    return matmul(_swap(g), x)
+
+
+affine.defvjp(x=lambda g, weight: matmul(g, weight), weight=_affine_weight, bias=lambda g: g)
+affine.stack(weight="x")
+affine.domain(x=REALS, weight=REALS, bias=REALS)
+
+
+def affine_in_parts(x: Any, weight: Any, bias: Any = None) -> Any:
+    """:func:`affine` as a product and a sum."""
+    y = matmul(x, transpose(weight))
+    return y if bias is None else y + bias
+
+
+@primitive
 def contract(*xs: Array, inputs: tuple[str, ...], output: str) -> Array:
     """Einstein summation with every axis named: ``inputs`` is a word per array, ``output`` a word.
 

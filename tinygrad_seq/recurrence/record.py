@@ -16,6 +16,7 @@ from ..autograd.fused import Fused
 from ..autograd.graph import Node, Source, source_of
 from ..autograd.observe import Observer
 from ..backend import is_array, xp
+from ..ops.linear import affine, affine_in_parts
 from ..tensor import Tensor
 from .program import FULL, Instr, Program, Type, Value
 from .trees import flat, like
@@ -125,6 +126,10 @@ class Recorder(Observer):
         if isinstance(value, list):
             return [self._param(part) for part in value]
         return self.at(value)
+
+    def instead(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Divide an affine map: its product and its sum are placed each for itself."""
+        return affine_in_parts(*args) if op is affine else NotImplemented
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """Run a primitive and record it."""

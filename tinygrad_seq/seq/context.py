@@ -11,14 +11,16 @@ Source: Deep Learning, 10.2.4.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
-from ..autograd.signatures import Operand
 from ..nn import Linear, Module, ModuleList
 from ..nn.checks import as_tensor, positive, same_dtype
 from ..recurrence import each
 from ..tensor import Tensor
+
+if TYPE_CHECKING:
+    from ..autograd.signatures import Operand
 
 
 def at_each_step(x: Operand, context: Operand) -> Tensor:

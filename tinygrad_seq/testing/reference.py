@@ -268,8 +268,8 @@ def compare(
 def _disagreement(gradient: Array, reference: Reference) -> Mismatch | None:
     """Where a gradient and its reference still differ after the reference was refined there.
 
-    Where the tolerance is wide enough to hide a wrong gradient, the two must agree as closely as
-    they must elsewhere; otherwise the check cannot tell which of them is right.
+    A tolerance in which a wrong gradient could hide decides nothing: within it the two must agree
+    as closely as a check has to, or there is no saying which is right.
     """
     numeric, tolerance = np.array(reference.value), np.array(reference.tolerance)
     needed = np.maximum(

@@ -77,10 +77,10 @@ class profile(Naming):
         >>> with viz.profile() as p:
         ...     net(ts.ones((5, 3))).sum().backward()
         >>> sorted((row.name, row.calls) for row in p.rows("module"))  # forward and backward
-        [('', 2), ('Sequential.0', 6), ('Sequential.1', 2), ('Sequential.2', 6)]
+        [('', 2), ('Sequential.0', 2), ('Sequential.1', 2), ('Sequential.2', 2)]
         >>> print(p.table("operation"))  # doctest: +SKIP
         operation  calls  forward ms  backward ms  forward bytes  backward bytes
-        matmul         4       0.011        0.018          100 B           188 B
+        affine         4       0.021        0.024          100 B           208 B
         ...
     """
 

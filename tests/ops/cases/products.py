@@ -20,6 +20,15 @@ def matmul(draw):
     return (draw(arrays(left, layouts=True)), draw(arrays(right, layouts=True))), {}
 
 
+@case
+def affine(draw):
+    """A vector, rows and batches of rows."""
+    inner, outer = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    leading = draw(st.sampled_from([(), (1,), (3,), (2, 2)]))
+    shapes = (*leading, inner), (outer, inner), (outer,)
+    return tuple(draw(arrays(shape, layouts=True)) for shape in shapes), {}
+
+
 EINSUMS = {
     "ij,jk->ik": "23,32", "ij,jk": "23,32", "i,j->ij": "2,3", "i,i->": "3,3", "ij->ji": "23",
     "ij->": "23", "ij->j": "23", "ii->i": "33", "ii": "33", "ij,ij->i": "23,23",

@@ -140,6 +140,11 @@ def _(graph: Graph, a: Any, b: Any) -> Symbol:
     return graph.node("MatMul", [a, b], leading + rows + columns)
 
 
+@onnx_handler(ops.linear.affine)
+def _(graph: Graph, x: Any, weight: Any, bias: Any = None) -> Any:
+    return ops.linear.affine_in_parts(x, weight, bias)
+
+
 @onnx_handler(ops.linear.contract)
 def _(graph: Graph, *xs: Any, inputs: tuple[str, ...], output: str) -> Symbol:
     xs = tuple(operands(graph, *xs, floating=True))

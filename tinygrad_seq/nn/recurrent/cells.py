@@ -14,10 +14,9 @@ For symbols, shapes and the shared methods see :mod:`.cell`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ... import ops
-from ...autograd.signatures import DType
 from ...tensor import Tensor
 from ..activation import (
     SIGMOID_TANH,
@@ -31,6 +30,9 @@ from ..activation import (
 from ..checks import flag
 from ..linear import affine
 from .cell import Cell, Recall, as_it_is
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
 
 class RNNCell(Cell[Tensor]):

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from ... import ops
-from ...autograd.signatures import DType, Operand
 from ...tensor import Tensor
 from ..activation import Activation
 from ..checks import features, flag, fraction, mask_of, positive, state_of
@@ -25,6 +24,9 @@ from .cell import Cell, S
 from .cells import GRUCell, LSTMCell, RNNCell
 from .recurrent import Bidirectional, Recurrent
 from .stacked import in_turn
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType, Operand
 
 _WEIGHTS = ("weight_ih_", "weight_hh_", "weight_hr_", "bias_ih_", "bias_hh_")
 

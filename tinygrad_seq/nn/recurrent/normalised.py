@@ -5,14 +5,16 @@ For symbols, shapes and parameters see :mod:`.cell`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ... import ops
-from ...autograd.signatures import DType
 from ...tensor import Tensor
 from ..activation import Activation, nonlinearity_of, nonlinearity_options
 from ..norm import LayerNorm
 from .cell import Cell, Recall, as_it_is
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
 
 class LayerNormRNNCell(Cell[Tensor]):

@@ -6,14 +6,16 @@ For symbols, shapes and parameters see :mod:`.cell`; each has one bias.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ... import ops
-from ...autograd.signatures import DType
 from ...tensor import Tensor
 from ..linear import affine
 from ..parameter import Parameter
 from .cell import Cell, Recall, as_it_is
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
 
 class MGUCell(Cell[Tensor]):

@@ -7,10 +7,9 @@ with ``lengths``; a ``mask`` leaves out steps at any place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import ops
-from ...autograd.signatures import Operand
 from ...recurrence import as_rows, each, scan
 from ...tensor import Tensor
 from ..checks import as_sequence, as_tensor, beside, flag, valid_steps
@@ -18,6 +17,9 @@ from ..module import Module
 from ..pair import Pair
 from .cell import begun, initial_state_of, inside_cell, require_cell
 from .wrappers import cell_within
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import Operand
 
 
 class Recurrent(Module):

@@ -6,9 +6,8 @@ Shapes: T steps, N sequences, I inputs, H hidden units.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...autograd.signatures import Operand
 from ...recurrence import pair
 from ...tensor import Tensor
 from ..checks import as_tensor, fraction
@@ -19,6 +18,9 @@ from ..pair import Pair
 from .cell import Cell
 from .recurrent import states_for
 from .wrappers import Wrapper
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import Operand
 
 
 class Stacked(ModuleList):

@@ -6,18 +6,20 @@ For symbols, shapes and parameters see :mod:`.cell`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ... import ops
-from ...autograd.signatures import DType
 from ...tensor import Tensor
 from ..activation import SIGMOID_TANH_TANH, Activation, activation_options, activations_of
 from ..checks import beside, flag
 from ..parameter import Parameter
 from .cell import Cell, Recall, as_it_is
 from .cells import RNNCell
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType
 
 
 class PeepholeLSTMCell(Cell[tuple[Tensor, Tensor]]):

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ... import ops
 from ...autograd import no_grad
-from ...autograd.signatures import DType, Operand
 from ...backend import generator, there, xp
 from ...distributions import Categorical, Normal
 from ...nn import Module, Parameter
@@ -22,6 +21,9 @@ from ...tensor import Tensor
 from .chain import Chain
 from .em import baum_welch, update
 from .model import seen_steps
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType, Operand
 
 
 class GaussianHMM(Module):

@@ -6,13 +6,12 @@ Shapes: T steps, N sequences, k hidden values, V symbols.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ... import ops
 from ...autograd import no_grad
-from ...autograd.signatures import DType, Operand
 from ...backend import generator
 from ...distributions import Categorical
 from ...nn import Module, Parameter
@@ -20,6 +19,9 @@ from ...nn.checks import beside, booleans, floating_dtype, indices, integers, po
 from ...tensor import Tensor
 from .chain import Chain
 from .em import baum_welch, update
+
+if TYPE_CHECKING:
+    from ...autograd.signatures import DType, Operand
 
 
 class HMM(Module):
