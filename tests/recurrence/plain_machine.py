@@ -11,7 +11,7 @@ class PlainMachine:
     """What ``compiled.Numba`` is, without numba. ``sideways``: planes in blocks of their own."""
 
     dtype = np.dtype(np.float64)
-    ahead = 8
+    ahead, lanes = 8, 1
 
     def __init__(self, sideways: bool = False) -> None:
         self.sideways = sideways

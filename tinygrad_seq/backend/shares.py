@@ -45,7 +45,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     if each >= ALONE and out is None and _few(a, b):
         turned = np.empty((b.shape[1], len(a)), a.dtype)
         return np.ascontiguousarray(product(b.T, a.T, turned).T)
-    if each < ALONE or not usable():
+    if each < ALONE or threads.count() == 1 or not usable():
         return np.matmul(a, b, out=out)
 
     def cut(said: bool) -> Array:

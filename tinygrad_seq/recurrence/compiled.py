@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,10 @@ class Numba:
     Attributes:
         dtype: Of all arrays.
         ahead: How many rows of input are projected at a time.
+        lanes: How many numbers a register holds.
+        tiling: Rows and registers of a tile, for products of so many rows and columns.
+        packed: ``packed(W, parts, vectors)``: a weight as right operand.
+        compiled: The function of a text.
     """
 
     dtype = np.dtype(np.float32)
@@ -40,26 +44,27 @@ class Numba:
     def __init__(self) -> None:
         from ..backend.jit import packing, texts, thin  # imports numba
 
-        self.ahead, self._packing, self._thin = thin.AHEAD, packing, thin
-        self.compiled: Callable[[str], Callable[..., None]] = texts.compiled_text
-
-    def tiling(self, count: int, columns: int) -> tuple[int, int]:
-        """Rows and registers of a tile, for products of ``count`` rows and these columns."""
-        return self._thin.tiling(count, columns)
+        self.ahead, self.lanes, self.least = thin.AHEAD, thin.LANES, min(thin.TILES.values())
+        self.tiling, self.packed, self.compiled = thin.tiling, packing.pack, texts.compiled_text
 
     def apart(self, count: int, width: int) -> bool:
         """Whether a product has one block per plane, so that planes need no padding."""
-        _, vectors = self._thin.tiling(count, width)
-        whole = width % (vectors * self._thin.LANES) == 0
-        return whole and count > min(self._thin.TILES.values())
+        _, vectors = self.tiling(count, width)
+        return width % (vectors * self.lanes) == 0 and count > self.least
 
-    def packed(self, W: Any, parts: int, vectors: int) -> Any:
-        """A weight ``(K, M)`` as right operand ``(parts, panels, K, lanes)``."""
-        K, _ = W.shape
-        if W.T.flags.c_contiguous:
-            return self._packing.pack_gates(plain(W.T), parts, 0, 0, vectors, parts > 1)
-        U = self._packing.pack(plain(W), vectors)
-        return U.reshape(parts, -1, K, vectors * self._thin.LANES)
+
+class Form(NamedTuple):
+    """How a loop is called for sequences of one shape.
+
+    Attributes:
+        rows: How many rows the maps take at a time.
+        weights: For each product its packed weight's name, the weight, its parts and registers.
+        numbers: The arguments that are the same in every pass, by name.
+    """
+
+    rows: int
+    weights: list[tuple[str, Value, int, int]]
+    numbers: dict[str, Any]
 
 
 class Compiled(Scan):
@@ -91,6 +96,7 @@ class Compiled(Scan):
         alone = all(len(plan.planes[v]) == 1 for v in rows)
         scalars = any(text.scalars for text in self.texts.values())
         self.even = even_width(plan) if alone and not scalars else 0
+        self._forms: dict[Any, Form] = {}
         self.weights = sum([math.prod(self.p.shape(o.instr.ins[1])) for o in self.dots])
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
@@ -156,21 +162,24 @@ class Compiled(Scan):
         text, N, T = self.texts[way], self.rows, run.T
         share = threads.share(N, max(4, WORK // max(1, T * self.weights)))
         mask = None if run.mask is None or run.mask.all() else run.mask
-        apart, count = self._form(N, share, mask)
-        arrays = dict(arrays)
+        ahead = max(1, min(T, self.machine.ahead // share))
+        key = way, ahead, share, mask is None
+        if key not in self._forms:
+            self._forms[key] = self._form(text, ahead, share, mask is None)
+        count, weights, numbers = self._forms[key]
+        arrays = arrays | numbers
+        for name, W, parts, vectors in weights:
+            arrays[name] = self.machine.packed(run.env.arrays[W], parts, vectors)
         for name, v in text.inputs.items():
             once = self.plan.where[v] == "once"
             arrays[name] = _flat(run.env.arrays[v]) if once else self._rows(run, v)
         for name, ((v, low, high), width) in text.vectors.items():
             row = np.broadcast_to(run.env.arrays[v].reshape(-1)[low:high], width)
             arrays[name] = np.tile(row, count)
-        self._pack(run, text, arrays, apart, share)
-        values = [text.sizes[n] if n in text.sizes else arrays[n] for n in text.arguments]
         flags = _NO_MASK if mask is None else _flat(mask)
         loop = self._loop_of(way)
-        rest = (
-            T, N, run.reverse, keep, count, flags, mask is not None, *values,
-        )  # fmt: skip
+        rest = [T, N, run.reverse, keep, count, flags, mask is not None]
+        rest += [arrays[name] for name in text.arguments]
         threads.at_once(lambda first, last: loop(first, last, *rest), N, share)
 
     def _rows(self, run: Pass, v: Value) -> Any:
@@ -180,56 +189,46 @@ class Compiled(Scan):
         array = run.env.all(v).reshape(run.T, *(1,) * (len(lead) - len(few)), *few, width)
         return _flat(np.broadcast_to(array, (run.T, *lead, width)))
 
-    def _form(self, N: int, share: int, mask: Any) -> tuple[bool, int]:
-        """Whether products have one block per plane, and how many rows the maps take."""
-        w = self.even
-        if not w:
-            return False, 1
-        if not self.machine.apart(share, w):
-            return False, 1
-        count = 1
-        while mask is None and N % share == share % (2 * count) == 0 and 2 * count * w <= TOGETHER:
+    def _form(self, text: Text, ahead: int, share: int, whole: bool) -> Form:
+        """The form where each thread takes ``share`` sequences, and projects ``ahead`` steps."""
+        p, w, count = self.p, self.even, 1
+        apart = bool(w) and self.machine.apart(share, w)
+        while apart and whole and self.rows % share == share % (2 * count) == 0:
+            if 2 * count * w > TOGETHER:
+                break
             count *= 2
-        return True, count
+        weights: list[tuple[str, Value, int, int]] = []
+        numbers: dict[str, Any] = dict(text.sizes)
+        tiles: dict[Value, tuple[int, int]] = {}
 
-    def _pack(self, run: Pass, text: Text, arrays: dict[str, Any], apart: bool, share: int) -> None:
-        """Weights in panels, and the tiles and strides of their products."""
-        forms: dict[Value, tuple[int, int]] = {}
-        for out, known in text.projections.items():
-            W, planes = run.env.arrays[known.weight], len(self._all_planes(out, known.planes))
-            parts = planes if apart else 1
-            tile = forms[out] = self.machine.tiling(share, W.shape[1] // parts)
-            U = self.machine.packed(W, parts, tile[1])
-            m, ahead = int(out), max(1, min(run.T, self.machine.ahead // share))
-            width, lows = U.shape[1] * U.shape[3], sorted(known.planes)
-            step = W.shape[1] // parts
-            gate = [low // step * ahead * share * width + low % step for low in lows]
-            arrays |= {
-                f"W{m}": U, f"depth{m}": W.shape[0], f"ahead{m}": ahead, f"tile{m}": tile[0],
-                f"vec{m}": tile[1], f"row{m}": width, f"gate{m}": np.array(gate, np.int64),
-            }  # fmt: skip
-        for o in self.dots:
-            out = o.instr.outs[0]
-            k = int(out)
-            if f"U{k}" not in text.arguments:
-                continue
-            W, parts = run.env.arrays[o.instr.ins[1]], len(o.outs) if apart else 1
-            if out in text.sums:
-                vectors = forms[text.sums[out]][1]
-                arrays[f"U{k}"] = self.machine.packed(W, parts, vectors)
-                continue
-            tile = self.machine.tiling(share, W.shape[1] // parts)
-            U = self.machine.packed(W, parts, tile[1])
-            width, step = U.shape[1] * U.shape[3], W.shape[1] // parts
-            starts = accumulate([q.width for q in o.outs[:-1]], initial=0)
-            gate = [low // step * share * width + low % step for low in starts]
-            arrays |= {
-                f"U{k}": U, f"tile{k}": tile[0], f"vec{k}": tile[1], f"row{k}": width,
+        def product(name: str, out: Value, W: Value, lows: list[int], rows: int) -> None:
+            """A packed weight, and where planes from these columns on lie in its product."""
+            columns, k = p.shape(W)[1], int(out)
+            parts = columns // w if apart else 1
+            step = columns // parts
+            tiles[out] = rows_of_tile, vectors = self.machine.tiling(share, step)
+            panel = vectors * self.machine.lanes
+            width = -(-step // panel) * panel
+            gate = [low // step * rows * width + low % step for low in lows]
+            weights.append((name, W, parts, vectors))
+            numbers.update({
+                f"tile{k}": rows_of_tile, f"vec{k}": vectors, f"row{k}": width,
                 f"gate{k}": np.array(gate, np.int64),
-            }  # fmt: skip
+            })  # fmt: skip
 
-    def _all_planes(self, out: Value, known: dict[int, Plane]) -> Any:
-        return range(self.p.shape(out)[-1] // self.even) if self.even else known
+        for out, known in text.projections.items():
+            product(f"W{int(out)}", out, known.weight, sorted(known.planes), ahead * share)
+            numbers |= {f"depth{int(out)}": p.shape(known.weight)[0], f"ahead{int(out)}": ahead}
+        for o in self.dots:
+            out, W, name = o.instr.outs[0], o.instr.ins[1], f"U{int(o.instr.outs[0])}"
+            if name not in text.arguments:
+                continue
+            if out in text.sums:
+                weights.append((name, W, len(o.outs) if apart else 1, tiles[text.sums[out]][1]))
+            else:
+                lows = [*accumulate([q.width for q in o.outs[:-1]], initial=0)]
+                product(name, out, W, lows, share)
+        return Form(count, weights, numbers)
 
     def _loop_of(self, way: str) -> Callable[..., None]:
         if way not in self._loops:

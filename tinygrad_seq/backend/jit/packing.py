@@ -1,7 +1,7 @@
 """Right operands of thin products: packed once per pass, in panels of a few vector registers.
 
-Weights ``(gates*H, K)`` multiply from the left, so their transpose is packed. Transposing number by
-number would take longer than the rest, so squares are transposed in registers. float32.
+A weight is often the transpose of an array. To transpose it number by number would take two to five
+times as long, so squares are transposed in registers. float32.
 """
 
 from __future__ import annotations
@@ -28,33 +28,15 @@ def _room(*shape: int) -> Any:
     return numbers[first : first + size].reshape(shape)
 
 
-@compiled(fast=False)
-def _pack(b: Any, out: Any) -> None:
-    panels, depth, width = out.shape
-    for panel in range(panels):
-        low = panel * width
-        for k in range(depth):
-            for lane in range(width):
-                out[panel, k, lane] = b[k, low + lane] if low + lane < b.shape[1] else 0
-
-
-def pack(b: Any, vectors: int) -> Any:
-    """b ``(K, columns)`` in panels ``(panels, K, vectors * LANES)``, padded with zeros."""
-    depth, columns = b.shape
-    width = vectors * LANES
-    out = _room(-(-columns // width), depth, width)
-    _pack(b, out)
-    return out
-
-
 @intrinsic
-def _turn(typing: Any, a: Any, row: Any, column: Any, scale: Any, out: Any, panel: Any, k: Any,
+def _turn(typing: Any, a: Any, row: Any, k: Any, out: Any, panel: Any,
           lane: Any) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """out[panel, k + j, lane + i] = scale * a[row + i, column + j], for i, j < LANES."""
-    signature = types.void(a, row, column, scale, out, panel, k, lane)
+    """out[panel, k + j, lane + i] = a[row + i, k + j], for i, j < LANES."""
+    signature = types.void(a, row, k, out, panel, lane)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a, out = (context.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 4))
+        a, out = (context.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 3))
+        row, k, panel, lane = args[1], args[2], args[4], args[5]
         register = ir.VectorType(ir.FloatType(), LANES)
 
         def registers(array: Any, *place: Any) -> list[Any]:
@@ -68,12 +50,7 @@ def _turn(typing: Any, a: Any, row: Any, column: Any, scale: Any, out: Any, pane
                 builder.bitcast(builder.gep(array.data, [i]), register.as_pointer()) for i in lines
             ]
 
-        factor = ir.Constant(register, ir.Undefined)
-        for i in range(LANES):
-            factor = builder.insert_element(factor, args[3], ir.Constant(ir.IntType(32), i))
-        lines = [
-            builder.fmul(builder.load(p, align=4), factor) for p in registers(a, args[1], args[2])
-        ]
+        lines = [builder.load(p, align=4) for p in registers(a, row, k)]
         far = 1
         while far < LANES:  # exchange numbers of lines and columns that differ in this bit
             for i in (i for i in range(LANES) if not i & far):
@@ -83,7 +60,7 @@ def _turn(typing: Any, a: Any, row: Any, column: Any, scale: Any, out: Any, pane
                     mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), picked)
                     lines[i + odd] = builder.shuffle_vector(*pair, mask)
             far *= 2
-        for line, place in zip(lines, registers(out, *args[5:]), strict=True):
+        for line, place in zip(lines, registers(out, panel, k, lane), strict=True):
             builder.store(line, place, align=4)
         return context.get_dummy_value()
 
@@ -91,42 +68,44 @@ def _turn(typing: Any, a: Any, row: Any, column: Any, scale: Any, out: Any, pane
 
 
 @compiled(fast=False)
-def _pack_gates(A: Any, H: int, halved: int, turn: int, out: Any) -> None:
-    """Into ``(panels, K, width)``, as :func:`pack_gates`; most of it in whole squares."""
+def _pack(b: Any, out: Any) -> None:
+    """As :func:`pack`, of an array in C order."""
     panels, depth, width = out.shape
-    count = A.shape[0]
+    for panel in range(panels):
+        low = panel * width
+        for k in range(depth):
+            for lane in range(width):
+                out[panel, k, lane] = b[k, low + lane] if low + lane < b.shape[1] else 0
+
+
+@compiled(fast=False)
+def _pack_turned(a: Any, out: Any) -> None:
+    """As :func:`pack`, of the transpose of an array in C order; most of it in whole squares."""
+    panels, depth, width = out.shape
     for panel in range(panels):
         for lane in range(0, width, LANES):
-            first = panel * width + lane
-            row = (first + count - turn * H) % count
-            scale = np.float32(0.5 if first < halved * H else 1)
-            together = first >= halved * H or first + LANES <= halved * H
-            done = 0
-            if together and max(first, row) + LANES <= count:
+            row, done = panel * width + lane, 0
+            if row + LANES <= a.shape[0]:
                 while done + LANES <= depth:
-                    _turn(A, row, done, scale, out, panel, done, lane)
+                    _turn(a, row, done, out, panel, lane)
                     done += LANES
-            for column in range(first, first + LANES):
-                row = (column + count - turn * H) % count
-                scale = np.float32(0.5 if column < halved * H else 1)
+            for i in range(LANES):
                 for k in range(done, depth):
-                    out[panel, k, column - panel * width] = (
-                        scale * A[row, k] if column < count else 0
-                    )
+                    out[panel, k, lane + i] = a[row + i, k] if row + i < a.shape[0] else 0
 
 
-def pack_gates(A: Any, gates: int, halved: int, turn: int, vectors: int, apart: bool) -> Any:
-    """The transposed weights of gates, packed.
+def pack(b: Any, parts: int, vectors: int) -> Any:
+    """b ``(K, M)`` packed: ``(parts, panels, K, vectors * LANES)``, padded with zeros.
 
     Args:
-        A: ``(gates*H, K)``.
-        apart: Whether each gate is a separate product, which needs no padding.
-
-    Returns:
-        ``(gates, panels, K, vectors * LANES)``, or side by side as one, ``(1, ...)``.
+        b: The right operand, float32.
+        parts: How many products its columns are divided into; each of several has whole panels.
+        vectors: Registers across a panel.
     """
-    count, depth = A.shape
-    width, blocks = vectors * LANES, gates if apart else 1
-    out = _room(-(-count // width), depth, width)
-    _pack_gates(A, count // gates, halved, turn, out)
-    return out.reshape(blocks, -1, depth, width)
+    depth, columns = b.shape
+    width = vectors * LANES
+    out = _room(-(-columns // width), depth, width)
+    turned = b.T.flags.c_contiguous
+    rows = np.require(b.T if turned else b, requirements=["C", "A", "W"])
+    (_pack_turned if turned else _pack)(rows, out)
+    return out.reshape(parts, -1, depth, width)
