@@ -16,7 +16,6 @@ from .references import reference_of
 from .table import DIFFERENTIABLE, FUNCTIONS, QUESTIONS, bound
 
 NUMBER = int | float | None  # may stand in the place of an array
-SEEDS = st.integers(0, 2**16)
 ANALYTIC = [
     name
     for name, f in FUNCTIONS.items()
@@ -47,25 +46,28 @@ def test_an_operation_that_nothing_tests_fails_the_suite():
     cases_of("new", made)
 
 
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-@given(data=st.data())
-def test_each_rule_is_reached(name, data):
-    """The cases give a floating array to every argument that has a rule."""
-    primitive = DIFFERENTIABLE[name]
-    args, kwargs = data.draw(cases_of(name, primitive))
-    assert set(kwargs) <= set(primitive.parameters)
-    for argument in primitive.rules:
-        own = args if primitive.variadic else (args[primitive.arguments.index(argument)],)
-        assert all(isinstance(x, NUMBER) or x.dtype == np.float64 for x in own)
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
-@given(data=st.data())
-def test_forward(name, data):
-    """Values as NumPy's; arrays give arrays, Tensors give Tensors of the same values."""
+@given(data=st.data(), seed=st.integers(0, 2**16))
+def test_values_and_derivatives(name, data, seed):
+    """NumPy's values and the oracles' derivatives; in float32 and in any memory layout."""
     args, kwargs = data.draw(cases_of(name, FUNCTIONS[name]))
     f = bound(name, kwargs)
-    expected = _several(reference_of(name)(*args, **kwargs))
+    check_values(f, args, reference_of(name)(*args, **kwargs))
+    if name in DIFFERENTIABLE:
+        check_each_rule_is_reached(DIFFERENTIABLE[name], args, kwargs)
+    subject = {"names": _names(name), "seed": seed}
+    gradcheck(f, *args, **subject)  # nothing mutated, nothing aliased, broadcasting undone
+    if name in ANALYTIC:
+        gradcheck(f, *args, **subject, oracle="complex")
+    gradgradcheck(f, *args, **subject)
+    if name != "astype":
+        check_float32(f, *args, **subject)
+    check_layout_does_not_matter(f, args)
+
+
+def check_values(f, args, reference):
+    """Arrays give arrays, Tensors give Tensors of the same values."""
+    expected = _several(reference)
     plain = _several(f(*args))
     tensors = _several(f(*(ts.Tensor(x) if isinstance(x, np.ndarray) else x for x in args)))
     assert len(plain) == len(tensors) == len(expected)
@@ -77,44 +79,16 @@ def test_forward(name, data):
         np.testing.assert_array_equal(y, z.numpy())
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@given(data=st.data(), seed=SEEDS)
-def test_first_order(name, data, seed):
-    """Central differences; nothing mutated, nothing aliased, broadcasting undone, any layout."""
-    args, kwargs = data.draw(cases_of(name, FUNCTIONS[name]))
-    gradcheck(bound(name, kwargs), *args, names=_names(name), seed=seed)
+def check_each_rule_is_reached(primitive, args, kwargs):
+    """The case gives a floating array to every argument that has a rule."""
+    assert set(kwargs) <= set(primitive.parameters)
+    for argument in primitive.rules:
+        own = args if primitive.variadic else (args[primitive.arguments.index(argument)],)
+        assert all(isinstance(x, NUMBER) or x.dtype == np.float64 for x in own)
 
 
-@pytest.mark.parametrize("name", ANALYTIC)
-@given(data=st.data(), seed=SEEDS)
-def test_complex_step(name, data, seed):
-    """To nine digits, where the forward is analytic."""
-    args, kwargs = data.draw(cases_of(name, FUNCTIONS[name]))
-    gradcheck(bound(name, kwargs), *args, names=_names(name), seed=seed, oracle="complex")
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-@given(data=st.data(), seed=SEEDS)
-def test_second_order(name, data, seed):
-    """The rules, run on Tensors, are differentiable themselves."""
-    args, kwargs = data.draw(cases_of(name, FUNCTIONS[name]))
-    gradgradcheck(bound(name, kwargs), *args, names=_names(name), seed=seed)
-
-
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "astype"])
-@given(data=st.data(), seed=SEEDS)
-def test_float32(name, data, seed):
-    """float32 stays float32, in values and gradients, and is close to float64."""
-    args, kwargs = data.draw(cases_of(name, FUNCTIONS[name]))
-    check_float32(bound(name, kwargs), *args, names=_names(name), seed=seed)
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-@given(data=st.data())
-def test_layout_does_not_matter(name, data):
+def check_layout_does_not_matter(f, args):
     """A view of any layout and a contiguous copy of it give the same values and gradients."""
-    args, kwargs = data.draw(cases_of(name, FUNCTIONS[name]))
-    f = bound(name, kwargs)
     same = [np.array(x, order="C") if isinstance(x, np.ndarray) else x for x in args]
     for y, z in zip(_run(f, args), _run(f, same), strict=True):
         np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-14)
