@@ -48,14 +48,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out on other devices what is marked ``host``."""
+    """Leave out on other devices what is marked ``host``, and repeated rows of parameters.
 
-    def elsewhere(item: pytest.Item) -> bool:
-        device = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
-        return device not in (None, "numpy") and item.get_closest_marker("host") is not None
+    Of a test with several ``parametrize``, each row of each of them runs once there, and not every
+    combination: which functions of the device's library are called depends on the rows; the numbers
+    that combinations give are checked on the host.
+    """
+    tried: set[tuple[object, ...]] = set()
 
-    config.hook.pytest_deselected(items=[item for item in items if elsewhere(item)])
-    items[:] = [item for item in items if not elsewhere(item)]
+    def left_out(item: pytest.Item) -> bool:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if params.get("backend", "numpy") == "numpy":
+            return False
+        if item.get_closest_marker("host") is not None:
+            return True
+        test = item.nodeid.partition("[")[0], params["backend"]
+        names = [mark.args[0] for mark in item.iter_markers("parametrize")]
+        rows = [n.replace(" ", "").split(",") if isinstance(n, str) else list(n) for n in names]
+        rows += [[name] for name in params if not any(name in row for row in rows)]  # of fixtures
+        values = {(*test, *row, *(id(params[name]) for name in row)) for row in rows}
+        again = len(values) > 1 and values <= tried and not THOROUGH
+        tried.update(values)
+        return again
+
+    left = [item for item in items if left_out(item)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in set(left)]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

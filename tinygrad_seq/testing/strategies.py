@@ -129,7 +129,7 @@ def lengths(n: int, t: int) -> st.SearchStrategy[Array]:
 @st.composite
 def views(draw: st.DrawFn, x: Array) -> Array:
     """The same values in other memory layouts: as they are, transposed, strided, reversed."""
-    return draw(LAYOUTS)(x)
+    return np.asarray(draw(LAYOUTS)(x))
 
 
 def modules(factory: Callable[[], Module]) -> st.SearchStrategy[Module]:
@@ -225,7 +225,9 @@ def _every(step: int, x: Array) -> tuple[Any, ...]:
     return (..., *(slice(None, None, step) for _ in x.shape))
 
 
-LAYOUTS = st.sampled_from([np.asarray, _transposed, _strided, _reversed])
+LAYOUTS: st.SearchStrategy[Callable[[Array], Array]] = st.sampled_from(
+    [np.asarray, _transposed, _strided, _reversed]
+)
 
 
 # -- index expressions in every form that NumPy takes
