@@ -20,6 +20,7 @@ from nets import Tagger, tagger_loss
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, viz
+from tinygrad_seq.viz.fold import common
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -242,3 +243,12 @@ def test_names_are_shown_without_what_is_no_character_to_be_seen(tmp_path):
         labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
         assert any("a [31m  $x_{$ b" in label.get_text() for label in labels)
         pyplot.close(axes.figure)
+
+
+def test_the_common_module_is_of_whole_names():
+    for paths, above in [
+        (["m.a", "m.a-x", "m.a.b"], "m"),
+        (["a.b", "a.b.c"], "a.b"),
+        (["", "a"], ""),
+    ]:
+        assert common(paths) == common(paths[::-1]) == above

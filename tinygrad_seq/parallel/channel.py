@@ -11,6 +11,7 @@ import pickle
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,7 @@ class Channel:
         rank = next(r for r, other in enumerate(forms) if other != forms[0])
         odd = [
             f"{theirs or 'nothing'} where rank 0 has {ours or 'nothing'}"
-            for ours, theirs in _side_by_side(forms[0], forms[rank])
+            for ours, theirs in zip_longest(forms[0], forms[rank])
             if ours != theirs
         ]
         raise TeamError(
@@ -209,12 +210,6 @@ def _crc(form: Iterable[str]) -> int:
 
 def _differ(column: NDArray[Any]) -> bool:
     return bool((column != column[0]).any())
-
-
-def _side_by_side(one: Sequence[str], other: Sequence[str]) -> Iterable[tuple[str, str]]:
-    longest = max(len(one), len(other))
-    pad = ("",) * longest
-    return zip((*one, *pad)[:longest], (*other, *pad)[:longest], strict=True)
 
 
 def _grouped(values: Sequence[Any]) -> dict[Any, list[int]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .fold import Group, amount, called, groups, kind, place
+from .fold import Group, amount, called, flow, groups, place
 from .graph import Graph, Operation
 from .listing import graph_of
 
@@ -166,7 +166,7 @@ def draw(graph: Graph, fold: str | None) -> Drawing:
     for k, (id, slot) in enumerate(graph.outputs):
         drawing.boxes[f"out{k}"] = "output", ["output"]
         start = box_of.get(id) or _beside(graph, f"out{k}", [id], drawing)
-        flows.setdefault((start, f"out{k}"), {})[id, slot] = _shape(graph, id, slot)
+        flows.setdefault((start, f"out{k}"), {})[id, slot] = flow(graph, id, slot)
     for arrow, shapes in flows.items():
         several = f"{len(shapes)} tensors"
         drawing.arrows[arrow] = [next(iter(shapes.values())) if len(shapes) == 1 else several]
@@ -189,7 +189,7 @@ def _arrive(
         if start is None or (start != box and i.source in drawing.weights):
             leaves.append(i.source)
         elif start != box:
-            flows.setdefault((start, box), {})[i.source, i.slot] = _shape(graph, i.source, i.slot)
+            flows.setdefault((start, box), {})[i.source, i.slot] = flow(graph, i.source, i.slot)
         elif graph.operations[i.source].step != o.step:  # from one time step to another
             flows.setdefault((box, box), {}).setdefault((0, 0), "t → t+1")
     if leaves:
@@ -229,12 +229,6 @@ def _summary(part: Group, kept: int) -> list[str]:
     lines = [place(part.path, part.steps) or "top level"]
     lines.append(part.operations[0].name if count == 1 else f"{count} operations")
     return [*lines, f"keeps {amount(kept)}"] if kept else lines
-
-
-def _shape(graph: Graph, id: int, slot: int | None) -> str:
-    about = graph[id]
-    result = about.results[slot or 0] if isinstance(about, Operation) else about
-    return kind(result.shape, result.dtype)
 
 
 def _lines(text: list[str]) -> list[str]:

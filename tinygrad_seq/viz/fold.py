@@ -77,12 +77,13 @@ def _alike(group: Group) -> Any:
 
 def _group(members: Sequence[Operation]) -> Group:
     steps = dict.fromkeys(o.step for o in members if o.step is not None)
-    return Group(_common([o.path for o in members]), tuple(steps), tuple(members))
+    return Group(common([o.path for o in members]), tuple(steps), tuple(members))
 
 
-def _common(paths: Sequence[str]) -> str:
+def common(paths: Sequence[str]) -> str:
     """The module that contains all of these."""
-    first, last = min(paths).split("."), max(paths).split(".")
+    parts = [path.split(".") for path in paths]
+    first, last = min(parts), max(parts)
     count = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     return ".".join(first[: min(len(first), len(last)) if count is None else count])
 
@@ -109,6 +110,13 @@ def amount(count: int) -> str:
             break
         size /= 1000
     return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
+
+
+def flow(graph: Graph, source: int, slot: int | None) -> str:
+    """The dtype and shape of a result or a leaf."""
+    about = graph[source]
+    result = about.results[slot or 0] if isinstance(about, Operation) else about
+    return kind(result.shape, result.dtype)
 
 
 def called(graph: Graph, source: int | None, slot: int | None = None) -> str:

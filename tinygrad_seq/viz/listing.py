@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from .fold import Group, amount, argument, called, check_fold, groups, kind, place, repeats
+from .fold import Group, amount, argument, called, check_fold, flow, groups, kind, place, repeats
 from .graph import Graph, Operation, graph
 
 Row: TypeAlias = tuple[str, ...]
-End: TypeAlias = tuple[int | None, int | None]
+End: TypeAlias = tuple[Any, int | None]
 """Where a gradient goes: an id, and a slot."""
 
 MANY = 6  # arguments in a line
@@ -147,7 +147,7 @@ def _backward(whole: Graph, runs: list[list[Group]], fold: bool) -> Iterator[Row
     yield ("backward",)
     arrived: set[End] = set()  # the values that already have a gradient
     for end in whole.outputs:
-        value = "1" if _shape(whole, end).endswith("[]") else "given"
+        value = "1" if flow(whole, *end).endswith("[]") else "given"
         yield _gradient(whole, [end], value, arrived)
     for run in reversed(runs):
         yield from _again([part.steps[:1] for part in reversed(run)])
@@ -175,15 +175,7 @@ def _gradient(whole: Graph, ends: list[End], value: str, arrived: set[End]) -> R
     names = ", ".join(_few([f"d{called(whole, *end)}" for end in ends]))
     sign = "+=" if arrived.issuperset(ends) else "="
     arrived.update(ends)
-    return f"  {names} {sign} {value}", _shape(whole, ends[0])
-
-
-def _shape(whole: Graph, end: End) -> str:
-    source, slot = end
-    assert source is not None  # gradients go to known sources
-    about = whole[source]
-    result = about.results[slot or 0] if isinstance(about, Operation) else about
-    return kind(result.shape, result.dtype)
+    return f"  {names} {sign} {value}", flow(whole, *ends[0])
 
 
 def _modules(whole: Graph, parts: list[Group]) -> Iterator[Row]:

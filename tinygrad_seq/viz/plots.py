@@ -37,25 +37,10 @@ def gradient_flow(model: Module, ax: Any = None) -> Any:
     ax = _axes(ax, (7, 1.2 + 0.28 * len(parameters)))
     for row, (_, parameter) in enumerate(parameters):
         gradient = None if parameter.grad is None else on_host(parameter.grad)
-        if gradient is None or not gradient.any():
-            ax.text(
-                0.02,
-                row,
-                "none" if gradient is None else "zero",
-                va="center",
-                color="tab:red",
-                transform=ax.get_yaxis_transform(),
-            )
-            continue
-        if not np.isfinite(gradient).all():
-            ax.text(
-                0.02,
-                row,
-                "NaN or Inf",
-                va="center",
-                color="tab:red",
-                transform=ax.get_yaxis_transform(),
-            )
+        if gradient is None or not gradient.any() or not np.isfinite(gradient).all():
+            odd = "none" if gradient is None else "NaN or Inf" if gradient.any() else "zero"
+            inside = ax.get_yaxis_transform()
+            ax.text(0.02, row, odd, va="center", color="tab:red", transform=inside)
             continue
         size = np.abs(gradient.astype(float))
         ax.plot([_rms(size), size.max()], [row, row], color="tab:blue", lw=1.5, alpha=0.5)

@@ -6,10 +6,10 @@ time steps form a bar as wide as all steps. A band is above the bands that it re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ..fold import common
 from ..graph import Graph
 
 Key: TypeAlias = tuple[str, bool, int]
@@ -62,7 +62,7 @@ def bands(graph: Graph) -> tuple[list[Band], list[int]]:
     order = sorted(range(len(groups)), key=lambda k: (levels[k], k))
     place = {k: n for n, k in enumerate(order)}
     made = [
-        Band(_shared([key[0] for key in groups[k]]), any(key[1] for key in groups[k]), levels[k])
+        Band(common([key[0] for key in groups[k]]), any(key[1] for key in groups[k]), levels[k])
         for k in order
     ]
     return made, [place[of[key]] for key in keys]
@@ -103,13 +103,3 @@ def _visit(starts: Any, follow: Any, leave: Any, seen: set[Key] | None = None) -
             else:
                 seen.add(following)
                 stack.append((following, iter(follow[following])))
-
-
-def _shared(paths: Sequence[str]) -> str:
-    """The longest dotted path that all of these begin with."""
-    shared = paths[0].split(".")
-    for path in paths[1:]:
-        parts = path.split(".")
-        while shared and shared != parts[: len(shared)]:
-            shared.pop()
-    return ".".join(shared)
