@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as ts
-from tinygrad_seq import io, nn
+from tinygrad_seq import io, nn, ops
+from tinygrad_seq.io.onnx.elementwise import ANY_NUMBER, UNARY
 from tinygrad_seq.io.onnx.proto import TYPES, GraphProto, Info, ModelProto, Node, decode, encode
 from tinygrad_seq.io.onnx.wire import integers, message, varint
 
@@ -461,3 +462,12 @@ def test_attributes_there_and_back(tmp_path):
         [0.5, -1.5],
     )
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(theirs["t"]), attributes["t"])
+
+
+def test_functions_of_one_number_come_back(tmp_path):
+    x, path = np.array([0.25, 0.5, 0.75], "f4"), tmp_path / "f.onnx"
+    for op in UNARY | ANY_NUMBER:
+        if op is not ops.gelu:  # which has an attribute
+            io.export_onnx(lambda x, op=op: op(x), path, {"x": io.Input("time")}, ["y"])
+            given = 1 / x if op is ops.arccosh else x
+            agree(io.read_onnx(path).model()(given), op(ts.tensor(given)))
