@@ -93,7 +93,7 @@ def test_fused_equals_unrolled(kind, data):
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_second_order_falls_back_unnoticed(kind, rng):
+def test_second_order_equals_the_cell_unrolled(kind, rng):
     cell = CELLS[kind](2, 3, dtype="f8")
     layer = nn.Recurrent(cell)
     x = ts.tensor(rng.normal(size=(4, 2, 2)), requires_grad=True)

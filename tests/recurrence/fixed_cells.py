@@ -47,6 +47,16 @@ FIXED = {
         (4,), {"U": (4, 4)},
         "a = ts.tanh(s0 @ U)", "return a[:, :2], (ops.concatenate([x, a[:, 1:3]], -1),)",
     ),
+    "a mean that is read late, as another shape": _case(
+        (2,), {"V": (1, 2), "W": (3, 2)},
+        "a = ts.maximum(ops.concatenate([s0, x[:, :1]], -1), x[:, :1])",
+        "return x, (ts.sigmoid(ts.mean(s0, -1)[:, None] @ V + a @ W),)", rows=1,
+    ),
+    "results with columns of zeros": _case(
+        (3,), {"U": (3, 1)},
+        "put = lambda a: ops.index.scatter_add(a, index=(..., slice(1, 2)), shape=s0.shape)",
+        "a = put(ts.tanh(s0 @ U))", "return a, (put(x[:, :1] * s0[:, :1]),)",
+    ),
     "a product of the input that two sums read": _case(
         (3, 3), {"U": (3, 3), "V": (3, 3), "W": (2, 3)},
         "a = x @ W", "return s1, (ts.tanh(a + s0 @ U), ts.sin(a + s1 @ V))",

@@ -46,12 +46,13 @@ class Fused:
         self.arguments = arguments
         self.forward = forward
         self._backward = backward
-        self._plan = Plan((*arguments, "values", "specification"), (), (), pure=True)
+        self._plan = Plan((*arguments, "values", "specification", "recorded"), (), (), pure=True)
 
     def __call__(
         self,
         args: Sequence[Variable | None],
         specification: Callable[[], Sequence[Tensor]],
+        recorded: Callable[[Sequence[Tensor], set[str]], dict[str, Tensor] | None] | None = None,
         **params: Any,
     ) -> tuple[Tensor, ...]:
         """The results as tensors, recorded if an argument requires grad.
@@ -59,6 +60,8 @@ class Fused:
         Args:
             args: The arguments, in order.
             specification: Computes the same results operation by operation.
+            recorded: Computes the backward by operations that are recorded, if it does not
+                return None: ``recorded(gradients, wanted) -> {argument: gradient}``.
             **params: Static parameters of the forward.
         """
         if unfused():
@@ -74,7 +77,7 @@ class Fused:
         wrap: Any = next(a for a in args if a is not None)._wrap
         if not keep:
             return tuple(wrap(y) for y in results)
-        saved = [*arrays, values, specification]
+        saved = [*arrays, values, specification, recorded]
         shape, dtype = tuple(y.shape for y in results), tuple(y.dtype for y in results)
         node = Node(self, edges, saved, self._plan, shape, dtype)
         return tuple(wrap(y, part) for y, part in zip(results, node.outputs(), strict=True))
@@ -83,18 +86,23 @@ class Fused:
         self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterator[tuple[Source, Any]]:
         """Yield (source, gradient) for each wanted argument of ``node``."""
-        *_, values, specification = node.kept()
+        *_, values, specification, recorded = node.kept()
         edges = [e if e is not None and (wanted is None or wanted(e)) else None for e in node.edges]
-        if live:
-            with enable_grad():
-                results = specification()
-            pairs = [(y, part) for y, part in zip(results, g, strict=True) if y._requires_grad]
-            if pairs:  # none if all arguments were frozen since
-                outputs, seeds = zip(*pairs, strict=True)
-                yield from pull(outputs, seeds, [e for e in edges if e is not None], True).items()
-            return
         names = {name for name, e in zip(self.arguments, edges, strict=True) if e is not None}
-        gradients = self._backward(*g, values, names)
-        for name, edge in zip(self.arguments, edges, strict=True):
-            if edge is not None:
-                yield edge, gradients[name]
+        found: Any = None
+        if not live:
+            found = self._backward(*g, values, names)
+        elif recorded is not None:
+            with enable_grad():
+                found = recorded(g, names)
+        if found is not None:
+            for name, edge in zip(self.arguments, edges, strict=True):
+                if edge is not None and name in found:
+                    yield edge, found[name]
+            return
+        with enable_grad():
+            results = specification()
+        pairs = [(y, part) for y, part in zip(results, g, strict=True) if y._requires_grad]
+        if pairs:  # none if all arguments were frozen since
+            outputs, seeds = zip(*pairs, strict=True)
+            yield from pull(outputs, seeds, [e for e in edges if e is not None], True).items()

@@ -72,10 +72,17 @@ def scan(
         return (y, *flat(last))
 
     args = [*flat(xs), *flat(state), *map(as_tensor, *known.reads)]
+    derived = known.derived
+
+    def recorded(given: Any, names: Any) -> dict[str, Tensor] | None:
+        if step_by_step.get() or not derived.twice.possible:
+            return None
+        return derived.twice.gradients(scan, args, valid, reverse, given, names)
+
     mask = None if valid is None else there(valid, flat(xs)[0]._data)
-    operation = known.derived.operation(name, known.scan)
+    operation = derived.operation(name, known.scan)
     with scope or nullcontext():
-        y, *last = operation(args, specification, mask=mask, reverse=reverse)
+        y, *last = operation(args, specification, recorded, mask=mask, reverse=reverse)
     return y, like(state, last)
 
 

@@ -16,7 +16,8 @@ import numpy
 from .. import ops
 from ..backend.shares import product
 from ..ops.index import is_basic
-from .program import FULL, SAME, Instr, Program, Value, called, values_in
+from ..tensor import Tensor
+from .program import FULL, SAME, Instr, Program, Value, called, function_of, values_in
 
 ONCE, ALL, SUM = "once", "for all steps", "summed over the steps"
 
@@ -27,12 +28,42 @@ LINEAR = {
 """f(Σ a) = Σ f(a), where all operands are sums."""
 
 
+class Live:
+    """The namespace of tensors, in place of NumPy's or CuPy's: every result is recorded.
+
+    Args:
+        np: The namespace of the arrays in the tensors.
+    """
+
+    stack = staticmethod(ops.stack)
+    swapaxes = staticmethod(ops.swapaxes)
+    broadcast_to = staticmethod(ops.broadcast_to)
+
+    def __init__(self, np: Any) -> None:
+        self.np = np
+
+    def matmul(self, a: Any, b: Any, out: None = None) -> Any:
+        """A product, which makes its own array."""
+        return ops.matmul(a, b)
+
+    def empty(self, shape: Any, dtype: Any) -> None:
+        """No array."""
+
+    def full(self, shape: Any, value: Any, dtype: Any) -> Tensor:
+        """A tensor of equal numbers."""
+        return Tensor._wrap(self.np.full(shape, value, dtype))
+
+    def asarray(self, tensor: Any, dtype: Any) -> Any:
+        """The tensor in this dtype."""
+        return tensor if tensor.dtype == dtype else tensor.astype(dtype)
+
+
 class Env:
     """The values of a pass outside its loops.
 
     Args:
         p: The program.
-        np: The namespace of the arrays.
+        np: The namespace of the arrays; :class:`Live` if the values are tensors.
         T: How many steps.
         plans: How earlier passes ran the instructions; filled in.
 
@@ -77,7 +108,8 @@ class Env:
         """Run the instructions that the goals need, or all. Goals are wanted as sums."""
         key = id(code), frozenset(goals), tuple(self.had.items())
         if key not in self.plans:
-            self.plans[key] = code, Planning(self.p, self.had).of(code, set(goals))
+            live = isinstance(self.np, Live)
+            self.plans[key] = code, Planning(self.p, self.had, live).of(code, set(goals))
         asarray, types = self.np.asarray, self.p.types
         for form, outs, had in self.plans[key][1]:
             result = form(self)
@@ -95,10 +127,11 @@ class Planning:
     Args:
         p: The program.
         had: The form of each value known before.
+        live: Whether the values are tensors.
     """
 
-    def __init__(self, p: Program, had: dict[Value, str]) -> None:
-        self.p, self.had = p, dict(had)
+    def __init__(self, p: Program, had: dict[Value, str], live: bool) -> None:
+        self.p, self.had, self.live = p, dict(had), live
 
     def of(
         self, code: Sequence[Instr], goals: set[Value]
@@ -147,15 +180,15 @@ class Planning:
         return i.op in LINEAR and not _read_in_params(i) and every.issuperset(i.reads())
 
     def _form(self, i: Instr, summed: bool) -> tuple[Form, str]:
-        reads = i.reads()
+        reads, live = i.reads(), self.live
         had = {self.had[v] for v in reads}
         if i.op is FULL:
             shape, dtype = self.p.types[i.outs[0]]
             return lambda env: env.np.full(shape, i.param("value"), dtype), ONCE
         if ALL in had and SUM in had:  # linear in all operands together: it needs the sum of each
-            return lambda env: called(i, {v: env.total(v) for v in reads}), SUM
+            return lambda env: called(i, {v: env.total(v) for v in reads}, live), SUM
         if ALL not in had:
-            return lambda env: called(i, env.arrays), SUM if SUM in had else ONCE
+            return lambda env: called(i, env.arrays, live), SUM if SUM in had else ONCE
         total = self._summed(i) if summed else None
         return (total, SUM) if total is not None else (self._for_all(i), ALL)
 
@@ -164,6 +197,7 @@ class Planning:
     def _summed(self, i: Instr) -> Form | None:
         """The sum over the steps at once, for products and sums of rows; None if it is neither."""
         shapes, every = self._operands(i)
+        forward = function_of(i, self.live)
         two = all(every) and [len(s) for s in shapes] == [2, 2]
         if i.op is ops.matmul and two:
             a, b = i.ins
@@ -183,7 +217,7 @@ class Planning:
             return lambda env: _rows_sum(env.arrays[a], keep)
         if i.op is ops.index.scatter_add and (ids := _ids(i)) is not None and every[0]:
             (a,), shape = i.ins, i.param("shape")
-            return lambda env: i.op.forward(env.arrays[a], index=env.all(ids), shape=shape)
+            return lambda env: forward(env.arrays[a], index=env.all(ids), shape=shape)
         return None
 
     # -- all steps ------------------------------------------------------------------------------
@@ -196,7 +230,7 @@ class Planning:
     def _for_all(self, i: Instr) -> Form:
         shapes, every = self._operands(i)
         ranks = [len(s) for s in shapes]
-        params, forward, ins = dict(i.params), i.op.forward, i.ins
+        params, forward, ins = dict(i.params), function_of(i, self.live), i.ins
         shape, dtype = self.p.types[i.outs[0]]
         a = Value(-1) if not ins else ins[0]
         if i.op is SAME:
@@ -211,10 +245,10 @@ class Planning:
                 for rank, s, all_steps in zip(ranks, shapes, every, strict=True)
             ]
             return lambda env: forward(*map(env.aligned, ins, missing), **params)
-        if i.op is ops.matmul and every == [True, False] and ranks == [2, 2]:
+        if i.op is ops.matmul and every == [True, False] and ranks == [2, 2] and not self.live:
             return lambda env: _product(env, a, ins[1], shape[-1], dtype)
         if i.op is ops.matmul and (
-            (every == [True, False] and ranks == [1, 2]) or (ranks[0] == ranks[1] >= 2)
+            (every == [True, False] and ranks in ([1, 2], [2, 2])) or (ranks[0] == ranks[1] >= 2)
         ):
             return lambda env: env.np.matmul(*[env.arrays[v] for v in ins])
         if i.op is ops.transpose:
@@ -241,11 +275,13 @@ class Planning:
 
     def _one_by_one(self, i: Instr) -> Form:
         """Any primitive: step by step."""
-        each = {v: self.had[v] is ALL for v in i.reads()}
+        each, live = {v: self.had[v] is ALL for v in i.reads()}, self.live
 
         def form(env: Env) -> Any:
             results = [
-                called(i, {v: env.arrays[v][t] if e else env.arrays[v] for v, e in each.items()})
+                called(
+                    i, {v: env.arrays[v][t] if e else env.arrays[v] for v, e in each.items()}, live
+                )
                 for t in range(env.T)
             ]
             if len(i.outs) > 1:

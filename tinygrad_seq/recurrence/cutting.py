@@ -175,8 +175,8 @@ class Cutter:
             if v is not None:
                 self.of(v)
 
-    def lowered(self, code: list[Instr]) -> list[Op]:
-        """The operations of a loop for these instructions."""
+    def lowered(self, code: list[Instr], results: Iterable[Value] = ()) -> list[Op]:
+        """The operations of a loop for these instructions; all columns of results are written."""
         found: list[Op] = []
         for i in code:
             kind, out = self.kinds[i.outs[0]], i.outs[0]
@@ -203,6 +203,13 @@ class Cutter:
                 outs = tuple([q for o in i.outs for q in self.planes[o]])
                 ins = tuple([q for v in i.reads() for q in self.of(v)])
                 found.append(Op("call", i.op, ins, outs, i))
+        for v in results:
+            for k, q in enumerate(self.of(v)):
+                if not isinstance(q, Plane):
+                    (low, high), (shape, dtype) = self.segments(v)[k], self.p.types[v]
+                    plane = self.fresh((*shape[:-1], high - low), dtype)
+                    found.append(Op("map", SAME, (q,), (plane,), self.made[v]))
+                    self.planes[v] = [*self.planes[v][:k], plane, *self.planes[v][k + 1 :]]
         return found
 
     def _summands(self, i: Instr, found: list[Op]) -> list[Any]:

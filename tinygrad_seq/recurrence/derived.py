@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from .print_maps import TEMPLATES
 from .record import Recording, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan
+from .twice import Twice
 
 FLOAT32 = numpy.dtype(numpy.float32)
 
@@ -62,6 +64,11 @@ class Derived:
     def reason(self) -> str:
         """Why the fastest kind of loop is not used, or an empty string."""
         return next(iter(self.reasons.values()), "")
+
+    @functools.cached_property
+    def twice(self) -> Twice:
+        """The gradients as tensors."""
+        return Twice(self.plan)
 
     def ready(self, x: Any, masked: bool) -> Scan | None:
         """The fastest loop for this input, if that is known."""

@@ -37,7 +37,9 @@ def planned(p: Program, inside: Container[Any] = ()) -> Plan:
     where |= dict.fromkeys(p.states, "state")
     where |= {v: "gradient" for v in (p.gy, *p.gafter) if v is not None}
     cutter = Cutter(p, lead, places, where)
-    forward, backward = cutter.lowered(places["forward"]), cutter.lowered(places["backward"])
+    results = [v for v in dict.fromkeys((*p.after, p.y)) if where[v] == "forward"]
+    forward = cutter.lowered(places["forward"], results)
+    backward = cutter.lowered(places["backward"])
     cutter.outputs()
     sums = _sums(p, places["after"], where, cutter)
     rows = _rows(p, places["after"], where, cutter, [*forward, *backward], {*sums})

@@ -40,6 +40,7 @@ class NumpyPrinter(Layout):
         self.lets: dict[str, str] = {}
         self.lines: list[Line] = []
         self.called: dict[Plane, str] = {}  # whole values of calls, by name
+        self.behind: dict[Plane, frozenset[str]] = {}  # blocks that such a value may be a view of
         self._print()
 
     # -- text -----------------------------------------------------------------------------------
@@ -49,6 +50,7 @@ class NumpyPrinter(Layout):
         if not isinstance(q, Plane):
             return literal(q)
         if q in self.called:
+            self.names |= self.behind[q]
             return self.called[q]
         block, at, stop, whole = self.home[q]
         self.names.add(block.name)
@@ -240,6 +242,7 @@ class NumpyPrinter(Layout):
         names = ", ".join([self._whole(v) for v in reads])
         function = self._function(o.op.name, _caller(self.p, o.instr, reads))
         results = [f"c{int(v)}" for v in o.instr.outs]
+        behind = frozenset(self.names)
         self._add(f"{', '.join(results)} = {function}({names})", False)
         for v, name in zip(o.instr.outs, results, strict=True):
             planes = self.plan.planes[v]
@@ -248,7 +251,7 @@ class NumpyPrinter(Layout):
                 if q in self.home:  # kept: copied into its place
                     self._add(f"copyto({self.ref(q)}, {piece})", False)
                 else:
-                    self.called[q] = piece
+                    self.called[q], self.behind[q] = piece, behind
 
     def _sums(self) -> None:
         """Add up large values step by step; padding adds nothing."""

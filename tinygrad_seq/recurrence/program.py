@@ -97,6 +97,7 @@ class Program(NamedTuple):
         free: The parameters and constants that the step reads.
         y: The output.
         after: The parts of the state after.
+        detaches: Whether an operand gets no gradient though its value has one.
         gy: The gradient of y.
         gafter: The gradients of the state after; None for a part that is not differentiable.
         gxs, gstates, gfree: The gradients that the derivative computes; None where there is none.
@@ -109,6 +110,7 @@ class Program(NamedTuple):
     free: tuple[Value, ...]
     y: Value
     after: tuple[Value, ...]
+    detaches: bool = False
     gy: Value | None = None
     gafter: tuple[Value | None, ...] = ()
     gxs: tuple[Value | None, ...] = ()
@@ -198,8 +200,16 @@ def substituted(instr: Instr, at: Callable[[Value], Any]) -> Instr:
     return Instr(op, ins, params, outs)
 
 
-def called(instr: Instr, env: dict[Value, Any]) -> Any:
-    """The results of the instruction for these values."""
+def called(instr: Instr, env: dict[Value, Any], live: bool = False) -> Any:
+    """The results of the instruction for these values: arrays, or with ``live`` tensors."""
     args = [env[v] if type(v) is Value else v for v in instr.ins]
     params = {name: replaced(p, env.__getitem__) for name, p in instr.params}
-    return instr.op.forward(*args, **params)
+    return function_of(instr, live)(*args, **params)
+
+
+def function_of(instr: Instr, live: bool) -> Callable[..., Any]:
+    """What computes the instruction: a function of arrays, or with ``live`` of tensors."""
+    op = instr.op
+    if not live or isinstance(op, Operation):
+        return op.forward  # type: ignore[no-any-return]
+    return (lambda *xs, **params: op(xs, **params)) if op.variadic else op

@@ -7,7 +7,7 @@ identified by its array. For the derivative, the engine runs backward through th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..autograd import enable_grad
@@ -18,7 +18,7 @@ from ..autograd.observe import Observer
 from ..backend import is_array, xp
 from ..ops.linear import affine, affine_in_parts
 from ..tensor import Tensor
-from .program import FULL, Instr, Program, Type, Value
+from .program import FULL, Instr, Program, Type, Value, values_in
 from .trees import flat, like
 
 Step = Callable[[Any, Any], Any]
@@ -83,6 +83,7 @@ class Recorder(Observer):
         self.code: list[Instr] = []
         self.free: list[Value] = []
         self.sources: dict[Value, Source] = {}
+        self.passes: dict[Value, tuple[bool, ...]] = {}  # to which operands gradients pass
         self.read: str | None = None
         self.deriving = False
         self._args: tuple[Any, ...] = ()
@@ -151,6 +152,7 @@ class Recorder(Observer):
     def recorded(self, node: Node) -> None:
         """Remember where the gradients of the operands go."""
         if node.slot is None and len(self._args) == len(node.edges):
+            self.passes[self.code[-1].outs[0]] = tuple([edge is not None for edge in node.edges])
             for array, edge in zip(self._args, node.edges, strict=True):
                 if edge is None:
                     continue
@@ -167,6 +169,20 @@ class Recorder(Observer):
         v = self.values.get(id(array))
         if v is not None and v not in self.free:
             self.read = how
+
+    def detaches(self, leaves: Iterable[Value]) -> bool:
+        """Whether an operand that depends on the leaves gets no gradient."""
+        needs = {*leaves, *self.sources}
+        for i in self.code:
+            if not getattr(i.op, "rules", None):
+                continue
+            passes = self.passes.get(i.outs[0], (False,) * len(i.ins))
+            cut = [v for v, passed in zip(i.ins, passes, strict=True) if not passed]
+            if not needs.isdisjoint(values_in(cut)):
+                return True
+            if any(passes):
+                needs.update(i.outs)
+        return False
 
     def refuse_reads(self) -> None:
         """Raise Underivable if numbers were read."""
@@ -274,6 +290,7 @@ def differentiated(recording: Recording) -> Program:
     return p._replace(
         code=tuple(trace.code),
         types=dict(trace.types),
+        detaches=trace.detaches([trace.at(t._data) for t in leaves if t._requires_grad]),
         gy=gy,
         gafter=tuple(gafter),
         gxs=tuple(numbers[:n]),
