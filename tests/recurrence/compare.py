@@ -13,6 +13,7 @@ from device.fake_kernels import COMPILER, on_host
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import grad
 from tinygrad_seq.recurrence.compiled import Compiled
+from tinygrad_seq.recurrence.large import LargeScan
 from tinygrad_seq.recurrence.planning import planned
 from tinygrad_seq.recurrence.print_maps import TEMPLATES
 from tinygrad_seq.recurrence.program import Program
@@ -44,6 +45,7 @@ MAKERS: dict[str, Callable[[Program], Scan]] = {
     "loops": lambda p: Compiled(planned(p), PlainMachine()),
     "loops, planes apart": lambda p: Compiled(planned(p), PlainMachine(sideways=True)),
     "loops, maps inside": lambda p: Compiled(planned(p, TEMPLATES), PlainMachine()),
+    "loops, large maps": lambda p: LargeScan(planned(p), PlainMachine()),
 }
 if COMPILER is not None:  # kernels are run as C
     MAKERS["kernels"] = lambda p: Kernels(planned(p), on_host)

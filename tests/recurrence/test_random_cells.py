@@ -28,7 +28,10 @@ def examine(case: Case, printer: str) -> None:
     assert error < EXACT
 
 
-@pytest.mark.parametrize("printer", [name for name in MAKERS if name != "kernels"])
+SELDOM = ("kernels", "loops, large maps")  # drawn cells have no arrays larger than rows
+
+
+@pytest.mark.parametrize("printer", [name for name in MAKERS if name not in SELDOM])
 @settings(max_examples=2 * EXAMPLES)
 @given(case=cases())
 def test_derived_equals_unrolled(printer: str, case: Case) -> None:

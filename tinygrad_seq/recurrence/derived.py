@@ -57,7 +57,7 @@ class Derived:
             return ["cuda", "numpy"]
         p = self.plan.program
         if compilable(x, [p.types[v].dtype for v in (*p.states, p.y)]):
-            return ["numba", "numpy"]
+            return ["numba", "large", "numpy"]
         return ["numpy"]
 
     @property
@@ -94,6 +94,10 @@ class Derived:
                 if not any(stage.dots for stage in plan.forward):  # maps alone: all in one loop
                     plan = planned(self._program, TEMPLATES)
                 self._scans[kind] = Compiled(plan)
+            elif kind == "large":
+                from .large import LargeScan  # imports numba
+
+                self._scans[kind] = LargeScan(self.plan)
             elif kind == "cuda" and self._kernel is not None:
                 self._scans[kind] = CudaScan(self.plan, self._kernel)
             else:

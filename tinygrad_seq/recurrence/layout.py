@@ -59,6 +59,7 @@ class Loop:
         weights: For each product its name, its instruction, and the planes in the order of blocks.
         halved: Planes whose weights are halved.
         calls: Functions that the text calls, by name.
+        compiled: The texts of those that are compiled.
     """
 
     text: str = ""
@@ -69,6 +70,7 @@ class Loop:
     weights: dict[str, tuple[Op, list[Plane]]] = field(default_factory=dict)
     halved: set[Plane] = field(default_factory=set)
     calls: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    compiled: list[str] = field(default_factory=list)
     saved: dict[Plane, Home] = field(default_factory=dict)
 
 

@@ -96,5 +96,11 @@ def literal(number: Any) -> str:
     return repr(number).replace("inf", "1e999").replace("nan", "(1e999 - 1e999)")
 
 
+def constant(v: Any) -> str:
+    """A number of a map, in the dtype of the loop."""
+    known = {0: "ZERO", 0.5: "HALF", 1: "ONE"}
+    return known[v] if v in known and not isinstance(v, bool) else f"F({literal(v)})"
+
+
 class Uncompiled(Exception):
     """No loop of this kind exists for the plan; the message says why."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from .loop_text import Place, Projection, Text, Uncompiled, even_width, literal
+from .loop_text import Place, Projection, Text, Uncompiled, even_width
 from .plan import Op, Plan, Plane
 from .print_maps import TEMPLATES, Cluster
 from .program import SAME, Instr, Value
@@ -304,7 +304,3 @@ class LoopPrinter:
         """The elements of ``width`` columns from row n on."""
         start = self.start(place, n)
         return f"{place.array}[{start}:{start} + {width}]"
-
-    def _constant(self, v: Any) -> str:
-        known = {0: "ZERO", 0.5: "HALF", 1: "ONE"}
-        return known[v] if v in known and not isinstance(v, bool) else f"F({literal(v)})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import ops
-from .loop_text import Place, Uncompiled, rowless
+from .loop_text import Place, Uncompiled, constant, rowless
 from .plan import Input, Op, Plane
 from .planning import COSTLY
 from .program import SAME
@@ -166,7 +166,7 @@ class Cluster:
     def expr(self, q: Any) -> str:
         of = self.of
         if not isinstance(q, Plane):
-            return of._constant(q)
+            return constant(q)
         if q in self.inline:
             return self.inline[q]
         if q in of.projected:

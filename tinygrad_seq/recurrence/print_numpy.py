@@ -41,6 +41,7 @@ class NumpyPrinter(Layout):
         self.lines: list[Line] = []
         self.called: dict[Plane, str] = {}  # whole values of calls, by name
         self.behind: dict[Plane, frozenset[str]] = {}  # blocks that such a value may be a view of
+        self.inline: dict[Plane, Op] = {}  # maps that are written where they are read
         self._print()
 
     # -- text -----------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ class NumpyPrinter(Layout):
                 if o.kind == "call":
                     continue
                 (q,) = o.outs
-                if q in self.home:
+                if q in self.home or q in self.inline:
                     continue
                 wants = [m for m in self.more if m[0] == q]
                 fit = o.kind == "map" or [m.end - m.at for _, m in wants] == [q.width]

@@ -14,7 +14,7 @@ import numpy
 from ..autograd.writes import owner_of
 from ..backend import keep_freed_memory, xp
 from .batch import ALL, ONCE, SUM, Env
-from .layout import Block, Loop
+from .layout import Block, Home, Loop
 from .numpy_calls import space_of
 from .plan import Plan, Plane
 from .print_numpy import NumpyPrinter
@@ -231,10 +231,12 @@ class Scan:
     def _loop(self, way: str, keep: bool) -> Loop:
         if (way, keep) not in self._loops:
             saved = None if way == "forward" else self._loop("forward", True).saved
-            loop = NumpyPrinter(self.plan, way, saved, keep).loop
-            self._loops[way, keep] = loop
+            self._loops[way, keep] = self._print(way, saved, keep)
         found: Loop = self._loops[way, keep]
         return found
+
+    def _print(self, way: str, saved: dict[Plane, Home] | None, keep: bool) -> Loop:
+        return NumpyPrinter(self.plan, way, saved, keep).loop
 
     def _function(self, np: Any, loop: Loop) -> Callable[..., None]:
         """The compiled text, in the namespace of an array library."""

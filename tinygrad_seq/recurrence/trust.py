@@ -55,7 +55,7 @@ class Found(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``"numpy"``, ``"numba"`` or ``"cuda"``; ``"unrolled"`` without a loop."""
+        """``"numpy"``, ``"numba"``, ``"numpy and numba"`` or ``"cuda"``; ``"unrolled"`` if none."""
         return "unrolled" if self.scan is None else self.scan.kind
 
 
