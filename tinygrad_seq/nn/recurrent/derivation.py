@@ -18,8 +18,8 @@ class Derivation(NamedTuple):
     """How a cell reads a sequence; printed, its equations.
 
     Attributes:
-        kind: What runs the loop: ``"numpy"``, ``"numba"``, ``"numpy and numba"`` (only maps of large
-            arrays are compiled) or ``"cuda"``; ``"unrolled"`` if the cell is called step by step.
+        kind: What runs the loop: ``"numpy"``, ``"numba"``, ``"numpy and numba"`` (numba for maps of
+            large arrays alone) or ``"cuda"``; ``"unrolled"`` if the cell is called step by step.
         reason: Why no faster kind is used, or empty.
         equations: Of the loop, forward and backward; empty if there is none.
     """
