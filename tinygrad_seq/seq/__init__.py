@@ -1,5 +1,6 @@
 """Layer 6: gradients through time, hidden Markov models, generation of sequences."""
 
+# isort: off
 from ..hints import SEQ
 from ..messages import publish
 from . import hmm
@@ -11,17 +12,8 @@ from .ctc import ctc_beam_search, ctc_greedy
 from .encoder_decoder import EncoderDecoder
 from .feedback import FeedbackCell, teacher_forcing
 from .generation import (
-    after,
-    coin,
-    end_symbol,
-    generate,
-    greedy,
-    sample,
-    temperature,
-    top_k,
-    top_p,
-    written,
-)
+    after, coin, end_symbol, generate, greedy, sample, temperature, top_k, top_p, written,
+)  # fmt: skip
 from .rtrl import RTRL
 from .truncation import Full, Randomised, Truncated
 

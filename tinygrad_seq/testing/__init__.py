@@ -27,22 +27,12 @@ from .report import GradientError
 
 if TYPE_CHECKING:
     from .property import gradient_property
+
+    # isort: off
     from .strategies import (
-        arrays,
-        axes,
-        basic_indices,
-        broadcastable_shapes,
-        floats,
-        indices,
-        integer_arrays,
-        lengths,
-        masks,
-        mixed_indices,
-        modules,
-        shapes,
-        slices,
-        views,
-    )
+        arrays, axes, basic_indices, broadcastable_shapes, floats, indices, integer_arrays, lengths,
+        masks, mixed_indices, modules, shapes, slices, views,
+    )  # fmt: skip
 
 __all__ = [
     "Case", "GradientError", "Mutant", "MutationReport", "arrays", "axes", "basic_indices",

@@ -100,6 +100,11 @@ def truth(graph: Graph, x: Any) -> Symbol:
     return graph.symbol(x, BOOL)
 
 
+def _asked(graph: Graph, op_type: str, x: Any) -> Symbol:
+    return elementwise(graph, op_type, *operands(graph, x, floating=True), dtype=BOOL)
+
+
+_LN2 = math.log(2)
 _TABLES: list[tuple[dict[Any, Any], Callable[..., Any]]] = [
     (UNARY, _function),
     (ANY_NUMBER, _unary),
@@ -113,30 +118,34 @@ for _table, _handler in _TABLES:
         HANDLERS[_op] = functools.partial(_handler, _name)
 
 
-@onnx_handler(ops.divide)
-def _(graph: Graph, a: Any, b: Any) -> Symbol:
-    return elementwise(graph, "Div", *operands(graph, a, b, floating=True))
-
-
-@onnx_handler(ops.power)
-def _(graph: Graph, a: Any, b: Any) -> Symbol:
-    return elementwise(graph, "Pow", *operands(graph, a, b))
-
-
-@onnx_handler(ops.square)
-def _(graph: Graph, x: Any) -> Any:
-    return x * x
+_PLAIN: dict[Any, Callable[..., Any]] = {
+    ops.astype: lambda graph, x, dtype: graph.cast(graph.symbol(x), dtype),
+    ops.cbrt: lambda graph, x: ops.sign(x) * ops.power(ops.absolute(x), 1 / 3),
+    ops.divide: lambda graph, a, b: elementwise(
+        graph, "Div", *operands(graph, a, b, floating=True)
+    ),
+    ops.exp2: lambda graph, x: ops.exp(x * _LN2),
+    ops.expm1: lambda graph, x: ops.tanh(x * 0.5) * (ops.exp(x) + 1.0),  # right also near 0
+    ops.isfinite: lambda graph, x: ops.logical_not(ops.isnan(x) | ops.isinf(x)),
+    ops.isinf: lambda graph, x: _asked(graph, "IsInf", x),
+    ops.isnan: lambda graph, x: _asked(graph, "IsNaN", x),
+    ops.log10: lambda graph, x: ops.log(x) * (1 / math.log(10)),
+    ops.log2: lambda graph, x: ops.log(x) * (1 / _LN2),
+    ops.logaddexp2: lambda graph, a, b: ops.logaddexp(a * _LN2, b * _LN2) * (1 / _LN2),
+    ops.logical_not: lambda graph, x: elementwise(graph, "Not", truth(graph, x)),
+    ops.not_equal: lambda graph, a, b: ops.logical_not(_compare("Equal", graph, a, b)),
+    ops.power: lambda graph, a, b: elementwise(graph, "Pow", *operands(graph, a, b)),
+    ops.silu: lambda graph, x: x * ops.sigmoid(x),
+    ops.square: lambda graph, x: x * x,
+    to: lambda graph, x, backend: graph.symbol(x),
+}
+HANDLERS.update(_PLAIN)
 
 
 @onnx_handler(ops.relu)
 def _(graph: Graph, x: Any) -> Any:
     (x,) = operands(graph, x)
     return elementwise(graph, "Relu", x) if x.dtype == FLOAT else ops.maximum(x, 0)
-
-
-@onnx_handler(ops.silu)
-def _(graph: Graph, x: Any) -> Any:
-    return x * ops.sigmoid(x)
 
 
 @onnx_handler(ops.elu)
@@ -151,26 +160,6 @@ def _(graph: Graph, x: Any, slope: float) -> Symbol:
     return graph.node("LeakyRelu", [x], x.shape, alpha=float(slope))
 
 
-@onnx_handler(ops.exp2)
-def _(graph: Graph, x: Any) -> Any:
-    return ops.exp(x * math.log(2))
-
-
-@onnx_handler(ops.expm1)
-def _(graph: Graph, x: Any) -> Any:
-    return ops.tanh(x * 0.5) * (ops.exp(x) + 1.0)  # right also near 0
-
-
-@onnx_handler(ops.log2)
-def _(graph: Graph, x: Any) -> Any:
-    return ops.log(x) * (1 / math.log(2))
-
-
-@onnx_handler(ops.log10)
-def _(graph: Graph, x: Any) -> Any:
-    return ops.log(x) * (1 / math.log(10))
-
-
 @onnx_handler(ops.log1p)
 def _(graph: Graph, x: Any) -> Any:
     near = ops.arithmetic.limit(x, -0.5, 0.5)  # ln(1 + x) = 2 artanh(x / (2 + x)), also near 0
@@ -181,16 +170,6 @@ def _(graph: Graph, x: Any) -> Any:
 def _(graph: Graph, a: Any, b: Any) -> Any:
     a, b = operands(graph, a, b, floating=True)
     return ops.maximum(a, b) + ops.softplus(-ops.absolute(a - b))
-
-
-@onnx_handler(ops.logaddexp2)
-def _(graph: Graph, a: Any, b: Any) -> Any:
-    return ops.logaddexp(a * math.log(2), b * math.log(2)) * (1 / math.log(2))
-
-
-@onnx_handler(ops.cbrt)
-def _(graph: Graph, x: Any) -> Any:
-    return ops.sign(x) * ops.power(ops.absolute(x), 1 / 3)
 
 
 @onnx_handler(ops.hypot)
@@ -260,47 +239,12 @@ def _(graph: Graph, condition: Any, a: Any, b: Any) -> Symbol:
     )
 
 
-@onnx_handler(ops.not_equal)
-def _(graph: Graph, a: Any, b: Any) -> Any:
-    return ops.logical_not(_compare("Equal", graph, a, b))
-
-
-@onnx_handler(ops.logical_not)
-def _(graph: Graph, x: Any) -> Symbol:
-    return elementwise(graph, "Not", truth(graph, x))
-
-
 @onnx_handler(ops.invert)
 def _(graph: Graph, x: Any) -> Symbol:
     x = graph.symbol(x)
     return elementwise(graph, "Not" if x.dtype == BOOL else "BitwiseNot", x)
 
 
-@onnx_handler(ops.isnan)
-def _(graph: Graph, x: Any) -> Symbol:
-    return elementwise(graph, "IsNaN", *operands(graph, x, floating=True), dtype=BOOL)
-
-
-@onnx_handler(ops.isinf)
-def _(graph: Graph, x: Any) -> Symbol:
-    return elementwise(graph, "IsInf", *operands(graph, x, floating=True), dtype=BOOL)
-
-
-@onnx_handler(ops.isfinite)
-def _(graph: Graph, x: Any) -> Any:
-    return ops.logical_not(ops.isnan(x) | ops.isinf(x))
-
-
-@onnx_handler(ops.astype)
-def _(graph: Graph, x: Any, dtype: Any) -> Symbol:
-    return graph.cast(graph.symbol(x), dtype)
-
-
 @onnx_handler(ops.index.ids_below)
 def _(graph: Graph, x: Any, size: int, says: str) -> Symbol:
     return graph.cast(graph.symbol(x), "int64")  # ONNX refuses other ids itself, where it gathers
-
-
-@onnx_handler(to)
-def _(graph: Graph, x: Any, backend: str) -> Symbol:
-    return graph.symbol(x)
