@@ -38,10 +38,10 @@ def cross_entropy(np: Any, x: Array, targets: Array, keep: bool) -> tuple[Array,
         highest = np.max(part, axis=-1, keepdims=True, out=top[low:high])
         highest[highest == -np.inf] = 0
         shifted = part - highest
-        picked = np.take_along_axis(shifted, np.maximum(targets[low:high], 0)[:, None], axis=-1)
+        picked = shifted[np.arange(high - low), np.maximum(targets[low:high], 0)]
         np.sum(np.exp(shifted, out=shifted), axis=-1, keepdims=True, out=log_total[low:high])
         np.log(log_total[low:high], out=log_total[low:high])
-        loss[low:high] = (log_total[low:high] - picked)[:, 0]
+        np.subtract(log_total[low:high, 0], picked, out=loss[low:high])
 
     in_blocks(block, rows, classes)
     loss[~counts] = 0
