@@ -37,7 +37,6 @@ class NumpyPrinter(Layout):
     ) -> None:
         super().__init__(plan, way, saved, keep)
         self.names: set[str] = set()
-        self.lets: dict[str, str] = {}
         self.lines: list[Line] = []
         self.called: dict[Plane, str] = {}  # whole values of calls, by name
         self.behind: dict[Plane, frozenset[str]] = {}  # blocks that such a value may be a view of
