@@ -94,3 +94,23 @@ def test_the_third_order(rng: Any) -> None:
     with nn.unrolled():
         exact = third()
     np.testing.assert_allclose(found, exact, rtol=0, atol=EXACT * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("whose", ["input", "weight", "input without gradient"])
+def test_data_that_was_replaced_is_not_read_again(rng: Any, whose: str) -> None:
+    layer = nn.GRU(2, 3, dtype="f8")
+    x = ts.tensor(rng.normal(size=(4, 2, 2)), requires_grad=whose == "input")
+    value = (layer(x)[0] ** 2).sum()
+    changed = layer.weight_hh_l0 if whose == "weight" else x
+    changed.data = changed.data * 2
+    with pytest.raises(RuntimeError, match="was replaced after gru saved it"):
+        ts.autograd.grad(value, layer.weight_ih_l0, create_graph=True, retain_graph=True)
+    ts.autograd.grad(value, layer.weight_ih_l0)  # reads what the forward saved
+
+
+def test_a_loss_whose_scores_were_replaced_is_not_differentiated_twice(rng: Any) -> None:
+    scores = ts.tensor(rng.normal(size=(2, 3)), requires_grad=True)
+    loss = nn.cross_entropy(scores, [0, 2])
+    scores.data = scores.data * 2
+    with pytest.raises(RuntimeError, match="was replaced after cross_entropy saved it"):
+        ts.autograd.grad(loss, scores, create_graph=True)

@@ -11,16 +11,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backend import one_backend
 from .engine import pull
 from .graph import Node, Plan, Source, Variable, source_of
 from .mode import enable_grad, recording
 from .observe import observing, unfused
+from .saved import replaced
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+
+class _Again(NamedTuple):
+    """What a recorded backward needs: the arguments as tensors, and the functions of a call."""
+
+    args: Sequence[Variable | None]
+    specification: Callable[[], Sequence[Tensor]]
+    recorded: Callable[[Sequence[Tensor], set[str]], dict[str, Tensor] | None] | None
 
 
 class Fused:
@@ -46,7 +55,7 @@ class Fused:
         self.arguments = arguments
         self.forward = forward
         self._backward = backward
-        self._plan = Plan((*arguments, "values", "specification", "recorded"), (), (), pure=True)
+        self._plan = Plan((*arguments, "values", "again"), (), (), pure=True)
 
     def __call__(
         self,
@@ -77,7 +86,7 @@ class Fused:
         wrap: Any = next(a for a in args if a is not None)._wrap
         if not keep:
             return tuple(wrap(y) for y in results)
-        saved = [*arrays, values, specification, recorded]
+        saved = [*arrays, values, _Again(args, specification, recorded)]
         shape, dtype = tuple(y.shape for y in results), tuple(y.dtype for y in results)
         node = Node(self, edges, saved, self._plan, shape, dtype)
         return tuple(wrap(y, part) for y, part in zip(results, node.outputs(), strict=True))
@@ -86,23 +95,31 @@ class Fused:
         self, node: Node, g: Any, wanted: Callable[[Source], bool] | None, live: bool
     ) -> Iterator[tuple[Source, Any]]:
         """Yield (source, gradient) for each wanted argument of ``node``."""
-        *_, values, specification, recorded = node.kept()
+        *arrays, values, again = node.kept()
         edges = [e if e is not None and (wanted is None or wanted(e)) else None for e in node.edges]
         names = {name for name, e in zip(self.arguments, edges, strict=True) if e is not None}
         found: Any = None
         if not live:
             found = self._backward(*g, values, names)
-        elif recorded is not None:
-            with enable_grad():
-                found = recorded(g, names)
+        else:
+            self._check_arguments(again.args, arrays)
+            if again.recorded is not None:
+                with enable_grad():
+                    found = again.recorded(g, names)
         if found is not None:
             for name, edge in zip(self.arguments, edges, strict=True):
                 if edge is not None and name in found:
                     yield edge, found[name]
             return
         with enable_grad():
-            results = specification()
+            results = again.specification()
         pairs = [(y, part) for y, part in zip(results, g, strict=True) if y._requires_grad]
         if pairs:  # none if all arguments were frozen since
             outputs, seeds = zip(*pairs, strict=True)
             yield from pull(outputs, seeds, [e for e in edges if e is not None], True).items()
+
+    def _check_arguments(self, args: Sequence[Variable | None], arrays: Sequence[Any]) -> None:
+        """Raise RuntimeError if an argument has other data than the forward read."""
+        for a, array in zip(args, arrays, strict=True):
+            if a is not None and a._data is not array:
+                raise RuntimeError(replaced(a, self.name))

@@ -32,6 +32,7 @@ from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
 from .operands import FLOAT16, FLOAT64, PLAIN, REAL, as_operand, as_static, settle, single, together
+from .saved import replaced
 from .stacked_rows import StackedRows, few_rows
 
 if TYPE_CHECKING:
@@ -378,10 +379,7 @@ class Primitive:
                 # A result, or a constant: on the left of a tensor CuPy would answer for the array.
                 return value if source is None and not is_array(value) else wrap(value, source)
             if source._data is not value:
-                raise RuntimeError(
-                    f"the data of a tensor of shape {source.shape} was replaced after {self.name} "
-                    "saved it: its graph cannot be differentiated a second time"
-                )
+                raise RuntimeError(replaced(source, self.name))
             return source
 
         def revive(name: str, value: Any) -> Any:

@@ -36,3 +36,11 @@ def _overwritten(node: Node, name: str, array: Any) -> str:
         "write, or compute the result again; a state that is carried over an optimizer's step is "
         "cut off with state.detach()"
     )
+
+
+def replaced(source: Variable, name: str) -> str:
+    """The error of a recorded backward whose operation read other data of a tensor."""
+    return (
+        f"the data of a tensor of shape {source.shape} was replaced after {name} saved it: "
+        "its graph cannot be differentiated a second time"
+    )
