@@ -5,8 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
+from device import host
 
 import tinygrad_seq as ts
+from tinygrad_seq import ops
 from tinygrad_seq.autograd import PRIMITIVES
 from tinygrad_seq.autograd.primitive import REMEMBERED
 from tinygrad_seq.backend import xp
@@ -173,3 +175,15 @@ def test_plans_for_lists_of_any_length_and_any_wanted_arguments_are_bounded(rng)
         assert all(x.grad.item() == 1 for x in wanted)
         for x in wanted:
             x.grad = None
+
+
+def test_an_array_argument_with_a_default_may_be_left_out():
+    x, w = (ts.tensor(np.eye(2), requires_grad=True) for _ in range(2))
+    for y in (ops.linear.affine(x, w), ops.linear.affine(x, w, None)):
+        np.testing.assert_array_equal(host(y), np.eye(2))
+        ts.autograd.grad(y.sum(), [x, w])
+    for args in ((x, None), (None, w), (x, None, x), (None, w, None)):
+        with pytest.raises(TypeError, match="affine takes tensors, arrays and real numbers"):
+            ops.linear.affine(*args)
+    with pytest.raises(TypeError, match="missing a required argument: 'weight'"):
+        ops.linear.affine(x)

@@ -101,7 +101,9 @@ class Primitive:
                 f"primitive {self.name} has no array argument: put them before a slash, "
                 f"def {self.name}(x, /, axis=None)"
             )
-        self._optional = any(p.default is None for p in given if p.name in self.arguments)
+        defaults = [p.default for p in given if p.name in self.arguments]
+        self._defaults = tuple([d for d in defaults if d is not inspect.Parameter.empty])
+        self._optional = sum([1 << k for k, d in enumerate(defaults) if d is None])  # may be None
         needs_binding = self.variadic or inspect.Parameter.empty in self.parameters.values()
         self._arity = -1 if needs_binding else len(self.arguments)
         self._says_dtype = "dtype" in self.parameters  # then its result is not to be settled
@@ -185,7 +187,7 @@ class Primitive:
             else:
                 kind = type(arg)
                 if not (kind in PLAIN or (kind is numpy.ndarray and arg.dtype.kind in REAL)):
-                    if arg is not None or not self._optional:
+                    if arg is not None or not self._optional & bit:
                         arg = as_operand(arg, [getattr(a, "_data", a) for a in args], self.name)
                 elif (
                     recorded and kind is numpy.ndarray and arg.dtype.kind != "f" and not known(arg)
@@ -254,6 +256,9 @@ class Primitive:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Split a call into array arguments and a full set of parameters."""
         count = len(self.arguments)
+        missing = count - len(args)
+        if 0 < missing <= len(self._defaults):
+            args += self._defaults[-missing:]
         bound = {**self.parameters, **params}
         if len(args) > count:
             if self.variadic and any(isinstance(a, Variable) or is_array(a) for a in args[1:]):
