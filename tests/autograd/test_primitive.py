@@ -187,3 +187,10 @@ def test_an_array_argument_with_a_default_may_be_left_out():
             ops.linear.affine(*args)
     with pytest.raises(TypeError, match="missing a required argument: 'weight'"):
         ops.linear.affine(x)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (20_000, 2), (2, 1, 2)])
+def test_a_bias_of_another_shape_is_broadcast(shape):
+    x, w, b = np.ones((20_000, 1)), np.ones((2, 1)), np.full(shape, 2.0)
+    y = ops.linear.affine(*[ts.tensor(a) for a in (x, w, b)])
+    np.testing.assert_array_equal(host(y), x @ w.T + b)

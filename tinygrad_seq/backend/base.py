@@ -152,7 +152,7 @@ class Backend:
         np = self.np
         if row is None:
             return y
-        if np.result_type(y, row) != y.dtype:
+        if np.shape(row) != y.shape[-1:] or np.result_type(y, row) != y.dtype:
             return y + row
         if np is not numpy or y.size <= BLOCK:
             return np.add(y, row, out=y)
