@@ -19,7 +19,6 @@ from .derived import as_tensor, compilable
 from .record import Underivable
 from .trees import each, flat, like
 from .trust import Found, found
-from .twice import Replay
 from .unroll import as_rows, pair, step_by_step, unroll, unrolled
 
 __all__ = [
@@ -76,8 +75,7 @@ def scan(
     derived = known.derived
 
     def recorded(given: Any, names: Any) -> dict[str, Tensor] | None:
-        again = isinstance(step, Replay)  # of the third order: rare, and long to compile
-        if again or step_by_step.get() or not derived.twice.possible:
+        if step_by_step.get() or not derived.twice.possible:
             return None
         return derived.twice.gradients(scan, args, valid, reverse, given, names)
 

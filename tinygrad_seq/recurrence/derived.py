@@ -32,6 +32,10 @@ ROWS = 8
 class Derived:
     """What was derived from a step.
 
+    Args:
+        recording: The step.
+        compiled: Whether numba may compile its loops.
+
     Attributes:
         plan: What runs once, before, in and after the loop.
         trusted: For each kind of loop, with and without padding, True if it was found right, or
@@ -42,11 +46,12 @@ class Derived:
         Underivable: the derivative needs values.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, compiled: bool = True) -> None:
         self._program = differentiated(recording)
         self.plan: Plan = planned(self._program)
         self.trusted: dict[tuple[str, bool], Any] = {}
         self.reasons: dict[str, str] = {}
+        self._compiled = compiled
         self._kernel = backend_of(recording.leaves[0]._data).kernel
         self._scans: dict[str, Scan] = {}
         self._ops: dict[tuple[str, int], Fused] = {}
@@ -56,7 +61,7 @@ class Derived:
         if self._kernel is not None:
             return ["cuda", "numpy"]
         p = self.plan.program
-        if compilable(x, [p.types[v].dtype for v in (*p.states, p.y)]):
+        if self._compiled and compilable(x, [p.types[v].dtype for v in (*p.states, p.y)]):
             return ["numba", "large", "numpy"]
         return ["numpy"]
 

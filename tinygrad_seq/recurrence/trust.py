@@ -31,6 +31,7 @@ from .loop_text import Uncompiled
 from .record import Reads, Recording, Underivable, difference, record
 from .scan import Scan
 from .trees import each, flat, like
+from .twice import Replay
 from .unroll import unroll
 
 TOLERANCE = {"float64": 1e-6, "float32": 2e-3, "float16": 1e-1}
@@ -113,7 +114,7 @@ def _derived(
     why = difference(first, record(step, _at(xs, after), now))
     verdict: Derived | str
     try:
-        verdict = why or Derived(first)
+        verdict = why or Derived(first, compiled=not isinstance(step, Replay))
     except Underivable as error:
         verdict = str(error)
     with _lock:
