@@ -242,7 +242,7 @@ _NO_MASK = np.zeros(1, bool)
 
 def plain(a: Any) -> Any:
     """The array, or a copy in the compiled code's form: C order, aligned, writeable."""
-    return np.require(a, requirements=["C", "A", "W"])
+    return a if a.flags.carray else np.require(a, requirements=["C", "A", "W"])
 
 
 def _flat(a: Any) -> Any:

@@ -196,11 +196,9 @@ class Scan:
             owner = id(owner_of(array))
             found[name] = array.copy() if owner in taken else array  # no other reference exists
             taken.add(owner)
-        for k, v in enumerate(p.xs):
-            found.setdefault(f"x{k}", np.zeros_like(env.arrays[v]))
-        for k, v in enumerate(p.free):
-            if f"p{k}" in wanted:
-                found.setdefault(f"p{k}", np.zeros_like(env.arrays[v]))
+        read = {f"x{k}": v for k, v in enumerate(p.xs)} | {f"p{k}": v for k, v in enumerate(p.free)}
+        for name in wanted - {*found}:
+            found[name] = np.zeros_like(env.arrays[read[name]])
         return found
 
     def loop_backward(self, run: Pass, gy: Any, gs: list[Any]) -> None:
