@@ -19,10 +19,11 @@ from .derived import as_tensor, compilable
 from .record import Underivable
 from .trees import each, flat, like
 from .trust import Found, found
-from .unroll import as_rows, pair, step_by_step, unroll, unrolled
+from .unroll import pair, step_by_step, unroll, unrolled, where_read
 
 __all__ = [
-    "Underivable", "as_rows", "each", "flat", "found", "like", "pair", "scan", "unroll", "unrolled",
+    "Underivable", "each", "flat", "found", "like", "pair", "scan", "unroll", "unrolled",
+    "where_read",
 ]  # fmt: skip
 
 

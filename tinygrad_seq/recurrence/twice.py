@@ -16,13 +16,13 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from .. import ops
-from ..backend import there, xp
+from ..backend import xp
 from ..tensor import Tensor
 from .batch import ALL, ONCE, Env, Live
 from .plan import Plan, is_row
 from .program import FULL, Value, called
 from .trees import flat
-from .unroll import as_rows
+from .unroll import where_read
 
 Scan = Callable[..., tuple[Tensor, Any]]
 """Runs a cell along a sequence: ``scan(step, xs, state, valid, reverse, name)``."""
@@ -155,7 +155,7 @@ class Twice:
         gy, *glast = given
         if p.gy is not None:
             if valid is not None:
-                gy = ops.where(as_rows(there(valid, gy._data), gy), gy, 0)
+                gy = where_read(valid, gy)
             env.put(p.gy, gy, ALL)
         self._run(env, self.forward, scan, args[n:m], valid, reverse)
         first = self._run(env, self.backward, scan, glast, valid, not reverse)

@@ -42,9 +42,7 @@ def unroll(
         outputs.append(y)
         state = after
     y = ops.stack(outputs[::-1] if reverse else outputs)
-    if valid is not None:
-        y = ops.where(as_rows(there(valid, y.data), y), y, 0)
-    return y, state
+    return (y if valid is None else where_read(valid, y)), state
 
 
 def pair(owner: str, result: Any, before: Any = None) -> tuple[Tensor, Any]:
@@ -98,9 +96,10 @@ def _written(state: Any) -> str:
     return repr(state) if shape is None else f"{type(state).__name__}{list(shape)}"
 
 
-def as_rows(mask: Any, x: Tensor) -> Any:
-    """A mask with as many axes as ``x``, to broadcast over the last ones."""
-    return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+def where_read(valid: Any, x: Tensor, other: Any = 0) -> Tensor:
+    """x where a step is read, else ``other``; ``valid`` is on the host, for the first axes of x."""
+    mask = there(valid, x._data)
+    return ops.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, other)
 
 
 def _freeze(valid: Any, after: Any, before: Any) -> Any:
@@ -109,4 +108,4 @@ def _freeze(valid: Any, after: Any, before: Any) -> Any:
             "a mask that leaves out a sequence's first step needs a state to keep until then: "
             "give state=, or the cell an initial_state(batch_shape)"
         )
-    return each(lambda a, b: ops.where(as_rows(there(valid, a.data), a), a, b), after, before)
+    return each(lambda a, b: where_read(valid, a, b), after, before)

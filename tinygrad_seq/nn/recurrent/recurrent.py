@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import ops
-from ...recurrence import as_rows, each, scan
+from ...recurrence import each, scan, where_read
 from ...tensor import Tensor
-from ..checks import as_sequence, as_tensor, beside, flag, valid_steps
+from ..checks import as_sequence, as_tensor, flag, valid_steps
 from ..module import Module
 from ..pair import Pair
 from .cell import begun, initial_state_of, inside_cell, require_cell
@@ -106,7 +106,7 @@ class Recurrent(Module):
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
         valid = valid_steps(lengths, mask, x.shape)
         if valid is not None:
-            x = ops.where(as_rows(beside(valid, x), x), x, 0)
+            x = where_read(valid, x)
         if state is None:
             state = self.initial_state(x.shape[1:-1])
         library, alone = cell_within(self.cell), False
