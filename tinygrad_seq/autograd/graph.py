@@ -27,12 +27,14 @@ class Use(NamedTuple):
         takes: Which saved values (by number) the rule takes after g.
         rows: Of these, the one whose rows may be stacked over calls; see ``Primitive.stack``.
         apply: The rule as a function of g and the list of what is saved.
+        place: Adds the gradient to an array, in place, or None; see ``Primitive.accumulate``.
     """
 
     rule: Rule
     takes: tuple[int, ...]
     rows: int | None
     apply: Callable[[Any, Sequence[Any]], Any]
+    place: Rule | None
 
 
 def applied(rule: Rule, takes: tuple[int, ...]) -> Callable[[Any, Sequence[Any]], Any]:

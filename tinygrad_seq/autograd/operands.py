@@ -17,6 +17,8 @@ from .observe import known
 
 # Numbers that a forward takes as they are, weak. NumPy's integers and np.float64 become such.
 PLAIN = frozenset((float, int, bool))
+# What a shape, axes or an index mostly holds: no array that would have to be copied.
+STATIC = PLAIN | {type(None), type(...), slice}
 
 REAL = "fiubc"  # kinds of dtypes; complex numbers are for complex-step checks on arrays alone
 FLOAT64 = numpy.dtype(numpy.float64)
@@ -122,6 +124,8 @@ def as_static(name: str, value: Any) -> Any:
     """
     if name == "keepdims":
         return as_flag(name, value)
+    if type(value) is tuple and STATIC.issuperset(map(type, value)):
+        return value
     if isinstance(value, Variable):
         if value._requires_grad:
             raise TypeError(

@@ -32,6 +32,7 @@ from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
 from .operands import FLOAT16, FLOAT64, PLAIN, REAL, as_operand, as_static, settle, single, together
+from .placed import Placed
 from .saved import replaced
 from .stacked_rows import StackedRows, few_rows
 
@@ -73,6 +74,7 @@ class Primitive:
         parameters: Static parameters and their defaults.
         rules: Per differentiable argument, its rule.
         stacks: The arguments whose gradient sums over rows, and whose rows; see :meth:`stack`.
+        places: Per argument, how its gradient is added in place; see :meth:`accumulate`.
         intervals: Per argument, where it is smooth.
         elementwise: Whether it acts element by element, with broadcasting.
         analytic: Whether the forward accepts complex arrays (for complex-step checks).
@@ -85,6 +87,7 @@ class Primitive:
         self.analytic = True
         self.rules: dict[str, Rule] = {}
         self.stacks: dict[str, str] = {}
+        self.places: dict[str, Rule] = {}
         self.intervals: dict[str, Interval] = {}
         functools.update_wrapper(self, forward)
         self.__signature__ = inspect.signature(forward)
@@ -153,6 +156,16 @@ class Primitive:
         other values are stacked.
         """
         self.stacks.update(rows)
+        self._plans.clear()
+
+    def accumulate(self, **places: Rule) -> None:
+        """Say how a gradient that is zero nearly everywhere is added to an array in place.
+
+        Each takes that array, and then what the rule of its argument takes:
+        ``getitem.accumulate(x=lambda total, g, index, x_shape: ...)`` does x̄[index] += ȳ. It is
+        used where gradients of one argument are summed, the rule itself where backward is recorded.
+        """
+        self.places.update(places)
         self._plans.clear()
 
     def domain(self, *, analytic: bool = True, **intervals: Interval) -> None:
@@ -315,7 +328,8 @@ class Primitive:
             at = names.index("i") if self.variadic and "i" in names else None
             takes = tuple(needs.setdefault(n, len(needs)) for k, n in enumerate(names) if k != at)
             apply = applied(rule if at is None else _at(rule, at, i), takes)
-            use = Use(rule, takes, needs.get(self.stacks.get(argument, "")), apply)
+            rows = needs.get(self.stacks.get(argument, ""))
+            use = Use(rule, takes, rows, apply, self.places.get(argument))
             uses.append(use)
             joint = use if self.variadic and at is None else None
         pure = all(use is None or is_ours(use.rule) for use in uses)
@@ -371,6 +385,9 @@ class Primitive:
             rows = use.rows
             if rows is not None and not each and few_rows(g, saved[rows], edge):
                 yield edge, StackedRows(node, use, g)
+                continue
+            if use.place is not None and not each and g.dtype is edge.dtype:
+                yield edge, Placed(use, g, saved)
                 continue
             gradient = use.apply(g, saved) if joint is None else joint[i]
             if gradient is not None:

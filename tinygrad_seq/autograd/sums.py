@@ -10,6 +10,7 @@ import numpy
 from ..backend import backend_of, is_array, xp
 from .deposit import deposit
 from .graph import Node, Source, Variable
+from .placed import Placed
 from .stacked_rows import StackedRows
 
 
@@ -44,6 +45,9 @@ class Sums:
             if type(value) is StackedRows:
                 self._stack(source, value)
                 return
+            if type(value) is Placed:
+                self._place(source, value)
+                return
             value = fit(value, source, node, self)
         total = self.values.get(source)
         if total is None:
@@ -66,6 +70,17 @@ class Sums:
             self._waiting[source] = rows
             if before is not None:
                 self._form(source, before)
+
+    def _place(self, source: Source, part: Placed) -> None:
+        """Add a contribution to the buffer of the sum, where it is not zero."""
+        total = self.values.get(source)
+        if total is None:
+            total = xp(part.g).zeros(source.shape, source.dtype)
+        elif source not in self._owned:
+            total = total.copy()
+        part.add_to(total)
+        self.values[source] = total
+        self._owned.add(source)
 
     def _form(self, source: Source, rows: StackedRows) -> None:
         self.add(source, rows.formed(), rows.node)

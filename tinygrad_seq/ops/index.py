@@ -60,17 +60,23 @@ def scatter_add(x: Array, /, index: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _added(y: Array, index: Any, v: Any) -> Array:
-    """Add v to y at index, in place; float16 is summed in float32."""
-    backend, wide = backend_of(y), wider(y) if y.dtype.kind == "f" else y
-    v = backend.np.asarray(v, wide.dtype)
-    if is_basic(index):
-        wide[index] += v
-    else:
-        backend.scatter_add(wide, backend.index(index, y.shape), v)
+    """v added to y at index, in place; float16 is summed in float32, in another array."""
+    wide = wider(y) if y.dtype.kind == "f" else y
+    _add_at(wide, xp(y).asarray(v, wide.dtype), index)
     return narrowed(wide, y)
 
 
+def _add_at(y: Array, v: Array, index: Any) -> None:
+    """Add v to y at index, in place."""
+    backend = backend_of(y)
+    if is_basic(index):
+        y[index] += v
+    else:
+        backend.scatter_add(y, backend.index(index, y.shape), v)
+
+
 getitem.defvjp(x=lambda g, index, x_shape: scatter_add(g, index, x_shape))
+getitem.accumulate(x=lambda total, g, index, x_shape: _add_at(total, g, index))
 scatter_add.defvjp(x=lambda g, index: getitem(g, index))
 scatter_add.domain(x=REALS)
 
