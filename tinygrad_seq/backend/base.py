@@ -123,9 +123,16 @@ class Backend:
         np = self.np
         if not is_array(x) or x.dtype.kind != "f":
             return np.sum(x, axis=axis, keepdims=keepdims)
-        given, x = x, wider(x)
+        wide = wider(x)
+        if x.size > 2 * PART:
+            wide = self._in_parts(wide, axis)
+        return narrowed(wide.sum(axis=axis, keepdims=keepdims), x)
+
+    def _in_parts(self, x: Array, axis: Any) -> Array:
+        """x with its long rows added in parts, where its sum along axes would add row by row."""
+        np = self.np
         axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        known = set(axes) <= set(range(-x.ndim, x.ndim))  # else np.sum refuses
+        known = set(axes) <= set(range(-x.ndim, x.ndim))  # else the sum refuses
         for k in axes if known and (len(axes) < x.ndim or not x.flags.c_contiguous) else ():
             while x.strides[k] > x.itemsize and x.shape[k] > 2 * PART:
                 rows = np.moveaxis(x, k, 0)
@@ -133,7 +140,7 @@ class Backend:
                 parts = rows[:whole].reshape(-1, PART, *rows.shape[1:]).sum(axis=1)
                 parts = np.concatenate([parts, rows[whole:].sum(axis=0, keepdims=True)])
                 x = np.moveaxis(parts, 0, k)
-        return narrowed(np.sum(x, axis=axis, keepdims=keepdims), given)
+        return x
 
     def mean(self, x: Array, axis: Any, keepdims: bool) -> Array:
         """Σ x / n along axes."""

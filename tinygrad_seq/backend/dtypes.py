@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 
 FLOAT = numpy.dtype(numpy.float64)
+HALF = numpy.dtype(numpy.float16)
 _default = numpy.dtype(numpy.float32)
 
 
@@ -55,11 +56,11 @@ def wider(x: Any) -> Any:
 
 def narrowed(y: Any, x: Any) -> Any:
     """A result computed from ``wider(x)``, converted back if x was float16."""
-    return y.astype(numpy.float16) if _is_half(x) else y
+    return y.astype(HALF) if _is_half(x) else y
 
 
 def _is_half(x: Any) -> bool:
-    return getattr(x, "dtype", None) == numpy.float16
+    return getattr(x, "dtype", None) is HALF
 
 
 def result_dtype(*values: Any) -> numpy.dtype[Any]:
