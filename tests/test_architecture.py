@@ -12,6 +12,7 @@ LAYERS = {
     "backend": 0,
     "hints": 0,
     "messages": 0,
+    "trees": 0,
     "autograd": 1,
     "ops": 2,
     "html": 3,

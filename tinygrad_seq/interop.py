@@ -19,6 +19,7 @@ from . import ops
 from .autograd import Variable, mark_written
 from .autograd.operands import on_host
 from .backend import backend_of, xp
+from .trees import leaves, mapped
 
 
 def _where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
@@ -296,13 +297,7 @@ def _unsupported(name: str) -> str:
 
 def _arrays(value: Any, of: Callable[[Any], Any] = lambda array: array) -> Any:
     """``of`` applied to the array of every tensor, also within lists."""
-    if isinstance(value, Variable):
-        return of(value._data)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_arrays(v, of) for v in value)
-    if isinstance(value, dict):
-        return {name: _arrays(v, of) for name, v in value.items()}
-    return value
+    return mapped(lambda part: of(part._data) if isinstance(part, Variable) else part, value)
 
 
 def _on_host(value: Any) -> Any:
@@ -311,8 +306,4 @@ def _on_host(value: Any) -> Any:
 
 
 def _requires_grad(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(map(_requires_grad, value))
-    if isinstance(value, dict):
-        return any(map(_requires_grad, value.values()))
-    return isinstance(value, Variable) and value._requires_grad
+    return any(isinstance(part, Variable) and part._requires_grad for part in leaves(value))

@@ -17,6 +17,7 @@ from .autograd.reach import reachable
 from .autograd.writes import clock, written_since
 from .backend import get_rng_state, set_rng_state
 from .tensor import Tensor
+from .trees import leaves, mapped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,7 +49,7 @@ def recompute(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     shape, dtype = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
     node = Node(segment, sources, saved, None, shape, dtype)
     made = {id(y): Tensor._wrap(y.data, n) for y, n in zip(outputs, node.outputs(), strict=True)}
-    return cast("R", _mapped(lambda y: made.get(id(y), y), result))
+    return cast("R", mapped(lambda y: made.get(id(y), y), result))
 
 
 def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -61,22 +62,9 @@ def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return recompute(f, *args, **kwargs)
 
 
-def _mapped(f: Callable[[Any], Any], result: Any) -> Any:
-    """The same tuple, list or dict, with f applied to everything else in it."""
-    if isinstance(result, dict):
-        return {key: _mapped(f, part) for key, part in result.items()}
-    if isinstance(result, (tuple, list)):
-        parts = [_mapped(f, part) for part in result]
-        named = hasattr(result, "_fields")
-        return type(result)(*parts) if named else type(result)(parts)
-    return f(result)
-
-
 def _recorded(result: Any) -> list[Tensor]:
     """The tensors of a result that require grad, in order."""
-    found: list[Any] = []
-    _mapped(found.append, result)
-    return [y for y in found if isinstance(y, Tensor) and y.requires_grad]
+    return [y for y in leaves(result) if isinstance(y, Tensor) and y.requires_grad]
 
 
 class _Segment:

@@ -22,6 +22,7 @@ from .autograd.reach import reachable
 from .backend import is_array, xp
 from .creation import zeros_like
 from .tensor import Tensor
+from .trees import leaves, mapped
 
 if TYPE_CHECKING:
     from .autograd.signatures import Operand
@@ -282,26 +283,9 @@ def hvp(f: Callable[..., Tensor], x: Operand, v: Operand, *args: Any, **kwargs: 
 # -- plumbing -----------------------------------------------------------------------------------
 
 
-def mapped(f: Function, tree: Any) -> Any:
-    """``f`` of every tensor and array in lists, tuples and dicts, in the same form."""
-    if isinstance(tree, dict):
-        return {name: mapped(f, part) for name, part in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        parts = [mapped(f, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return f(tree)
-
-
-def _leaves(tree: Any) -> list[Any]:
-    """What lists, tuples and dicts hold, in order."""
-    found: list[Any] = []
-    mapped(found.append, tree)
-    return found
-
-
 def _given(tree: Any, vs: Any) -> list[Any]:
     """The directions for the tensors of an argument."""
-    return [vs] if isinstance(tree, Tensor) else _leaves(vs)
+    return [vs] if isinstance(tree, Tensor) else leaves(vs)
 
 
 def _is_tree(value: Any) -> bool:

@@ -19,6 +19,7 @@ from ..autograd import enable_grad, grad, no_grad
 from ..autograd.operands import on_host
 from ..nn import Module
 from ..tensor import Tensor
+from ..trees import leaves, like, mapped
 from .oracles import Array, name_of
 from .report import GRADIENT_OF, GradientError
 
@@ -76,7 +77,9 @@ class Subject:
         Raises:
             GradientError: there is none: a check would compare nothing, and pass.
         """
-        result = self.f(*(_fill(argument, values) for argument in self.arguments))
+        result = self.f(
+            *mapped(lambda x: values[x.number] if isinstance(x, Slot) else x, self.arguments)
+        )
         outputs = _floating_outputs(result)
         if not outputs:
             raise GradientError(_nothing(self.name, result))
@@ -121,7 +124,7 @@ class Subject:
     def astype(self, dtype: Any) -> Subject:
         """The same function and inputs in another precision; Modules are copied."""
         f = _astype(self.f, dtype) if isinstance(self.f, Module) else self.f
-        return Subject(f, [_astype(value, dtype) for value in self.inputs], self.names)
+        return Subject(f, mapped(lambda x: _astype(x, dtype), self.inputs), self.names)
 
     def _take(self, value: Any, label: str, path: str) -> Any:
         """The argument, with a `Slot` in the place of each floating leaf."""
@@ -129,12 +132,12 @@ class Subject:
             self._take_module(value, path)
             return value
         if isinstance(value, tuple | list | dict):
-            return _map_parts(
-                value,
-                lambda part, key: self._take(
-                    part, f"{label}[{key!r}]", path and f"{path}[{key!r}]"
-                ),
-            )
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            taken = {
+                key: self._take(part, f"{label}[{key!r}]", path and f"{path}[{key!r}]")
+                for key, part in pairs
+            }
+            return like(value, taken)
         data = value.detach().numpy() if isinstance(value, Tensor) else value
         if not _is_floating(data):
             return value
@@ -230,39 +233,15 @@ def _is_floating(data: Any) -> bool:
     return isinstance(data, np.ndarray | np.generic) and data.dtype.kind == "f"
 
 
-def _map_parts(value: Any, f: Callable[[Any, Any], Any]) -> Any:
-    """The same tuple, list or dict with f(part, key) in the place of each part."""
-    if isinstance(value, dict):
-        return {key: f(part, key) for key, part in value.items()}
-    parts = [f(part, key) for key, part in enumerate(value)]
-    if hasattr(value, "_fields"):
-        return type(value)(*parts)
-    return tuple(parts) if isinstance(value, tuple) else parts
-
-
-def _fill(argument: Any, values: Sequence[Any]) -> Any:
-    if isinstance(argument, Slot):
-        return values[argument.number]
-    if isinstance(argument, tuple | list | dict):
-        return _map_parts(argument, lambda part, _: _fill(part, values))
-    return argument
-
-
 def _floating_outputs(result: Any) -> list[Any]:
     """The floating outputs in order; indices, masks and None are no matter of derivatives."""
-    if isinstance(result, dict):
-        result = tuple(result.values())
-    if isinstance(result, tuple | list):
-        return [y for part in result for y in _floating_outputs(part)]
-    dtype = result.dtype if hasattr(result, "dtype") else np.asarray(result).dtype
-    return [result] if dtype.kind in "fc" else []
+    parts = [y if hasattr(y, "dtype") else np.asarray(y) for y in leaves(result)]
+    return [y for y in parts if y.dtype.kind in "fc"]
 
 
 def _astype(value: Any, dtype: Any) -> Any:
     if isinstance(value, Module):
         return copy.deepcopy(value).astype(dtype)
-    if isinstance(value, tuple | list | dict):
-        return _map_parts(value, lambda part, _: _astype(part, dtype))
     data = value.detach().numpy() if isinstance(value, Tensor) else value
     return np.asarray(data).astype(dtype) if _is_floating(data) else value
 

@@ -2,7 +2,7 @@
 
 ``wire`` and ``proto`` read and write the format. A model's ``forward`` runs on the symbols of
 ``symbol``, and handlers add nodes to the graph of ``graph``. ``fold`` and ``read`` find the layers
-of a file, and ``model`` makes a module of it.
+of a file, and ``model`` makes a module of it with the functions of ``operators``.
 """
 
 from .export import Input, export_onnx

@@ -113,7 +113,7 @@ def export_onnx(
         exporter.declare(name)
     with exporter.evaluating(), no_grad(), exporter:
         given = {name: exporter.input(name, form) for name, form in inputs.items()}
-        results = list(flat(model(**given)))
+        results = flat(model(**given))
         if len(results) != len(outputs):
             raise ValueError(
                 f"the model returns {len(results)} tensors; got {len(outputs)} names for them: "

@@ -16,8 +16,9 @@ from ...messages import Hinted
 from ..files import CheckpointError
 from ..layouts import from_onnx
 from ..layouts.onnx import ACTIVATIONS, NAMES
-from .fold import Array, folded
+from .fold import folded
 from .model import FileModel
+from .operators import Array
 from .proto import GraphProto, Info, ModelProto, Node, decode
 
 LONGEST = 300  # characters that a message quotes from a damaged file

@@ -6,14 +6,13 @@ the cell on symbols, so any cell works.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from ... import nn, ops
 from ...nn.recurrent.layers import RecurrentLayer
 from ...nn.recurrent.recurrent import MERGES
 from ...nn.recurrent.reweighted import Reweighted, with_weight
-from ...recurrence import each
+from ...recurrence import each, flat
 from ..layouts import to_onnx
 from .graph import FLOAT, INT, Graph, broadcast, where
 from .handlers import onnx_handler
@@ -169,7 +168,7 @@ def _scan(
     reverse: dict[str, Any] = {}
     if module.reverse:
         reverse = {"scan_input_directions": [1] * len(sequences), "scan_output_directions": [1]}
-    starts = list(_leaves(state))
+    starts = flat(state)
     results = [(part.shape, part.dtype) for part in starts]
     results.append(((x.shape[0], *y.shape), y.dtype))
     *finals, ys = graph.several(
@@ -217,14 +216,14 @@ def _body(
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"a cell must return the pair (y, state); got {result!r:.60}")
         y, after = body.symbol(result[0]), each(body.symbol, result[1])
-        if [p.dtype for p in _leaves(after)] != [p.dtype for p in _leaves(before)]:
+        if [p.dtype for p in flat(after)] != [p.dtype for p in flat(before)]:
             raise ExportError(f"{where()}: the state of a cell changes its form between steps")
         if read is not None:
             keep = read
             after = each(lambda a, b: ops.where(_rows(keep, a), a, b), after, before)
             y = body.symbol(ops.where(_rows(keep, y), y, 0))
-        ends = [body.node("Identity", [part], part.shape) for part in (*_leaves(after), y)]
-    inputs = [*_leaves(before), given, *([] if read is None else [read])]
+        ends = [body.node("Identity", [part], part.shape) for part in (*flat(after), y)]
+    inputs = [*flat(before), given, *([] if read is None else [read])]
     proto = GraphProto("step", body.nodes, {}, list(map(info, inputs)), list(map(info, ends)))
     return proto, y, after
 
@@ -240,14 +239,7 @@ def _rows(valid: Symbol, x: Symbol) -> Any:
     return ops.reshape(valid, valid.shape + (1,) * (x.ndim - valid.ndim))
 
 
-def _leaves(state: Any) -> Iterator[Symbol]:
-    for part in state if isinstance(state, tuple | list) else ():
-        yield from _leaves(part)
-    if not isinstance(state, tuple | list):
-        yield state
-
-
 def _alike(a: Any, b: Any) -> bool:
     """Whether the parts of two states have the same shapes."""
-    pairs = zip(_leaves(a), _leaves(b), strict=True)
+    pairs = zip(flat(a), flat(b), strict=True)
     return all(p.ndim == q.ndim and all(map(same, p.shape, q.shape)) for p, q in pairs)

@@ -8,12 +8,13 @@ of a value or of an open axis, raises an error that names it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from ...tensor import Tensor
+from ...trees import leaves
 
 Length: TypeAlias = "int | Axis"
 Shape: TypeAlias = tuple[Length, ...]
@@ -201,12 +202,6 @@ class Symbol(Tensor):
     clone = copy = detach
 
 
-def flat(result: Any) -> Iterator[Any]:
+def flat(result: Any) -> list[Any]:
     """The tensors that a model returns, in order; None is left out."""
-    if isinstance(result, dict):
-        result = tuple(result.values())
-    if isinstance(result, tuple | list):
-        for part in result:
-            yield from flat(part)
-    elif result is not None:
-        yield result
+    return [part for part in leaves(result) if part is not None]
