@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, optim
-from tinygrad_seq.backend import blas, jit, shares, threads
+from tinygrad_seq.backend import blas, jit, shares, steps, threads
 
 
 @pytest.fixture
@@ -131,3 +131,35 @@ def test_a_parameter_that_is_no_block_of_memory_is_stepped(rng, kind):
         kind([p], lr=0.1).step()
     np.testing.assert_array_equal(plain.data, turned.data)
     assert not np.array_equal(plain.data, start)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_the_compiled_step_of_adam_is_numpys_to_the_bit(
+    with_threads, monkeypatch, parts, rng, dtype, amsgrad
+):
+    pytest.importorskip("numba")
+    from tinygrad_seq.backend.jit import steps as compiled
+
+    monkeypatch.setattr(compiled, "WORK", 1000)
+    start = rng.standard_normal((5, 300, 111)).astype(dtype)
+    start[3:] **= 2
+    start[1, 0, :5] = np.nan, np.inf, -np.inf, 0, 1e30
+    start[3, 1, :3] = start[4, 2, :3] = np.nan, np.inf, 0
+
+    def stepped(on):
+        *arrays, largest = start.copy()
+        with jit.use_jit(on), np.errstate(all="ignore"):
+            for _ in range(2):
+                steps.adam(np, *arrays, largest if amsgrad else None, 0.9, 0.99, 0.1, 1.3, 1e-8)
+        return *arrays, largest
+
+    expected = stepped(False)
+    assert not np.array_equal(expected[0], start[0], equal_nan=True)
+    for number in (1, 3):
+        with_threads(number)
+        parts.clear()
+        found = stepped(True)
+        assert parts[-2:] == [number, number]
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)

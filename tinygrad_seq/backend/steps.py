@@ -10,16 +10,23 @@ The steps of optimizers, element by element, are those of ``optim.SGD`` and ``op
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy
 
+from . import jit
 from .blas import in_one_thread
 from .dtypes import wider
 from .shares import BLOCK, in_blocks
 
 Array: TypeAlias = Any
+
+MANY = 1 << 14
+"""For a step of fewer numbers nothing is compiled."""
+
+FLOATS = (numpy.dtype("f4"), numpy.dtype("f8"))
 
 
 def cross_entropy(np: Any, x: Array, targets: Array, keep: bool) -> tuple[Array, Any]:
@@ -105,6 +112,12 @@ def adam(
 
     With ``largest``, the largest v so far, that one in place of v.
     """
+    arrays = [a for a in (p, g, m, v, largest) if a is not None]
+    if p.size >= MANY and all(a.flags.c_contiguous and a.dtype == p.dtype for a in arrays):
+        loop = _compiled() if np is numpy and p.dtype in FLOATS and jit.usable() else None
+        if loop is not None:
+            loop(p, g, m, v, largest, beta1, beta2, rate, scale, eps)
+            return
 
     def block(p: Array, g: Array, m: Array, v: Array, largest: Array | None = None) -> None:
         change = np.subtract(g, m, out=np.empty_like(g))
@@ -121,7 +134,20 @@ def adam(
         change += eps
         p -= np.divide(m * rate, change, out=change)
 
-    by_block(block, p, g, m, v, *(() if largest is None else (largest,)))
+    by_block(block, *arrays)
+
+
+@functools.cache
+def _compiled() -> Callable[..., None] | None:
+    """The compiled step of Adam, if it can be compiled here."""
+    try:
+        from .jit.steps import adam as loop  # imports numba
+
+        p, g, m, v = numpy.ones((4, 1), "f4")
+        loop(p, g, m, v, None, 0.9, 0.999, 1e-3, 1.0, 1e-8)
+    except Exception:  # if the compiler fails in any way, NumPy is used
+        return None
+    return loop
 
 
 def squares(g: Array) -> float:
