@@ -7,6 +7,7 @@ The profile `default` draws the same few cases every time, so that a run does no
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 
@@ -30,6 +31,11 @@ settings.register_profile("thorough", max_examples=300, **COMMON)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or "default"
 THOROUGH = PROFILE == "thorough"
 settings.load_profile(PROFILE)
+
+
+# The processes that tests start read the package's bytecode: compiling it takes each 0.5 s.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(

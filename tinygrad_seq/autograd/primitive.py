@@ -145,6 +145,7 @@ class Primitive:
                     f"then any of {sorted(known)}"
                 )
             self.rules[argument] = rule
+            self.places.pop(argument, None)  # it adds what the earlier rule gave
         self._plans.clear()
 
     def stack(self, **rows: str) -> None:
@@ -164,6 +165,7 @@ class Primitive:
         Each takes that array, and then what the rule of its argument takes:
         ``getitem.accumulate(x=lambda total, g, index, x_shape: ...)`` does x̄[index] += ȳ. It is
         used where gradients of one argument are summed, the rule itself where backward is recorded.
+        :meth:`defvjp` with another rule takes it away.
         """
         self.places.update(places)
         self._plans.clear()

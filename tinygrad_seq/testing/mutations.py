@@ -35,12 +35,16 @@ class Mutant:
 
     primitive: Primitive
     name: str
-    rules: dict[str, Rule]
+    rules: dict[str, Rule] = field(default_factory=dict)
+    places: dict[str, Rule] = field(default_factory=dict)
     _originals: dict[str, Rule] = field(default_factory=dict, repr=False)
+    _places: dict[str, Rule] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Mutant:
-        self._originals.update({a: self.primitive.rules[a] for a in self.rules})
+        self._originals.update(self.primitive.rules)
+        self._places.update(self.primitive.places)
         self.primitive.defvjp(**self.rules)
+        self.primitive.accumulate(**self.places)
         return self
 
     def __exit__(
@@ -50,6 +54,7 @@ class Mutant:
         trace: TracebackType | None,
     ) -> None:
         self.primitive.defvjp(**self._originals)
+        self.primitive.accumulate(**self._places)
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,19 @@ def mutants(primitive: Primitive) -> Iterator[Mutant]:
     Of what a rule returns: the sign, a factor 2 or ½, zeros, two axes exchanged. Of what it is
     given: each saved value moved a little, or changed altogether. Of its source, where it can be
     read: terms and factors dropped, operators exchanged, constants and comparisons changed,
-    arguments exchanged. Of its place: rules of two arguments exchanged.
+    arguments exchanged. Of its place: rules of two arguments exchanged. The same of what a rule
+    adds in place (see :meth:`~tinygrad_seq.autograd.Primitive.accumulate`).
     """
     for argument, rule in primitive.rules.items():
         for name, mutated in _mutations(rule, primitive):
             yield Mutant(primitive, f"{primitive.name}.{argument}: {name}", {argument: mutated})
+    for argument, place in primitive.places.items():
+        label = f"{primitive.name}.{argument} in place"
+        for name, change in RESULTS.items():
+            mutated = _on_argument(place, 1, change)  # what is added
+            yield Mutant(primitive, f"{label}: {name}", places={argument: mutated})
+        for name, mutated in source_mutations(place):
+            yield Mutant(primitive, f"{label}: {name}", places={argument: mutated})
     for a, b in combinations(primitive.rules, 2):
         swapped = {a: primitive.rules[b], b: primitive.rules[a]}
         yield Mutant(primitive, f"{primitive.name}: rules of {a} and {b} exchanged", swapped)
@@ -165,14 +178,7 @@ class _Trial:
 
 def _mutations(rule: Rule, primitive: Primitive) -> Iterator[tuple[str, Rule]]:
     """Names and mutated copies of one rule."""
-    results: dict[str, Callable[[Any], Any]] = {
-        "sign": lambda x: -x,
-        "doubled": lambda x: x * 2,
-        "halved": lambda x: x * 0.5,
-        "zeros": lambda x: x * 0,
-        "axes exchanged": _transposed,
-    }
-    for name, change in results.items():
+    for name, change in RESULTS.items():
         yield name, _on_result(rule, change)
     saved = {"y", *primitive.arguments}
     for position, argument in enumerate(_names(rule)):
@@ -208,6 +214,15 @@ def _transposed(x: Any) -> Any:
     if x.ndim < 2:
         return x
     return reshape(swapaxes(x, -1, -2), x.shape)
+
+
+RESULTS: dict[str, Callable[[Any], Any]] = {
+    "sign": lambda x: -x,
+    "doubled": lambda x: x * 2,
+    "halved": lambda x: x * 0.5,
+    "zeros": lambda x: x * 0,
+    "axes exchanged": _transposed,
+}
 
 
 def _moved(x: Any) -> Any:
