@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as ts
 from tinygrad_seq import io, nn, ops
-from tinygrad_seq.io.onnx.elementwise import ANY_NUMBER, UNARY
+from tinygrad_seq.io.onnx.elementwise import ANY_NUMBER, BINARY, COMPARE, LOGIC, UNARY
 from tinygrad_seq.io.onnx.proto import TYPES, GraphProto, Info, ModelProto, Node, decode, encode
 from tinygrad_seq.io.onnx.wire import integers, message, varint
 
@@ -471,3 +471,14 @@ def test_functions_of_one_number_come_back(tmp_path):
             io.export_onnx(lambda x, op=op: op(x), path, {"x": io.Input("time")}, ["y"])
             given = 1 / x if op is ops.arccosh else x
             agree(io.read_onnx(path).model()(given), op(ts.tensor(given)))
+
+
+@pytest.mark.parametrize("op", BINARY | COMPARE | LOGIC, ids=lambda op: op.name)
+def test_functions_of_two_come_back(op, tmp_path):
+    def f(a, b):
+        return op(a > 0, b > 0) if op in LOGIC else op(a, b)
+
+    form, path = io.Input("time"), tmp_path / "f.onnx"
+    a, b = np.array([-1, -1, 0, 2, 2], "f4"), np.array([-1, 2, 1, -1, 2], "f4")  # each with each
+    io.export_onnx(f, path, {"a": form, "b": form}, ["y"])
+    agree(io.read_onnx(path).model()(a, b), f(ts.tensor(a), ts.tensor(b)))

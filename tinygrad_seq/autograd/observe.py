@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..messages import explain
+from ..messages import explained
 from .mode import Block
 
 if TYPE_CHECKING:
@@ -159,18 +159,13 @@ def at_step(t: int) -> AbstractContextManager[Any]:
 def replaceable(function: F) -> F:
     """``function``, which an observer may compute in another way: :meth:`Observer.instead`."""
 
+    own = explained(function)
+
     @functools.wraps(function)
     def call(*args: Any, **params: Any) -> Any:
         here = observing.get()
-        if here is not None:
-            given = here.instead(call, args, params)
-            if given is not NotImplemented:
-                return given
-        try:
-            return function(*args, **params)
-        except TypeError as error:
-            explain(error, function.__name__, function, args, params)
-            raise
+        given = NotImplemented if here is None else here.instead(call, args, params)
+        return own(*args, **params) if given is NotImplemented else given
 
     return cast(F, call)
 

@@ -53,7 +53,9 @@ class _Task(Hinted):
 
     baseline: float
 
-    def __init__(self, steps: int, batch_size: int, seed: int | None, least: int) -> None:
+    def __init__(
+        self, steps: int, batch_size: int, seed: int | None, least: int, **settings: int
+    ) -> None:
         kind = type(self).__name__
         self.steps = positive(kind, "steps", steps)
         self.batch_size = positive(kind, "batch_size", batch_size)
@@ -61,14 +63,12 @@ class _Task(Hinted):
             raise ValueError(f"{kind} needs steps of at least {least}; got {steps}")
         self.seed = seed_of(kind, seed)
         self.position = 0
+        # What must be equal for a position to mean the same batch.
+        self._cut = {"steps": self.steps, "batch_size": self.batch_size, **settings}
 
     def _draw(self, rng: np.random.Generator) -> TaskBatch:
         """One batch."""
         raise NotImplementedError
-
-    def _definition(self) -> dict[str, Any]:
-        """The settings that must be equal for a position to mean the same batch."""
-        return {"steps": self.steps, "batch_size": self.batch_size}
 
     def __iter__(self) -> Iterator[TaskBatch]:
         return self
@@ -81,7 +81,7 @@ class _Task(Hinted):
 
     def state_dict(self) -> dict[str, Any]:
         """The position as plain numbers; in a loop, the current batch counts as done."""
-        return {"position": self.position, "seed": self.seed} | self._definition()
+        return {"position": self.position, "seed": self.seed} | self._cut
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.
@@ -89,7 +89,7 @@ class _Task(Hinted):
         Raises:
             ValueError: It is of another task, or of one with other sizes; nothing changed.
         """
-        check_state(self, state, self._definition())
+        check_state(self, state, self._cut)
         if state["position"] < 0 or state["seed"] < 0:
             raise ValueError(
                 f"position and seed are 0 or more; got {state['position']} and {state['seed']}"
@@ -135,12 +135,9 @@ class AddingProblem(_Task):
         self, steps: int, batch_size: int, seed: int | None = None, *, original: bool = False
     ) -> None:
         self.original = flag("AddingProblem", "original", original)
-        super().__init__(steps, batch_size, seed, least=22 if original else 2)
+        super().__init__(steps, batch_size, seed, 22 if original else 2, original=self.original)
         first_marked = 0.1 + 0.9 / (self.steps // 2 - 1) if original else 0.0
         self.baseline = (2 - first_marked) / 48 if original else 1 / 6
-
-    def _definition(self) -> dict[str, Any]:
-        return super()._definition() | {"original": self.original}
 
     def _draw(self, rng: np.random.Generator) -> TaskBatch:
         steps, count = self.steps, self.batch_size
@@ -196,12 +193,9 @@ class CopyMemory(_Task):
     def __init__(
         self, steps: int, batch_size: int, seed: int | None = None, *, symbols: int = 10
     ) -> None:
-        super().__init__(steps, batch_size, seed, least=1)
         self.symbols = positive("CopyMemory", "symbols", symbols)
+        super().__init__(steps, batch_size, seed, 1, symbols=self.symbols)
         self.baseline = self.symbols * math.log(8) / (self.steps + 2 * self.symbols)
-
-    def _definition(self) -> dict[str, Any]:
-        return super()._definition() | {"symbols": self.symbols}
 
     def _draw(self, rng: np.random.Generator) -> TaskBatch:
         shown = rng.integers(8, size=(self.symbols, self.batch_size))
@@ -251,14 +245,11 @@ class TemporalOrder(_Task):
     def __init__(
         self, steps: int, batch_size: int, seed: int | None = None, *, symbols: int = 2
     ) -> None:
-        super().__init__(steps, batch_size, seed, least=10)
         if symbols not in _PLACES:
             raise ValueError(f"TemporalOrder knows 2 or 3 symbols; got {symbols!r}")
+        super().__init__(steps, batch_size, seed, 10, symbols=symbols)
         self.symbols = symbols
         self.baseline = symbols * math.log(2)
-
-    def _definition(self) -> dict[str, Any]:
-        return super()._definition() | {"symbols": self.symbols}
 
     def _draw(self, rng: np.random.Generator) -> TaskBatch:
         steps, count = self.steps, self.batch_size

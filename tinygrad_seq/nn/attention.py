@@ -9,14 +9,12 @@ features of queries, keys and values.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .checks import Mask, as_tensor, beside, flag, floating_dtype, positive, same_dtype, valid_steps
+from .checks import as_tensor, beside, flag, floating_dtype, positive, same_dtype, valid_steps
 from .linear import affine
 from .module import Module
 from .parameter import Parameter
@@ -67,7 +65,6 @@ class Attention(Module):
         owner = type(self).__name__
         queries, keys = as_tensor(queries), as_tensor(keys)
         values = keys if values is None else as_tensor(values)
-        single = queries.ndim == 2
         if queries.ndim not in (2, 3) or keys.ndim != 3 or queries.shape[-2] != keys.shape[1]:
             raise ValueError(
                 f"{owner} expects queries (T, N, Q) or (N, Q) and keys (S, N, K) of the same N "
@@ -87,30 +84,31 @@ class Attention(Module):
         same_dtype(owner, "values", values, keys.dtype, "the keys")
 
         valid = valid_steps(lengths, mask, keys.shape, owner)
-        if valid is not None:
-            same = values is keys
-            keys = _silenced(valid, keys)
-            values = keys if same else _silenced(valid, values)
+        if valid is not None and not valid.any(axis=0).all():
+            raise ValueError(
+                f"attention needs a step to attend to in every sequence; the mask leaves none of "
+                f"sequence {valid.any(axis=0).argmin()}"
+            )
+        return self.attend(queries, keys, values, None if valid is None else beside(valid, keys))
+
+    def attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, valid: Any
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward`, of arguments that fit; ``valid`` ``(S, N)`` is on their device."""
+        if valid is not None:  # zeros in place of masked steps: 0 · NaN would be NaN
+            shown, same = ops.expand_dims(valid, 2), values is keys
+            keys = ops.where(shown, keys, 0)
+            values = keys if same else ops.where(shown, values, 0)
+        single = queries.ndim == 2
         if single:
             queries = ops.expand_dims(queries, 0)
         q, k, v = (ops.swapaxes(x, 0, 1) for x in (queries, keys, values))
         scores = self.score(q, k)
         if valid is not None:
-            scores = ops.where(beside(valid.T[:, None, :], scores), scores, -math.inf)
+            scores = ops.where(ops.expand_dims(valid.T, 1), scores, -math.inf)
         weights = ops.softmax(scores, axis=-1)
         context, weights = ops.swapaxes(weights @ v, 0, 1), ops.swapaxes(weights, 0, 1)
         return (context[0], weights[0]) if single else (context, weights)
-
-
-def _silenced(valid: Mask, x: Tensor) -> Tensor:
-    """Zeros in place of masked steps: 0 · NaN would be NaN."""
-    silent = np.flatnonzero(~valid.any(axis=0))
-    if silent.size:
-        raise ValueError(
-            f"attention needs a step to attend to in every sequence; the mask leaves none of "
-            f"sequence {silent[0]}"
-        )
-    return ops.where(beside(valid[..., None], x), x, 0)
 
 
 class DotAttention(Attention):

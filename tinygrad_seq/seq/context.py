@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import ops
 from ..nn import Linear, Module, ModuleList
 from ..nn.checks import as_tensor, positive, same_dtype
+from ..nn.recurrent.cell import learned
 from ..recurrence import each
 from ..tensor import Tensor
 
@@ -69,20 +70,14 @@ class ContextState(Module):
     def __init__(self, context_size: int, module: Any) -> None:
         self.context_size = positive("ContextState", "context_size", context_size)
         self.maps = ModuleList()
-        begin = getattr(module, "initial_state", None)
 
-        def learn(part: Any) -> int:
-            if not isinstance(part, Tensor):
-                raise TypeError(
-                    "ContextState expects a cell or a layer whose initial_state() gives Tensors; "
-                    f"{type(module).__name__} gives {part!r}"
-                )
+        def learn(part: Tensor) -> int:
             self.maps.append(Linear(context_size, part.size, dtype=part.dtype))
             self._shapes.append(part.shape)
             return len(self.maps) - 1
 
         self._shapes: list[tuple[int, ...]] = []
-        self._form = each(learn, None if begin is None else begin())
+        self._form = learned("ContextState", module, learn)
 
     def forward(self, context: Operand) -> Any:
         """The state for a context c ``(N, C)``, in the structure that the module takes.

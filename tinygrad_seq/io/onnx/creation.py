@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import creation
 from .graph import FLOAT, LONG, Graph
-from .handlers import onnx_handler
+from .handlers import HANDLERS, Handler, onnx_handler
 from .symbol import Symbol
 
 
@@ -16,14 +17,17 @@ def _filled(graph: Graph, shape: Any, value: Any, dtype: Any) -> Symbol:
     return graph.expand(graph.symbol(value, FLOAT if dtype is None else np.dtype(dtype)), shape)
 
 
-@onnx_handler(creation.zeros)
-def _(graph: Graph, *shape: Any, dtype: Any = None, requires_grad: bool = False) -> Symbol:
-    return _filled(graph, _shape(shape), 0, dtype)
+def _of_shape(value: int) -> Handler:
+    def handler(
+        graph: Graph, *shape: Any, dtype: Any = None, requires_grad: bool = False
+    ) -> Symbol:
+        return _filled(graph, _shape(shape), value, dtype)
+
+    return handler
 
 
-@onnx_handler(creation.ones)
-def _(graph: Graph, *shape: Any, dtype: Any = None, requires_grad: bool = False) -> Symbol:
-    return _filled(graph, _shape(shape), 1, dtype)
+HANDLERS[creation.zeros] = _of_shape(0)
+HANDLERS[creation.ones] = _of_shape(1)
 
 
 @onnx_handler(creation.full)
@@ -33,21 +37,15 @@ def _(
     return _filled(graph, _shape((shape,)), value, dtype)
 
 
-@onnx_handler(creation.zeros_like)
-def _(graph: Graph, like: Any, dtype: Any = None, requires_grad: bool = False) -> Symbol:
-    return _filled(graph, like.shape, 0, dtype or like.dtype)
-
-
-@onnx_handler(creation.ones_like)
-def _(graph: Graph, like: Any, dtype: Any = None, requires_grad: bool = False) -> Symbol:
-    return _filled(graph, like.shape, 1, dtype or like.dtype)
-
-
 @onnx_handler(creation.full_like)
-def _(
+def _like(
     graph: Graph, like: Any, value: Any, dtype: Any = None, requires_grad: bool = False
 ) -> Symbol:
     return _filled(graph, like.shape, value, dtype or like.dtype)
+
+
+HANDLERS[creation.zeros_like] = partial(_like, value=0)
+HANDLERS[creation.ones_like] = partial(_like, value=1)
 
 
 @onnx_handler(creation.arange)

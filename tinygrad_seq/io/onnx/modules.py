@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +98,6 @@ def _(
 ) -> tuple[Any, Any]:
     queries, keys = graph.symbol(queries), graph.symbol(keys)
     values = keys if values is None else graph.symbol(values)
-    single = queries.ndim == 2
     if queries.ndim not in (2, 3) or keys.ndim != 3 or values.ndim != 3:
         raise ValueError(
             f"{type(module).__name__} expects queries (T, N, Q) or (N, Q) and keys (S, N, K); got "
@@ -107,18 +105,7 @@ def _(
         )
     module.check(queries, keys)
     valid = valid_steps(graph, lengths, mask, keys.shape[:2])
-    if valid is not None:
-        shown = ops.expand_dims(valid, 2)
-        keys, values = ops.where(shown, keys, 0.0), ops.where(shown, values, 0.0)
-    if single:
-        queries = ops.expand_dims(queries, 0)
-    q, k, v = (ops.swapaxes(x, 0, 1) for x in (queries, keys, values))
-    scores = module.score(q, k)
-    if valid is not None:
-        scores = ops.where(ops.expand_dims(valid.T, 1), scores, -math.inf)
-    weights = ops.softmax(scores, axis=-1)
-    context, weights = ops.swapaxes(weights @ v, 0, 1), ops.swapaxes(weights, 0, 1)
-    return (context[0], weights[0]) if single else (context, weights)
+    return module.attend(queries, keys, values, valid)
 
 
 @onnx_handler(EncoderDecoder.encode)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, cast
 
 from ...autograd.primitive import Primitive
 from ...messages import is_ours
+from ...recurrence import each
 from ...tensor import Tensor
 from .. import init
 from ..checks import features, floating_dtype, positive, same_dtype, state_of, zeros_beside
@@ -277,6 +278,24 @@ def initial_state_of(cell: Any, batch_shape: tuple[int, ...]) -> Any:
     """The state that a cell starts from, or None."""
     start = getattr(cell, "initial_state", None)
     return None if start is None else start(batch_shape)
+
+
+def learned(owner: str, module: Any, learn: Callable[[Tensor], Any]) -> Any:
+    """``learn`` of every part of a module's initial state, in the form of the state.
+
+    Raises:
+        TypeError: a part is not a Tensor.
+    """
+
+    def checked(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            raise TypeError(
+                f"{owner} expects a cell or a layer whose initial_state() gives Tensors; "
+                f"{type(module).__name__} gives {part!r}"
+            )
+        return learn(part)
+
+    return each(checked, initial_state_of(module, ()))
 
 
 def begun(cell: Any, xs: Any, state: Any, recall: Recall = as_it_is) -> tuple[Step, Any]:

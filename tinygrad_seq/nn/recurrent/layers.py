@@ -165,32 +165,21 @@ class RecurrentLayer(DeepLayer[S]):
 
     Args:
         cell: Makes a cell, given its input size.
-        input_size, hidden_size, num_layers, batch_first, dropout, bidirectional: As in RNN.
+        *shape: The arguments of :class:`DeepLayer`.
 
     Attributes:
         levels: One :class:`Recurrent` or :class:`Bidirectional` for each layer.
     """
 
-    def __init__(
-        self,
-        cell: Callable[[int], Cell],
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-    ) -> None:
-        super().__init__(input_size, hidden_size, num_layers, batch_first, dropout, bidirectional)
+    def __init__(self, cell: Callable[[int], Cell], *shape: Any) -> None:
+        super().__init__(*shape)
         self.levels = ModuleList()
-        size = input_size
-        for _ in range(num_layers):
+        size = self.input_size
+        for _ in range(self.num_layers):
             ahead = Recurrent(cell(size))
-            if bidirectional:
-                self.levels.append(Bidirectional(ahead, Recurrent(cell(size), reverse=True)))
-            else:
-                self.levels.append(ahead)
-            size = ahead.cell.output_size * (2 if bidirectional else 1)
+            back = Recurrent(cell(size), reverse=True) if self.bidirectional else None
+            self.levels.append(ahead if back is None else Bidirectional(ahead, back))
+            size = ahead.cell.output_size * (1 + self.bidirectional)
         for name, parameter in self._own_parameters():
             parameter.name = name
 

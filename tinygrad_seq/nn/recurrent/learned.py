@@ -10,6 +10,7 @@ from ...recurrence import each
 from ...tensor import Tensor
 from ..module import Module
 from ..parameter import Parameter
+from .cell import learned
 
 
 class InitialState(Module):
@@ -39,20 +40,14 @@ class InitialState(Module):
     """
 
     def __init__(self, module: Any) -> None:
-        begin = getattr(module, "initial_state", None)
         names: list[str] = []
 
-        def learn(part: Any) -> str:
-            if not isinstance(part, Tensor):
-                raise TypeError(
-                    "InitialState expects a cell or a layer whose initial_state() gives Tensors; "
-                    f"{type(module).__name__} gives {part!r}"
-                )
+        def learn(part: Tensor) -> str:
             names.append(f"part{len(names)}")
             setattr(self, names[-1], Parameter(part))
             return names[-1]
 
-        self._form = each(learn, None if begin is None else begin())
+        self._form = learned("InitialState", module, learn)
 
     def forward(self, batch: int | None = None) -> Any:
         """The state for a batch of N sequences, or for one sequence without this axis.
