@@ -145,7 +145,7 @@ class _Counts:
 
 
 def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """D_1, D_2, D_3, as the counts of one order settle them."""
+    """D_1, D_2, D_3, estimated from the counts of one order."""
     n = np.bincount(np.minimum(counts, 5), minlength=5).astype(float)
     c = np.arange(1, 4)
     if n[1:].all():
@@ -167,6 +167,6 @@ def _numbers(ids: NDArray[np.int64], k: int, size: int) -> NDArray[np.int64]:
 def _find(
     table: NDArray[np.int64], values: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where each value stands in a sorted table, and whether it is there at all."""
+    """The place of each value in a sorted table, and whether the table has it."""
     place = np.minimum(np.searchsorted(table, values), len(table) - 1)
     return place, table[place] == values

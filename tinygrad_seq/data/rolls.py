@@ -190,7 +190,7 @@ def _npz(path: Path, allow_pickle: bool) -> Mapping[str, Any]:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path} is no .npz file, or a damaged one")
         try:
-            if _members_told(file) not in (len(zipfile.ZipFile(file).namelist()), 0xFFFF):
+            if _member_count(file) not in (len(zipfile.ZipFile(file).namelist()), 0xFFFF):
                 raise ValueError("members are missing")  # which zipfile does not mind
             file.seek(0)
             with np.load(file, allow_pickle=allow_pickle, encoding="latin1") as content:
@@ -204,8 +204,8 @@ def _npz(path: Path, allow_pickle: bool) -> Mapping[str, Any]:
             raise ValueError(f"{path} cannot be read as an .npz file: {error!s:.400}") from error
 
 
-def _members_told(file: BinaryIO) -> int:
-    """How many members a zip file without a comment says that it has; 65535 for more."""
+def _member_count(file: BinaryIO) -> int:
+    """The number of members that the end of a zip file without a comment states; 65535 for more."""
     file.seek(-22, os.SEEK_END)
     return int.from_bytes(file.read()[10:12], "little")
 

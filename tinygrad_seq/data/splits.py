@@ -1,4 +1,4 @@
-"""Parting data: what a model is fitted to, and what it is judged by."""
+"""Splits data into parts for training, validation and test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sliceable(Protocol):
 
 
 def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
-    """Part a text (or its ids) by position: the end is held out for validation.
+    """Split a text (or its ids) by position: its end is for validation.
 
     Args:
         sequence: Anything that can be sliced.
@@ -46,7 +46,7 @@ def split(sequence: S, validation: float = 0.1) -> tuple[S, S]:
 def random_split(
     items: Sequence[T], shares: Sequence[float], seed: int | None = None
 ) -> list[list[T]]:
-    """Part a list at random, each item into one part; within a part, in the order of the list.
+    """Split a list at random, each item into one part; a part keeps the order of the list.
 
     Args:
         items: Sequences, names of files, or pairs ``list(zip(sequences, targets))``.

@@ -174,7 +174,7 @@ class _Number:
 
 
 def _lines(path: Filename, reader: Any, encoding: str) -> Iterator[list[str]]:
-    """The rows that are not empty, with the reader's complaints as sentences."""
+    """The rows that are not empty, with the reader's errors as ValueErrors."""
     try:
         yield from filter(None, reader)
     except csv.Error as error:

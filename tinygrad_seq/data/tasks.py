@@ -115,7 +115,7 @@ class AddingProblem(_Task):
         steps: T, the length of a sequence (``original``: the least length), at least 2, or 22.
         batch_size: N.
         seed: A non-negative number from which all is drawn; None takes one from the library's
-            generator, so that ``manual_seed`` settles it.
+            generator, so that ``manual_seed`` determines it.
         original: Whether as first published.
 
     Gives inputs ``(T, N, 2)`` float32, numbers and marks, and targets ``(N,)`` float32.

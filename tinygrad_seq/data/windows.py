@@ -74,7 +74,7 @@ class RandomWindows(_Windows):
         steps: T, the length of a window.
         batch_size: N, the windows in a batch.
         seed: A non-negative number from which offsets and orders are drawn; None takes one from
-            the library's generator, so that ``manual_seed`` settles it.
+            the library's generator, so that ``manual_seed`` determines it.
         stride: From the start of a window to that of the next; T if None.
 
     Raises:

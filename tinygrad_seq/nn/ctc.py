@@ -185,32 +185,32 @@ def _log_sum(np: Any, a: Array, b: Array, c: Array) -> Array:
 def _forward(log_probs: Array, *, places: _Places, keep: bool) -> tuple[Any, Any]:
     np = xp(log_probs)
     z, rows, jump, inside, times, last, *_ = places
-    said = log_probs[:, rows[:, None], z].astype(np.float64)
-    said = np.where(inside, said, -np.inf)
-    alpha = np.full((len(said) + 1, len(z), z.shape[1] + 2), -np.inf)
+    emission = log_probs[:, rows[:, None], z].astype(np.float64)
+    emission = np.where(inside, emission, -np.inf)
+    alpha = np.full((len(emission) + 1, len(z), z.shape[1] + 2), -np.inf)
     alpha[0, :, 2] = 0
     with backend_of(log_probs).quiet():
-        for t, said_t in enumerate(said):
+        for t, emission_t in enumerate(emission):
             a = alpha[t]
-            alpha[t + 1, :, 2:] = _log_sum(np, a[:, 2:], a[:, 1:-1], a[:, :-2] + jump) + said_t
+            alpha[t + 1, :, 2:] = _log_sum(np, a[:, 2:], a[:, 1:-1], a[:, :-2] + jump) + emission_t
         total = np.logaddexp(alpha[times, rows, last], alpha[times, rows, last - 1])
-    saved = (places, said, alpha, total, log_probs.shape[-1]) if keep else None
+    saved = (places, emission, alpha, total, log_probs.shape[-1]) if keep else None
     return (-total.astype(log_probs.dtype),), saved
 
 
 def _backward(g: Array, saved: Any, wanted: set[str]) -> dict[str, Array]:
     backend, np = backend_of(g), xp(g)
-    places, said, alpha, total, classes = saved
-    steps, batch, width = said.shape
+    places, emission, alpha, total, classes = saved
+    steps, batch, width = emission.shape
     total = np.where(total == -np.inf, 0, total)[:, None]
     beta = np.full((batch, width + 2), -np.inf)
     b, jump = beta.copy(), np.pad(places.jump, ((0, 0), (0, 2)))[:, 2:]
-    posterior = np.empty_like(said)
+    posterior = np.empty_like(emission)
     with backend.quiet():
         for t in reversed(range(steps)):
             beta = np.where(places.ends[t + 1], places.rest, beta)
             posterior[t] = np.exp(alpha[t + 1, :, 2:] + beta[:, :-2] - total)
-            b[:, :-2] = beta[:, :-2] + said[t]
+            b[:, :-2] = beta[:, :-2] + emission[t]
             beta[:, :-2] = _log_sum(np, b[:, :-2], b[:, 1:-1], b[:, 2:] + jump)
     parts = (-g[:, None] * posterior).astype(g.dtype).transpose(1, 2, 0)
     rows = places.rows[:, None] * classes + places.z
@@ -228,16 +228,16 @@ def step_by_step(log_probs: Tensor, places: _Places) -> Tensor:
     """The losses ``(N,)``, operation by operation: the specification."""
     z, rows, jump, inside, times, last, *_ = places
     np = xp(log_probs.data)
-    said = Tensor.astype(log_probs[:, rows[:, None], z], np.float64)
-    said = ops.where(inside, said, -math.inf)
+    emission = Tensor.astype(log_probs[:, rows[:, None], z], np.float64)
+    emission = ops.where(inside, emission, -math.inf)
     before = np.full((len(z), 2), -np.inf)
     start = np.full((len(z), z.shape[1] + 2), -np.inf)
     start[:, 2] = 0
     alpha = [Tensor._wrap(start)]
-    for said_t in ops.unstack(said) if said.shape[0] else []:
+    for emission_t in ops.unstack(emission) if emission.shape[0] else []:
         a = alpha[-1]
         ways = ops.stack([a[:, 2:], a[:, 1:-1], a[:, :-2] + jump])
-        alpha.append(ops.concatenate([before, ops.logsumexp(ways, axis=0) + said_t], axis=1))
+        alpha.append(ops.concatenate([before, ops.logsumexp(ways, axis=0) + emission_t], axis=1))
     every = ops.stack(alpha)
     total = ops.logaddexp(every[times, rows, last], every[times, rows, last - 1])
     return Tensor.astype(-total, log_probs.dtype)

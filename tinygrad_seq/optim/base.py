@@ -1,4 +1,4 @@
-"""What all optimizers share: parameter groups, checks, the loop over parameters, and the state.
+"""The base of all optimizers: parameter groups, checks, the loop over parameters, the state.
 
 An algorithm is a subclass that writes one method, :meth:`Optimizer.update`: its equation for one
 parameter. Everything else is here.
@@ -327,7 +327,7 @@ def decayed(g: Array, p: Array, group: Group) -> Array:
 
 
 def _as_groups(params: Any) -> list[Mapping[str, Any]]:
-    """``params`` as a list of groups, whichever of the two forms it has."""
+    """``params``, tensors or groups, as a list of groups."""
     if isinstance(params, Tensor):
         raise TypeError("params must be a list of Tensors; got one Tensor: put it into a list")
     if not isinstance(params, Iterable):

@@ -1,4 +1,4 @@
-"""Gradient clipping: the cure for exploding gradients in recurrent nets."""
+"""Gradient clipping, against exploding gradients in recurrent nets."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def flat_for(
 ) -> Flat | None:
     """The group as one buffer, ``known`` if it still is; None where it cannot be one.
 
-    Every parameter needs a gradient, and all of them one dtype and as many steps behind them.
+    Every parameter needs a gradient, and all need one dtype and the same number of steps so far.
     """
     first = params[0]
     if not backend_of(first.data).flat or any(p.grad is None for p in params):

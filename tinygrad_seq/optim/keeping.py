@@ -122,7 +122,7 @@ class WeightAverage(Hinted):
 
 
 class EarlyStopping(Hinted):
-    """Says when to stop: where a metric has not improved for too long; and keeps the best weights.
+    """Says when a metric has not improved for some steps, and keeps the weights that were best.
 
         stop = optim.EarlyStopping(model, patience=5)
         for epoch in range(100):
@@ -133,7 +133,7 @@ class EarlyStopping(Hinted):
 
     Args:
         model: The module whose weights are kept at each improvement.
-        patience: So many steps in a row without improvement are too long, at least 1.
+        patience: Stop after this many steps in a row without improvement, at least 1.
         mode: ``"min"`` where less is better (a loss), ``"max"`` where more is.
         min_delta: By how much a step must beat the best. NaN never does.
 
@@ -184,7 +184,7 @@ class EarlyStopping(Hinted):
             RuntimeError: no metric was a number so far.
         """
         if not self._weights:
-            raise RuntimeError("no step was better than nothing: there are no best weights")
+            raise RuntimeError("no metric has improved so far: there are no best weights")
         self.model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:

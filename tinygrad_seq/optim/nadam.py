@@ -1,4 +1,4 @@
-"""Two answers to what Adam does in its first steps: look ahead, or wait for the variance."""
+"""NAdam, which looks ahead, and RAdam, which waits until its variance is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import Group, Optimizer, Params, decayed, slot
 
 
 class _Moments(Optimizer):
-    """What both share with Adam: its two averages."""
+    """Their common part: the two averages of Adam."""
 
     below_one = pairs = ("betas",)
 

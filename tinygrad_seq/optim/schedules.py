@@ -65,8 +65,8 @@ class Schedule(Hinted):
         """Count one step and set the rates.
 
         Args:
-            metric: What :class:`ReduceLROnPlateau` watches. The others take no notice of it, so
-                that one training loop serves them all.
+            metric: What :class:`ReduceLROnPlateau` watches. The others ignore it, so that
+                one training loop serves them all.
         """
         self._admit()
         self.count += 1

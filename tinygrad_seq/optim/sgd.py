@@ -23,7 +23,7 @@ class SGD(Optimizer):
         momentum: μ; 0 means p ← p - η g.
         dampening: d.
         weight_decay: λ.
-        nesterov: Take the gradient's step from where the momentum leads.
+        nesterov: Use Nesterov's form.
 
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning"
     (2013), in PyTorch's form, where η multiplies the velocity instead of the gradient in it.

@@ -11,9 +11,8 @@ full
 | `central_differences` | ȳ · (f(x + h e) - f(x - h e)) / 2h | 1e-6  | smooth around x |
 | `complex_step`        | ȳ · Im f(x + i h e) / h            | 1e-9  | analytic        |
 
-The complex step has no subtraction and therefore no rounding to fear: its step is 1e-20
-(Squire and Trapp, 1998).  It asks that f runs on complex arrays as the formula it is: no `abs`, no
-comparisons, no conjugates.
+The complex step subtracts nothing, so it loses no digits: its step is 1e-20 (Squire and Trapp,
+1998).  f must run on complex arrays: no `abs`, no comparisons, no conjugates.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ def central_difference(
 ) -> tuple[float, float]:
     """The central difference for one entry of one input, and the rounding error to expect.
 
-    Without `cautious`, m is left out: for who measures what it stands for.
+    Without `cautious`, m is left out: the caller measures the errors that it bounds.
     """
     point = points[position]
     h = max(step * max(1.0, abs(float(point[index]))), SMALLEST)

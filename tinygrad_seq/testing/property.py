@@ -12,9 +12,8 @@
 
 pytest runs it as it stands; `@settings(...)`, `@seed(...)` and pytest's marks go above or below it,
 as with `@given`, and `@example(x=..., w=..., seed=0)` with the seed of the upstream gradients.
-Arguments of which it is told nothing are those of whoever runs the test: `self`, fixtures, what is
-parametrized. A failure shows the drawn inputs, shrunk, and that seed; Hypothesis prints how to
-reproduce it.
+Arguments without a strategy are left to pytest: `self`, fixtures, parametrized values. A failure
+shows the drawn inputs, shrunk, and that seed; Hypothesis prints how to reproduce it.
 """
 
 from __future__ import annotations
@@ -63,9 +62,8 @@ def gradient_property(
         second_order: False for a function that can be differentiated once only.
         float32: False for a function that computes in float64 whatever it is given.
         settings: Hypothesis' settings, such as `settings(max_examples=10)`; by default those of the
-            profile. The deadline is lifted either way: a check takes as long as its arrays are
-            large. `@settings(...)` above or below counts instead, as it stands: say `deadline=None`
-            there too.
+            profile. There is no deadline either way, because a check of large arrays takes long. A
+            `@settings(...)` above or below replaces them: give it `deadline=None` too.
         inputs: for each argument of the function, a strategy (`arrays(...)`, `lengths(...)`,
             `modules(...)`, ...) or a value that stays the same: an array, a Module, a number.
             Parameters of Modules are checked as inputs. What the function closes over is not.
@@ -141,7 +139,7 @@ def gradient_property(
 
 
 def _lenient(settings: Settings) -> Settings:
-    """Without a deadline; and a fixture made once for all examples is no matter: it is given."""
+    """Without a deadline, and without the check that refuses fixtures shared by all examples."""
     suppressed = {*settings.suppress_health_check, HealthCheck.function_scoped_fixture}
     return Settings(settings, deadline=None, suppress_health_check=suppressed)
 
@@ -164,7 +162,7 @@ def _check_names(f: Callable[..., Any], named: Collection[str]) -> None:
 
 
 def _others(f: Callable[..., Any], named: Collection[str]) -> list[inspect.Parameter]:
-    """The parameters of a function that whoever runs the test gives."""
+    """The parameters of a function that pytest gives."""
     if not inspect.isfunction(f):
         return []
     parameters = inspect.signature(f).parameters.values()

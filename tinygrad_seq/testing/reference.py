@@ -8,9 +8,8 @@ Two steps cancel its first term,
 
     R(h) = D(h) + (D(h) - D(2h)) / 3
 
-(Richardson, 1911), and the change from R(2h) to R(h) is more than what is still missing. Steps are
-halved until that change is as small as it is asked to be, or rounding, which grows as 1/h, has the
-upper hand.
+(Richardson, 1911), and the error of R(h) is less than the change from R(2h) to R(h). Steps are
+halved until that change is small enough, or smaller than rounding, which grows as 1/h.
 """
 
 from __future__ import annotations
@@ -143,9 +142,10 @@ def _refine(
 ) -> Refined:
     """One entry from central differences of smaller steps, with their error in the tolerance.
 
-    Where rounding hides it from these, from wider ones, whose error is what they change by alone.
-    At an input smaller than the step, from steps smaller than the input, if they give `gradient`;
-    if rounding hides it from them and there is a kink, from the side whose slope is `gradient`.
+    If rounding hides the entry, wider steps are tried, whose error is only what they change by. For
+    an input smaller than the step, steps smaller than the input are tried first, and kept if they
+    give `gradient`; if rounding hides the entry from them too and there is a kink, the slope on one
+    of its sides is taken if it is `gradient`.
     """
 
     def estimate(start: float, cautious: bool, least: float) -> Refined:
@@ -238,8 +238,8 @@ def compare(
 ) -> None:
     """Raise for the first leaf whose gradient is not the expected one.
 
-    Where they differ and the reference can be refined, the entry that is furthest off is, until
-    none is off any more, or one is off for good.
+    Where they differ, the entry with the largest error is refined if the reference allows it, until
+    all entries agree, or a refined one does not.
     """
     for position, (leaf, found) in enumerate(zip(subject.leaves, gradients, strict=True)):
         reference = expected[position]
@@ -268,8 +268,8 @@ def compare(
 def _disagreement(gradient: Array, reference: Reference) -> Mismatch | None:
     """Where a gradient and its reference still differ after the reference was refined there.
 
-    A tolerance in which a wrong gradient could hide decides nothing: within it the two must agree
-    as closely as a check has to, or there is no saying which is right.
+    A tolerance may be so wide that a wrong gradient lies within it. Then the two must also agree to
+    NEEDED, or the check cannot decide which of them is right.
     """
     numeric, tolerance = np.array(reference.value), np.array(reference.tolerance)
     needed = np.maximum(

@@ -1,4 +1,4 @@
-"""Mutations of a rule's source: what a slip of the pen would have written instead."""
+"""Mutations of a rule's source: small changes, such as an author makes by mistake."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def _tree_of(rule: Rule) -> ast.Lambda | ast.FunctionDef | None:
-    """The syntax of a rule: found in its file by its line, told from neighbours by its column."""
+    """The syntax of a rule: found in its file by its line and its column."""
     if not isinstance(rule, FunctionType):
         return None
     path = inspect.getsourcefile(rule)

@@ -234,7 +234,7 @@ def _is_floating(data: Any) -> bool:
 
 
 def _floating_outputs(result: Any) -> list[Any]:
-    """The floating outputs in order; indices, masks and None are no matter of derivatives."""
+    """The floating outputs in order; indices, masks and None have no derivative."""
     parts = [y if hasattr(y, "dtype") else np.asarray(y) for y in leaves(result)]
     return [y for y in parts if y.dtype.kind in "fc"]
 

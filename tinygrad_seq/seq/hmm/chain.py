@@ -206,10 +206,10 @@ class Chain:
             )
         valid = np.arange(self.steps)[:, None] <= self._last
         h = indices("Chain", "path", np.where(valid, h, 0), self.states)
-        said = ops.take_along_axis(self.log_likelihood, h[..., None], axis=-1)[..., 0]
+        emission = ops.take_along_axis(self.log_likelihood, h[..., None], axis=-1)[..., 0]
         moved = self.log_transition[h[:-1], h[1:]]
         moved = ops.where(beside(valid[1:], moved), moved, 0)
-        return self.log_initial[h[0]] + ops.sum(said, axis=0) + ops.sum(moved, axis=0)
+        return self.log_initial[h[0]] + ops.sum(emission, axis=0) + ops.sum(moved, axis=0)
 
     def without_padding(self, x: Tensor) -> Tensor:
         """Zeros in padding."""

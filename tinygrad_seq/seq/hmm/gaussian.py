@@ -152,9 +152,9 @@ class GaussianHMM(Module):
             TypeError: dtypes do not fit, or ``observed`` is not booleans.
         """
         x, seen = self._seen(x, lengths, observed)
-        said = ops.where(beside(seen[..., None], x), self.log_likelihood(x), 0)
+        emission = ops.where(beside(seen[..., None], x), self.log_likelihood(x), 0)
         initial, transition = (ops.log_softmax(s) for s in (self.initial, self.transition))
-        return Chain(initial, transition, said, lengths)
+        return Chain(initial, transition, emission, lengths)
 
     def _seen(self, x: Any, lengths: Any, observed: Any) -> tuple[Tensor, np.ndarray[Any, Any]]:
         """Numbers, 0 where they were not seen, and where they were."""
@@ -225,15 +225,15 @@ class GaussianHMM(Module):
             with no_grad():
                 leaves = [ops.log_softmax(s) for s in (self.initial, self.transition)]
                 leaves.append(self.log_likelihood(numbers))
-            initial, transition, said = (leaf.detach().requires_grad_() for leaf in leaves)
+            initial, transition, emission = (leaf.detach().requires_grad_() for leaf in leaves)
 
             def maximise() -> None:
                 update(self.initial, initial)
                 update(self.transition, transition)
-                assert said.grad is not None  # every chain has a step
-                self._fit(said.grad.data, data, least_var)
+                assert emission.grad is not None  # every chain has a step
+                self._fit(emission.grad.data, data, least_var)
 
-            chain = Chain(initial, transition, ops.where(mask, said, 0), lengths)
+            chain = Chain(initial, transition, ops.where(mask, emission, 0), lengths)
             return chain.log_prob(), maximise
 
         return baum_welch(expect, iterations, tolerance)

@@ -197,8 +197,9 @@ def _chain(tables: Any, x: Any, lengths: Any, observed: Any) -> Chain:
         )
     seen = seen_steps("HMM", x.shape, lengths, observed)
     x = indices("HMM", "symbols", np.where(seen, x, 0), emission.shape[1])
-    said = ops.take(ops.swapaxes(emission, 0, 1), x, axis=0)
-    return Chain(initial, transition, ops.where(beside(seen[..., None], said), said, 0), lengths)
+    likelihood = ops.take(ops.swapaxes(emission, 0, 1), x, axis=0)
+    likelihood = ops.where(beside(seen[..., None], likelihood), likelihood, 0)
+    return Chain(initial, transition, likelihood, lengths)
 
 
 def seen_steps(
