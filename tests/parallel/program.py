@@ -1,7 +1,11 @@
-"""What the tests run on real ranks: ``program.py results OUT``, ``run ...`` or ``fails HOW``."""
+"""What the tests run on real ranks: ``results OUT``, ``run OUT PATH UNTIL DROPOUT``, ``fails HOW``.
+
+Several, joined by ``then``, run one after the other in the same processes.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -151,9 +155,19 @@ def run(team, path, until, dropout):
     return {"losses": np.asarray(losses), "weights": weights(model)}
 
 
+class Scores(nn.Module):
+    """What is quick to start: a failure does not depend on the model."""
+
+    def __init__(self) -> None:
+        self.embed, self.unused = nn.Embedding(9, 9), nn.Linear(3, 3)
+
+    def forward(self, ids):
+        return (self.embed(ids),)
+
+
 def fails(team, how, where):
     """Trains, and on rank 1 something happens at step 3; a checkpoint is there from step 2."""
-    model = team.share(Tagger())
+    model = team.share(Scores())
     optimizer = optim.SGD(learning(model), lr=0.1)
     for x, y in team.shard(batches([4] * 6)):
         if team.step == 3 and team.rank == 1:
@@ -174,12 +188,6 @@ def fails(team, how, where):
                     os.kill(os.getpid(), signal.SIGINT)
                 case "is stopped":
                     os.kill(os.getpid(), signal.SIGSTOP)
-                case "works alone":
-                    team.mean(1.0, 1)
-                case "has another model":
-                    model.unused = nn.Linear(3, 4)
-                case "reads other batches":
-                    next(iter(team.shard([x])))
         if how == "all are interrupted" and team.step == 3:
             os.write(1, b"%d\n" % os.getpid())  # at once: the launcher mixes what ranks write
             while True:
@@ -193,8 +201,8 @@ def fails(team, how, where):
             team.save(ts.Checkpoint(model=model, optimizer=optimizer), where, step=2)
 
 
-def main(task, *arguments):
-    ts.set_default_dtype("float64")
+def work(task, *arguments):
+    """One task of a team, from its start to its end."""
     if arguments[0] == "before" and place()[0] == 1:
         raise OSError("there is no disk on this machine")
     with parallel.team(timeout=float(os.environ.get("TEST_TIMEOUT", 60))) as team:
@@ -211,6 +219,13 @@ def main(task, *arguments):
             assert (everyone == value).all() or name in ("streams2", "streams3"), name
         if team.rank == 0:
             np.savez(arguments[0], **found)
+
+
+def main(*arguments):
+    ts.set_default_dtype("float64")
+    for then, task in itertools.groupby(arguments, "then".__eq__):
+        if not then:
+            work(*task)
 
 
 if __name__ == "__main__":
