@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import recurrent_reference as reference
+from along import second_order_along_a_line
 from device import host
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 import tinygrad_seq as ts
 from tinygrad_seq import nn
 from tinygrad_seq.autograd.fused import Fused
-from tinygrad_seq.testing import gradgradcheck
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -201,7 +201,7 @@ def test_unbatched_masked_and_second_order(kind, rng):
         alone, _ = layer(x[mask[:, n], n])
         np.testing.assert_allclose(host(y)[mask[:, n], n], host(alone), rtol=0, atol=1e-14)
         assert not host(y)[~mask[:, n], n].any()
-    assert gradgradcheck(layer, x)
+    assert second_order_along_a_line(layer, x)
 
 
 def test_layers_of_a_function_of_your_own(rng):

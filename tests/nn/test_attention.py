@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from along import second_order_along_a_line
 from device import host
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -120,12 +121,22 @@ def test_gradients(kind, backend):
         keys=arrays((3, N, K)),
         values=arrays((3, N, 2)),
         lengths=lengths(N, 3),
-        settings=settings(max_examples=5 if backend == "numpy" else 2),
+        second_order=False,
+        settings=settings(max_examples=3 if backend == "numpy" else 1),
     )
     def attend(module, queries, keys, values, lengths):
         return module(queries, keys, values, lengths=lengths)
 
     attend()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [1, S])
+def test_second_order(kind, length, seed):
+    def attend(module, q, k, v):
+        return module(q, k, v, lengths=[length, 3])
+
+    assert second_order_along_a_line(attend, *case(kind, seed), seed=seed)
 
 
 @pytest.mark.parametrize("make", [nn.BilinearAttention, lambda q, k: nn.AdditiveAttention(q, k, 4)])
