@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -91,7 +92,4 @@ def _numbered(within: str, module: Any) -> Iterator[str]:
     """``LSTM``, ``LSTM_2``, ``LSTM_3``, ... below ``within``."""
     path = joined(within, type(module).__name__)
     yield path
-    count = 2
-    while True:
-        yield f"{path}_{count}"
-        count += 1
+    yield from (f"{path}_{k}" for k in itertools.count(2))

@@ -139,16 +139,16 @@ def modules(factory: Callable[[], Module]) -> st.SearchStrategy[Module]:
         factory: builds the module in float64, for example `lambda: nn.GRUCell(2, 3,
             dtype="float64")`.
     """
-    return st.integers(0, 2**16).map(lambda seed: _seeded(factory, seed))
 
+    def seeded(seed: int) -> Module:
+        state = backend.get_rng_state()
+        try:
+            backend.manual_seed(seed)
+            return factory()
+        finally:
+            backend.set_rng_state(state)
 
-def _seeded(factory: Callable[[], Module], seed: int) -> Module:
-    state = backend.get_rng_state()
-    try:
-        backend.manual_seed(seed)
-        return factory()
-    finally:
-        backend.set_rng_state(state)
+    return st.integers(0, 2**16).map(seeded)
 
 
 @st.composite

@@ -51,13 +51,8 @@ def describe(
             for operation in graph.operations
         ],
         "leaves": [
-            {
-                "id": leaf.id,
-                "name": leaf.name,
-                "kind": leaf.kind,
-                "shape": leaf.shape,
-                "dtype": leaf.dtype,
-                "memory": leaf.memory,
+            asdict(leaf)
+            | {
                 "values": [arrays.add(graph.value(leaf.id))],
                 "gradients": walked.gradients.get(leaf.id, [None]),
                 "steps": walked.by_step.get(leaf.id, []),
