@@ -72,7 +72,7 @@ def named(what: Any) -> str:
     return name
 
 
-def said(value: object) -> str:
+def kind_of(value: object) -> str:
     """The words of a message for a value given in place of a module, often its class."""
     if isinstance(value, type):
         return f"the class {value.__name__}: write {value.__name__}(...)"
@@ -268,4 +268,4 @@ class Hinted:
                 continue
             for part in value if isinstance(value, tuple) else (value,):
                 if _is_class(part):
-                    raise TypeError(f"{cls.__name__} got {said(part)} for {name}")
+                    raise TypeError(f"{cls.__name__} got {kind_of(part)} for {name}")

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
-from ..messages import said
+from ..messages import kind_of
 from .module import Module
 
 
@@ -34,7 +34,7 @@ class ModuleList(Module):
                 if not isinstance(module, Module):
                     hint = ": give them one by one" if isinstance(module, list | tuple) else ""
                     raise TypeError(
-                        f"{type(self).__name__} holds Modules; got {said(module)}{hint}"
+                        f"{type(self).__name__} holds Modules; got {kind_of(module)}{hint}"
                     )
                 setattr(self, str(k), module)
         except (TypeError, ValueError):
@@ -146,7 +146,7 @@ class ModuleDict(Module):
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(name, str) or not isinstance(module, Module):
             raise TypeError(
-                f"ModuleDict holds Modules by names that are strings; got {said(module)} by "
+                f"ModuleDict holds Modules by names that are strings; got {kind_of(module)} by "
                 f"{name!r}"
             )
         if not name or "." in name or hasattr(type(self), name):

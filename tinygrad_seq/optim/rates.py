@@ -132,7 +132,7 @@ class SequentialLR(Schedule):
 
     Args:
         optimizer: The optimizer of all of them.
-        schedules: In order. All have the base rates of the first, but those that set their own.
+        schedules: In order. All have the base rates of the first, except those that set their own.
         milestones: After how many steps each but the first begins, ascending.
 
     Raises:

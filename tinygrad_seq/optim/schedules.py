@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from ..hints import SCHEDULES
-from ..messages import Hinted, said
+from ..messages import Hinted, kind_of
 from .base import Optimizer
 
 
@@ -38,7 +38,8 @@ class Schedule(Hinted):
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__} schedules an Optimizer; got {said(optimizer)}")
+            name = type(self).__name__
+            raise TypeError(f"{name} schedules an Optimizer; got {kind_of(optimizer)}")
         self.optimizer = optimizer
         self.count = 0
         self.base_lrs = self.lrs

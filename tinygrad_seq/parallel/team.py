@@ -242,13 +242,13 @@ class Team:
         """Run ``function`` on rank 0; return its result, or raise its error, on all ranks."""
         if self._channel is None:
             return function()
-        said = b""
+        reply = b""
         if self.rank == 0:
             try:
-                said = pickle.dumps((function(), None))
+                reply = pickle.dumps((function(), None))
             except Exception as error:
-                said = _as_bytes(error)
-        result, raised = pickle.loads(self._channel.collect(task, said)[0])
+                reply = _as_bytes(error)
+        result, raised = pickle.loads(self._channel.collect(task, reply)[0])
         if raised is not None:
             raise raised
         return result
@@ -287,11 +287,11 @@ def _digests(checkpoint: Checkpoint) -> dict[str, int]:
 def _as_bytes(error: Exception) -> bytes:
     """(None, error) pickled; an error that cannot be pickled becomes a TeamError."""
     try:
-        said = pickle.dumps((None, error))
-        pickle.loads(said)
+        reply = pickle.dumps((None, error))
+        pickle.loads(reply)
     except Exception:
-        said = pickle.dumps((None, TeamError(f"rank 0: {type(error).__name__}: {error}")))
-    return said
+        reply = pickle.dumps((None, TeamError(f"rank 0: {type(error).__name__}: {error}")))
+    return reply
 
 
 def _count(count: Any) -> float:

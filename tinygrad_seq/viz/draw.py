@@ -151,7 +151,7 @@ def draw(graph: Graph, fold: str | None) -> Drawing:
     for k, part in enumerate(parts):
         names = [f"n{o.id}" for o in part.operations] if fold is None else [f"g{k}"]
         if fold is None:
-            drawing.boxes |= {f"n{o.id}": ("operation", [_said(o)]) for o in part.operations}
+            drawing.boxes |= {f"n{o.id}": ("operation", [_label(o)]) for o in part.operations}
             title = place(part.path, part.steps)
             if title:
                 drawing.frames.append((title, names))
@@ -211,15 +211,15 @@ def _beside(graph: Graph, box: str, leaves: list[int], drawing: Drawing) -> str:
 
 def _weights(graph: Graph) -> dict[int, str]:
     """Parameters and reshaped parameters, as text."""
-    said = {p.id: called(graph, p.id) for p in graph.leaves if p.kind == "parameter"}
+    texts = {p.id: called(graph, p.id) for p in graph.leaves if p.kind == "parameter"}
     for o in graph.operations:
-        if o.name in _RESHAPING and o.inputs[0].source in said:
-            text = f"{o.name}({said[o.inputs[0].source]})"
-            said[o.id] = text if len(text) <= 60 else f"{o.name}(...)"
-    return said
+        if o.name in _RESHAPING and o.inputs[0].source in texts:
+            text = f"{o.name}({texts[o.inputs[0].source]})"
+            texts[o.id] = text if len(text) <= 60 else f"{o.name}(...)"
+    return texts
 
 
-def _said(o: Operation) -> str:
+def _label(o: Operation) -> str:
     return f"%{o.id} {o.name}" + "".join(f", {name}={text}" for name, text in o.settings)
 
 

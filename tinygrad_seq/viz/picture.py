@@ -88,10 +88,10 @@ def _arrow(start: Place, end: Place, flows: list[str]) -> str:
     tip = f"M{to_x - 6:g} {to_y - 4:g}L{to_x:g} {to_y:g}L{to_x - 6:g} {to_y + 4:g}"
     if start == end:
         tip = f"M{to_x + 7:g} {to_y - 6:g}L{to_x:g} {to_y:g}L{to_x + 8:g} {to_y + 2:g}"
-    said = escape(", ".join(flows))
+    words = escape(", ".join(flows))
     return (
         f'<path d="{curve}{tip}" fill="none" stroke="#8a8f98" stroke-width="1.2">'
-        f"<title>{said}</title></path>"
+        f"<title>{words}</title></path>"
     )
 
 

@@ -64,8 +64,8 @@ def from_keras(layer: Module, weights: Sequence[Any]) -> None:
 
     Raises:
         ValueError: Number, shapes or dtypes of the arrays do not fit, or a GRU's bias is of the
-            other form (without biases nothing can tell); or as :func:`to_keras`. Nothing has
-            changed.
+            other form (without biases both have the same weights); or as :func:`to_keras`.
+            Nothing has changed.
         TypeError: It is no such layer.
     """
     units = [unit for level in levels_of("from_keras", layer, GATES) for unit in level]

@@ -90,8 +90,9 @@ def from_onnx(layer: Module, nodes: Sequence[Mapping[str, Any]]) -> None:
         nodes: One for each layer: a dict of ``W``, ``R``, ``B`` if the layer has biases, ``P`` if
             it has peepholes, and a dict of ``attributes``. Those that are left out have ONNX's
             defaults: a GRU that resets after its matrix comes with ``{"linear_before_reset": 1}``,
-            an RNN with relu with ``{"activations": ["Relu"]}``. What functions of your own in the
-            layer compute cannot be told: they are taken for those of the node, ``clip`` and all.
+            an RNN with relu with ``{"activations": ["Relu"]}``. Functions of your
+            own in the layer cannot be compared with the node's: they are assumed to compute the
+            same, ``clip`` included.
 
     Raises:
         ValueError: Inputs are missing or unexpected, shapes or dtypes do not fit, or the node
@@ -249,8 +250,8 @@ def _differences(level: list[Unit], own: dict[str, Any], given: Mapping[str, Any
             yield f"attribute {name} is {actual!r:.200}{default}, the layer has {expected!r}"
     for name, value in attributes.items():
         off = name == "input_forget" and not value
-        untold = name == "clip" and None in own["attributes"]["activations"]
-        if name not in WITHOUT_EFFECT and not off and not untold:
+        clipped = name == "clip" and None in own["attributes"]["activations"]
+        if name not in WITHOUT_EFFECT and not off and not clipped:
             hint = HINTS.get(name, "")
             yield f"attribute {name}={value!r:.200} has no counterpart in the layer{hint}"
 

@@ -31,7 +31,7 @@ def from_torch(module: Module, state: Mapping[str, Any]) -> None:
 
     This is ``module.load_state_dict(state)``, which also reads tensors that require grad, are on
     another device or in bfloat16. It is refused for the published GRU, which PyTorch does not have:
-    without biases the names and shapes alone would not tell.
+    without biases, both forms have the same names and shapes.
 
     Args:
         module: What the weights go into.
