@@ -23,7 +23,7 @@ from ..backend import xp
 from ..messages import Hinted
 from ..nn.checks import as_tensor
 from ..nn.recurrent.wrappers import cell_within
-from ..recurrence import each, pair
+from ..recurrence import each, flat, pair
 from ..tensor import Tensor
 
 Influence: TypeAlias = dict[Any, Any]
@@ -166,7 +166,4 @@ def _cut(part: Tensor) -> Tensor:
 
 def _parts(state: Any) -> list[Tensor]:
     """The parts of a state that can have a gradient, in order."""
-    parts: list[Tensor] = []
-    if state is not None:
-        each(parts.append, state)
-    return [part for part in parts if part.dtype.kind == "f"]
+    return [part for part in flat(state) if part.dtype.kind == "f"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ...autograd.operands import on_host
 from ...tensor import Tensor
 from .proto import GraphProto
 from .symbol import Axis, ExportError, Length, flat
@@ -42,7 +43,7 @@ def largest_difference(
     for sizes in SIZES:
         feeds, arguments = _drawn(inputs, bounds, sizes, rng)
         try:
-            wanted = list(_arrays(model(**arguments)))
+            wanted = [on_host(tensor) for tensor in flat(model(**arguments))]
         except (ValueError, IndexError) as error:  # one step may be too few for this model
             refusal = error
             continue
@@ -120,8 +121,3 @@ def _value(axis: Axis, lengths: Mapping[str, int]) -> int:
             factor *= lengths.get(name, 1)
         total += factor
     return total
-
-
-def _arrays(result: Any) -> Iterator[np.ndarray[Any, Any]]:
-    for tensor in flat(result):
-        yield tensor.detach().numpy() if isinstance(tensor, Tensor) else np.asarray(tensor)

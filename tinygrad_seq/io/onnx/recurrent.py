@@ -37,7 +37,7 @@ def _(
     width = 2 if layer.bidirectional else 1
     given: list[Any] = [None] * layer.num_layers
     if state is not None:
-        cells = _turned([ops.unstack(graph.symbol(part)) for part in _parts(state)])
+        cells = _turned([ops.unstack(graph.symbol(part)) for part in flat(state)])
         if len(cells) != width * layer.num_layers:
             raise ValueError(
                 f"{where()}{type(layer).__name__} expects a state of "
@@ -68,7 +68,7 @@ def _(
         ahead, last_ahead = module.forwards(x, states[0], lengths, mask)
         back, last_back = module.backwards(x, states[1], lengths, mask)
         return MERGES[module.merge](ahead, back), (last_ahead, last_back)
-    starts = [ops.stack(list(p)) for p in zip(*map(_parts, states), strict=True)] if state else []
+    starts = [ops.stack(list(p)) for p in zip(*map(flat, states), strict=True)] if state else []
     y, finals = _call(graph, node, x, starts, lengths)  # (T, 2, N, H), each (2, N, H)
     if module.merge == "concat":
         y = graph.transpose(y, (0, 2, 1, 3))
@@ -94,13 +94,9 @@ def _(
         state = None if state is None else each(lambda part: ops.expand_dims(part, 0), state)
         y, last = module(ops.expand_dims(x, 1), state)
         return ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
-    starts = [] if state is None else [ops.expand_dims(part, 0) for part in _parts(state)]
+    starts = [] if state is None else [ops.expand_dims(part, 0) for part in flat(state)]
     y, finals = _call(graph, node, x, starts, lengths)  # (T, 1, N, H), each (1, N, H)
     return ops.squeeze(y, 1), _turned([(ops.squeeze(final, 0),) for final in finals])[0]
-
-
-def _parts(state: Any) -> tuple[Any, ...]:
-    return tuple(state) if isinstance(state, tuple | list) else (state,)
 
 
 def _turned(parts: list[Any]) -> list[Any]:
