@@ -37,9 +37,9 @@ lint: $(VENV)/made-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# What the public types say to mypy and pyright is tested in tests/typing.
 types: $(VENV)/made-dev,test
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/typing
 
 # Two at a time, each on one core; what one prints comes out in one piece, when it ends.
 examples: $(VENV)/made-examples

@@ -1,6 +1,7 @@
 """A package imports only lower layers, there are no cycles, and only NumPy is needed."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ def name_of(path):
     return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
 
 
+@functools.cache
 def imports_of(path):
     """Imported modules of this package as tuples of names, and the roots of others."""
     here = path.relative_to(PACKAGE.parent).parts[:-1]

@@ -153,3 +153,9 @@ def complex_step_gradients(function, arrays):
             gradient[index] = function({**arrays, name: moved}).imag / 1e-20
         gradients[name] = gradient
     return gradients
+
+
+def complex_step_along(function, arrays, direction):
+    """d function(arrays + s direction) / ds, which is Σ ⟨gradient, direction⟩ over the arrays."""
+    moved = {name: array + 1e-20j * direction[name] for name, array in arrays.items()}
+    return function(moved).imag / 1e-20
