@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP ?= $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: help demo test stress lint types examples docs bench bench-gpu check clean
 
@@ -20,7 +21,7 @@ $(VENV)/made-%: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "tinygrad_seq needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	$(PIP) install -e '.[$*]'
 	@touch $@
 
 demo: $(VENV)/made-examples,jit
@@ -51,12 +52,12 @@ docs: $(VENV)/made-docs
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/docs
 
 bench: $(VENV)/made-bench
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(PIP) install torch==2.13.0
 	$(BIN)/python benchmarks/recurrent.py $(ARGS)
 	$(BIN)/python benchmarks/steps.py $(ARGS)
 
 bench-gpu: $(VENV)/made-cuda12
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch
+	$(PIP) install torch
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 check: lint types test examples
