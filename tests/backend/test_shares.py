@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as ts
-from tinygrad_seq import nn, optim
+from tinygrad_seq import nn, ops, optim
 from tinygrad_seq.backend import blas, jit, shares, steps, threads
 
 
@@ -119,6 +119,27 @@ def test_what_is_done_by_blocks_does_not_depend_on_threads(with_threads, parts, 
         for other in found[1:]:
             for a, b in zip(found[0], other, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_erf_of_many_numbers_is_that_of_few(with_threads, parts, rng, dtype):
+    x = rng.standard_normal((9, 200, 312)).astype(dtype)
+    x[0, 0, :5] = np.nan, np.inf, -np.inf, 0, 7
+    for given in (x, x.T, x[:, ::2]):
+        expected = [ops.erf(row) for row in given]
+        for number in (1, 2, 3):
+            with_threads(number)
+            parts.clear()
+            np.testing.assert_array_equal(ops.erf(given), expected)
+            assert parts == [min(number, -(-given.size // shares.BLOCK) // shares.BLOCKS)]
+
+
+def test_the_errstate_of_the_caller_holds_in_blocks(with_threads):
+    with_threads(2)
+    x = np.full(16 * shares.BLOCK, 1e-30, "f4")
+    ops.erf(x)  # its underflows are no warnings
+    with np.errstate(under="raise"), pytest.raises(FloatingPointError, match="underflow"):
+        ops.erf(x)
 
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
