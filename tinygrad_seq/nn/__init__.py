@@ -20,18 +20,12 @@ from .losses import (
 from .module import LoadReport, Module
 from .norm import LayerNorm
 from .parameter import Buffer, Parameter
-from .recurrent.cell import Cell
-from .recurrent.cells import GRUCell, LSTMCell, RNNCell
-from .recurrent.derivation import Derivation, derivation
-from .recurrent.layers import GRU, LSTM, RNN
-from .recurrent.learned import InitialState
-from .recurrent.normalised import LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell
-from .recurrent.plain import MGUCell, SLSTMCell, SRUCell
-from .recurrent.recurrent import Bidirectional, Recurrent
-from .recurrent.reweighted import WeightDrop, WeightNorm
-from .recurrent.stacked import Stacked
-from .recurrent.variants import CoupledLSTMCell, LeakyCell, PeepholeLSTMCell
-from .recurrent.wrappers import VariationalDropout, Zoneout
+from .recurrent import (
+    GRU, LSTM, RNN, Bidirectional, Cell, CoupledLSTMCell, Derivation, GRUCell, InitialState,
+    LayerNormGRUCell, LayerNormLSTMCell, LayerNormRNNCell, LeakyCell, LSTMCell, MGUCell,
+    PeepholeLSTMCell, Recurrent, RNNCell, SLSTMCell, SRUCell, Stacked, VariationalDropout,
+    WeightDrop, WeightNorm, Zoneout, derivation,
+)  # fmt: skip
 from .regression import (
     GaussianNLLLoss, HuberLoss, L1Loss, MSELoss, PoissonNLLLoss, QuantileLoss, gaussian_nll_loss,
     huber_loss, l1_loss, mse_loss, poisson_nll_loss, quantile_loss,
