@@ -39,20 +39,38 @@ class PlainMachine:
         return run
 
 
-def _product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> None:
-    K = b.shape[1]
-    result = a[:, :K] @ b[0]
-    out[:, : result.shape[1]] = out[:, : result.shape[1]] + result if add else result
+def _product(
+    a: Any, start: int, stride: int, b: Any, out: Any, line: int, count: int, *rest: Any
+) -> None:
+    at = start + stride * np.arange(count)[:, None] + np.arange(b.shape[2])
+    for part, right in zip(out, b[:, 0], strict=True):
+        result = a[at] @ right
+        there = part[line : line + count, : result.shape[1]]
+        there[...] = there + result if rest[-1] else result
 
 
 def _project(
-    x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: Any, wx: Any, *tile: int
+    x: Any, t: int, reverse: bool, first: int, W: Any, room: Any, wx: Any, *tile: int
 ) -> None:
-    steps = room.shape[0]
+    steps, share, _ = room.shape
     count = min(steps, t + 1 if reverse else len(x) - t)
-    rows = np.concatenate([x[t - k if reverse else t + k][first:last] for k in range(count)])
+    taken = slice(first, first + share)
+    rows = np.concatenate([x[t - k if reverse else t + k][taken] for k in range(count)])
     for part in range(len(W)):
         wx[part][: len(rows)] = rows @ W[part, 0]
+
+
+def _view(array: Any, start: int, count: int) -> Any:
+    assert 0 <= start <= start + count <= array.size
+    return array.reshape(-1)[start : start + count]
+
+
+def _copy(to: Any, at: int, array: Any, start: int, count: int) -> None:
+    _view(to, at, count)[:] = _view(array, start, count)
+
+
+def _clear(array: Any, start: int, count: int) -> None:
+    _view(array, start, count)[:] = 0
 
 
 def _functions() -> dict[str, Any]:
@@ -71,6 +89,9 @@ def _functions() -> dict[str, Any]:
         "softplus": lambda a: np.logaddexp(0, a),
         "empty": lambda n: np.full(n, np.nan),
         "empty3": lambda i, j, k: np.full((i, j, k), np.nan),
+        "view": _view,
+        "copy": _copy,
+        "clear": _clear,
         "product": _product,
         "project": _project,
     }

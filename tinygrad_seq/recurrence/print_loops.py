@@ -9,6 +9,11 @@ arrays are flat. The names:
     O7 I7    a vector, the same for all sequences; a value made before the loop
     W7 E7    packed weight of x, and its products for several steps
     U7 D7    packed weight in the loop, and its product
+    p7 m7    where a plane of row n lies; its number, if it is one number per row
+    t        the number of the first row of a step; so before, after and at
+
+``view(S0, k, n)`` is where number k of an array lies. numba compiles it, ``copy``, ``clear``,
+``product`` and ``project`` to a few instructions, slices of arrays to many.
 
 The text names no sizes: widths and offsets are arguments, so that one text serves all shapes.
 """
@@ -47,7 +52,7 @@ class LoopPrinter:
         self.projected: dict[Plane, tuple[Value, int]] = {}
         self.names: dict[tuple[str, int], str] = {}
         self.summed: set[Plane] = set()  # products that are added to one with the input
-        self.room: list[tuple[str, str]] = []
+        self.room: dict[str, str] = {}
         self.padded = False
         self.handed: list[int] = []  # parts of the state whose gradient goes from step to step
         self.numbers = False  # whether a plane of one column is one number per row
@@ -92,6 +97,12 @@ class LoopPrinter:
     def width(self, v: Value) -> str:
         """The name of the width of a value."""
         return self.number("w", self.p.width(v))
+
+    def count(self, n: int) -> str:
+        """How many numbers of a plane of this width the maps take at a time."""
+        width = self.number("w", n)
+        self.room[f"c{width[1:]}"] = f"count * {width}"
+        return f"c{width[1:]}"
 
     def _put(self, v: Value, array: str, t: str, into: Any) -> None:
         planes, columns = self.plan.planes[v], self.plan.columns[v]
@@ -213,9 +224,9 @@ class LoopPrinter:
                 body += self._dot(o)
         body += [f"{self.arg(f'G{k}')}, H{k} = H{k}, G{k}" for k in self.handed]
         first, second = ("T - 1 - s", "s") if self.forward else ("s", "T - 1 - s")
-        head = [f"t = {first} if reverse else {second}"]
-        head += ["before, after = (t + 1, t) if reverse else (t, t + 1)", "at = t if keep else 0"]
-        room = [f"{name} = empty({size})" for name, size in self.room]
+        head = [f"step = {first} if reverse else {second}", "t = step * N"]
+        head += ["before, after = (t + N, t) if reverse else (t, t + N)", "at = t if keep else 0"]
+        room = [f"{name} = {size}" for name, size in self.room.items()]
         for out, known in self.out.projections.items():
             m, x = int(out), self.arg(f"X{self.p.xs.index(known.x)}")
             for name in ("W", "depth", "ahead", "tile", "vec", "gate", "row"):
@@ -224,19 +235,15 @@ class LoopPrinter:
                 f"A{m} = empty3(ahead{m}, last - first, depth{m})",
                 f"E{m} = empty3(W{m}.shape[0], ahead{m} * (last - first), "
                 f"W{m}.shape[1] * W{m}.shape[3])",
-                f"e{m} = E{m}.reshape(-1)",
             ]
             head += [
                 f"done{m} = s % ahead{m} * (last - first)",
                 f"if done{m} == 0:",
-                f"    project({x}, t, reverse, first, last, W{m}, A{m}, E{m}, tile{m}, vec{m})",
+                f"    project({x}, step, reverse, first, W{m}, A{m}, E{m}, tile{m}, vec{m})",
             ]
         for o in self.out.dots:
             k = int(o.instr.outs[0])
-            room += [
-                f"D{k} = empty3(U{k}.shape[0], last - first, U{k}.shape[1] * U{k}.shape[3])",
-                f"d{k} = D{k}.reshape(-1)",
-            ]
+            room += [f"D{k} = empty3(U{k}.shape[0], last - first, U{k}.shape[1] * U{k}.shape[3])"]
         lines = [f"def loop({FIXED}, {', '.join(self.out.arguments)}):"]
         lines += [f"    {line}" for line in (*room, "for s in range(T):")]
         lines += [f"        {line}" for line in (*head, *body)]
@@ -255,9 +262,8 @@ class LoopPrinter:
         else:
             array, t = self._array_of(v)
         w = self.width(host)
-        rows = [f"({t} * N + {n})" if t else n for n in ("first", "last")]
-        span = ":".join([f"{n} * {w}{low}" for n in rows])
-        return f"{array}[{span}].reshape(last - first, {w})"
+        at = f"({t} + first)" if t else "first"
+        return f"{array}, {at} * {w}{low}, {w}"
 
     def _array_of(self, v: Value) -> tuple[str, str]:
         """The array of a value that enters or leaves the loop, and its step."""
@@ -278,29 +284,22 @@ class LoopPrinter:
         self.arg(f"U{k}")
         if out in self.out.sums:
             m = int(self.out.sums[out])
-            where = f"E{m}[part, done{m}:done{m} + last - first]"
-            return [
-                f"for part in range(U{k}.shape[0]):",
-                f"    product({self._left(a)}, U{k}[part], {where}, tile{m}, vec{m}, True)",
-            ]
+            tile = f"tile{m}, vec{m}, True"
+            return [f"product({self._left(a)}, U{k}, E{m}, done{m}, last - first, {tile})"]
         self.out.dots.append(o)
         for name in (f"tile{k}", f"vec{k}", f"gate{k}", f"row{k}"):
             self.arg(name)
         for g, q in enumerate(o.outs):
-            self.read[q] = Place(f"d{k}", "own", f"row{k}", f"gate{k}[{g}]", True)
-        return [
-            f"for part in range(U{k}.shape[0]):",
-            f"    product({self._left(a)}, U{k}[part], D{k}[part], tile{k}, vec{k}, False)",
-        ]
+            self.read[q] = Place(f"D{k}", "own", f"row{k}", f"gate{k}[{g}]", True)
+        return [f"product({self._left(a)}, U{k}, D{k}, 0, last - first, tile{k}, vec{k}, False)"]
 
     # -- clusters -------------------------------------------------------------------------------
 
     def start(self, place: Place, n: str = "n") -> str:
         """The number of the first element of row n."""
-        row = {"": n, "own": f"({n} - first)"}.get(place.t, f"({place.t} * N + {n})")
+        row = {"": n, "own": f"({n} - first)"}.get(place.t, f"({place.t} + {n})")
         return f"{row} * {place.row}" + (f" + {place.low}" if place.low else "")
 
-    def slice(self, place: Place, width: str, n: str = "n") -> str:
-        """The elements of ``width`` columns from row n on."""
-        start = self.start(place, n)
-        return f"{place.array}[{start}:{start} + {width}]"
+    def view(self, place: Place, count: str) -> str:
+        """So many numbers from row n on."""
+        return f"view({place.array}, {self.start(place)}, {count})"

@@ -73,7 +73,7 @@ class Cluster:
         addresses = [f"{name} = {address}" for name, address in self.slices.values() if address]
         padding = self._padding() if not self.of.padded else []
         self.of.padded = True
-        body = ["if masked and not mask[t * N + n]:", *padding, "    continue"]
+        body = ["if masked and not mask[t + n]:", *padding, "    continue"]
         body += [*addresses, *self.loops]
         return ["for n in range(first, last, count):", *[f"    {line}" for line in body]]
 
@@ -83,23 +83,20 @@ class Cluster:
         if of.forward:
             for k, s in enumerate(of.p.states):
                 w = of.width(s)
-                lines += [
-                    f"for j in range({w}):",
-                    f"    S{k}[(after * N + n) * {w} + j] = S{k}[(before * N + n) * {w} + j]",
-                ]
+                lines.append(f"copy(S{k}, (after + n) * {w}, S{k}, (before + n) * {w}, {w})")
         rows = [
-            (v, f"R{int(v)}", "(at * N + n)" if row.kept else "n")
+            (v, f"R{int(v)}", "(at + n)" if row.kept else "n")
             for v, row in of.plan.rows.items()
             if v == row.host and row.way == of.way
         ]
         if of.forward and "Y" in of.out.arguments:
-            rows.append((of.p.y, "Y", "(t * N + n)"))
+            rows.append((of.p.y, "Y", "(t + n)"))
         for v, array, r in rows:
             w = of.width(v)
-            lines += [f"for j in range({w}):", f"    {array}[{r} * {w} + j] = ZERO"]
+            lines.append(f"clear({array}, {r} * {w}, {w})")
         for k in of.handed:
             w = of.width(of.p.states[k])
-            lines += [f"for j in range({w}):", f"    H{k}[n * {w} + j] = G{k}[n * {w} + j]"]
+            lines.append(f"copy(H{k}, n * {w}, G{k}, n * {w}, {w})")
         return [f"    {line}" for line in lines]
 
     def _do(self, o: Op) -> None:
@@ -158,7 +155,7 @@ class Cluster:
             self.of.read[q] = self.of.stored[q][0]
         elif self.of.last.get(q, -1) > self.stage:
             of, name = self.of, f"K{q.id}"
-            of.room.append((name, "last - first"))
+            of.room[name] = "empty(last - first)"
             place = Place(name, "own", of.number("w", 1), "", True)
             self.loops.append(f"{name}[n - first] = m{q.id}")
             of.read[q] = place
@@ -175,29 +172,30 @@ class Cluster:
             if q not in self.slices:
                 g = sorted(known.planes).index(low)
                 start = f"(done{m} + n - first) * row{m} + gate{m}[{g}]"
-                w = of.number("w", q.width)
-                self.slices[q] = (f"p{q.id}", f"e{m}[{start}:{start} + count * {w}]")
+                self.slices[q] = (f"p{q.id}", f"view(E{m}, {start}, {of.count(q.width)})")
                 if known.bias is not None:
                     columns = Input(known.bias, low, low + q.width)
-                    of.out.vectors[of.arg(f"O{q.id}")] = columns, q.width
+                    self._vector(q, f"q{q.id}", columns, q.width)
             j = self._column(q)
-            return f"p{q.id}[{j}]" if known.bias is None else f"(p{q.id}[{j}] + O{q.id}[{j}])"
+            return f"p{q.id}[{j}]" if known.bias is None else f"(p{q.id}[{j}] + q{q.id}[{j}])"
         if rowless(of.plan, q):
             width = of.even if of.even and q.width == 1 else q.width
-            of.out.vectors[of.arg(f"O{q.id}")] = of.plan.inputs[q], width
-            return f"O{q.id}[{'j' if width > 1 else self._column(q)}]"
+            self._vector(q, f"p{q.id}", of.plan.inputs[q], width)
+            return f"p{q.id}[{'j' if width > 1 else self._column(q)}]"
         if of.numbers and q.width == 1:
             of.out.scalars = True
             if f"m{q.id}" not in self.slices:
-                place = self._place(q)
-                self.slices[f"m{q.id}"] = (f"m{q.id}", f"{place.array}[{of.start(place)}]")
+                number = f"{of.view(self._place(q), '1')}[0]"
+                self.slices[f"m{q.id}"] = (f"m{q.id}", number)
             return f"m{q.id}"
         if q not in self.slices:
-            self.slices[q] = (
-                f"p{q.id}",
-                of.slice(self._place(q), f"count * {of.number('w', q.width)}"),
-            )
+            self.slices[q] = (f"p{q.id}", of.view(self._place(q), of.count(q.width)))
         return f"{self.slices[q][0]}[j]"
+
+    def _vector(self, q: Plane, name: str, columns: Input, width: int) -> None:
+        """A plane that is the same for all rows: it is laid as often as rows are taken."""
+        self.of.out.vectors[self.of.arg(f"O{q.id}")] = columns, width
+        self.slices[name] = (name, f"view(O{q.id}, 0, len(O{q.id}))")
 
     def _place(self, q: Plane) -> Place:
         of = self.of
@@ -212,11 +210,11 @@ class Cluster:
     def _store(self, q: Plane, text: str) -> None:
         """A loop that computes a plane and copies it to where else it is needed."""
         of = self.of
-        width = of.number("w", q.width)
+        width, count = of.number("w", q.width), of.count(q.width)
         places = [*of.stored.get(q, ())]
         if of.last.get(q, -1) > self.stage and not any(place.alone for place in places):
             name = f"K{q.id}"
-            of.room.append((name, f"(last - first) * {width}"))
+            of.room[name] = f"empty((last - first) * {width})"
             places.append(Place(name, "own", width, "", True))
         first = next((place for place in places if place.alone), None)
         if q in self.slices:  # a copy of a value from elsewhere
@@ -225,18 +223,17 @@ class Cluster:
             text = f"{name}q[j]"
         if first is not None:
             places.remove(first)
-            self.slices[q] = (f"p{q.id}", of.slice(first, f"count * {width}"))
+            self.slices[q] = (f"p{q.id}", of.view(first, count))
         else:
-            of.room.append((f"b{q.id}", f"count * {width}"))
-            self.slices[q] = (f"b{q.id}", "")
-        target = self.slices[q][0]
-        self.loops += [f"for j in range(count * {width}):", f"    {target}[j] = {text}"]
+            of.room[f"B{q.id}"] = f"empty({count})"
+            self.slices[q] = (f"p{q.id}", f"view(B{q.id}, 0, {count})")
+        array, low = (first.array, of.start(first)) if first else (f"B{q.id}", "0")
+        self.loops += [f"for j in range({count}):", f"    p{q.id}[j] = {text}"]
         for place in places:
+            to = of.start(place, "(n + r)")
             self.loops += [
                 "for r in range(count):",
-                f"    z = {of.slice(place, width, '(n + r)')}",
-                f"    for j in range({width}):",
-                f"        z[j] = {target}[r * {width} + j]",
+                f"    copy({place.array}, {to}, {array}, {low} + r * {width}, {width})",
             ]
         if first is not None or q in of.stored:
             of.read[q] = first or of.stored[q][0]

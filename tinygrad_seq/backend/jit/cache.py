@@ -25,7 +25,7 @@ from typing import Any
 import llvmlite
 import numba
 import numpy
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
@@ -64,9 +64,13 @@ def compiled(
         "fastmath": FAST if fast else False,
     }
     dispatcher = numba.njit(**how)(function)
-    if folder() is not None:
-        dispatcher._cache = _Cache(function, text)
+    dispatcher._cache = kept(function, text)
     return dispatcher
+
+
+def kept(function: Callable[..., Any], text: str = "") -> Any:
+    """numba's cache for the machine code of a function; without a folder it keeps nothing."""
+    return NullCache() if folder() is None else _Cache(function, text)
 
 
 def folder() -> Path | None:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from . import loops, thin
+from . import loops, native, thin
 from .cache import compiled
 
 
@@ -15,6 +15,8 @@ def compiled_text(text: str) -> Callable[..., None]:
     """The function ``loop`` of a text, compiled at its first call."""
     space: dict[str, Any] = {name: getattr(loops, name) for name in loops.__all__}
     space |= {"product": thin.product, "project": thin.project, "__name__": __name__}
+    space |= {"view": native.view, "copy": native.copy, "clear": native.clear}
+    native.link()
     exec(compile(text, "<derived loop>", "exec"), space)
     function: Callable[..., None] = compiled(space["loop"], text=text)
     return function

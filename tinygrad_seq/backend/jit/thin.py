@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .cache import compiled
+from .native import calling, native, view
 
 # What numba compiles for, which it also knows its cached machine code by. (Not what the machine
 # has: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may say less.)
@@ -40,19 +40,17 @@ LATENCY = 8
 
 
 @intrinsic
-def _tile(typing: Any, rows: Any, vectors: Any, a: Any, row: Any, b: Any, panel: Any, out: Any,
-          add: Any) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """One tile of :func:`product`: ``rows`` rows from ``row`` on by panel number ``panel``.
+def _tile(typing: Any, rows: Any, vectors: Any, a: Any, stride: Any, b: Any, depth: Any, out: Any,
+          width: Any, add: Any) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """One tile of :func:`product`: ``rows`` rows by one panel; a, b and out are pointers to them.
 
     Every size of a tile has straight-line code; a switch selects it.
     """
-    signature = types.void(rows, vectors, a, row, b, panel, out, add)
+    signature = types.void(rows, vectors, a, stride, b, depth, out, width, add)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a, b, out = (
-            context.make_array(signature.args[k])(context, builder, args[k]) for k in (2, 4, 6)
-        )
-        rows, vectors, row, panel, add = (args[k] for k in (0, 1, 3, 5, 7))
+        rows, vectors, a, stride, b, depth, out, width, add = args
+        started = builder.icmp_signed("!=", add, number(0))
         done = builder.append_basic_block("done")
         size = builder.add(builder.mul(vectors, number(16)), rows)
         choice = builder.switch(size, done)
@@ -61,7 +59,7 @@ def _tile(typing: Any, rows: Any, vectors: Any, a: Any, row: Any, b: Any, panel:
                 block = builder.append_basic_block(f"tile_{down}_{across}")
                 choice.add_case(number(16 * across + down), block)
                 builder.position_at_end(block)
-                _one_tile(builder, a, b, out, row, panel, add, down, across)
+                _one_tile(builder, a, stride, b, depth, out, width, started, down, across)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -74,17 +72,16 @@ def number(n: int) -> Any:
 
 
 def _one_tile(
-    builder: Any, a: Any, b: Any, out: Any, row: Any, panel: Any, add: Any, down: int, across: int
-) -> None:
+    builder: Any, a: Any, stride: Any, b: Any, depth: Any, out: Any, width: Any, add: Any,
+    down: int, across: int,
+) -> None:  # fmt: skip
     """Code for the tile of ``down`` rows by ``across`` registers.
 
     sums = out's if add else 0
-    for k: for each row r: sums[r] += a[r, k] * b[panel, k]
+    for k: for each row r: sums[r] += a[r, k] * b[k]
     out = sums
     """
     register = ir.VectorType(ir.FloatType(), LANES)
-    stride, depth = (cgutils.unpack_tuple(builder, m.shape)[1] for m in (a, b))
-    width = cgutils.unpack_tuple(builder, out.shape)[1]
     columns = number(across * LANES)
     zero, undefined = ir.Constant(register, [0.0] * LANES), ir.Constant(register, ir.Undefined)
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
@@ -96,17 +93,9 @@ def _one_tile(
         start = builder.bitcast(pointer, register.as_pointer())
         return [builder.gep(start, [number(j)]) for j in range(across)]
 
-    lines = [builder.add(row, number(r)) for r in range(down)]
-    left = [builder.gep(a.data, [builder.mul(line, stride)]) for line in lines]
-    right = builder.gep(b.data, [builder.mul(panel, builder.mul(depth, columns))])
-    first = builder.mul(panel, columns)
-    places = [
-        place
-        for line in lines
-        for place in registers(
-            builder.gep(out.data, [builder.add(builder.mul(line, width), first)])
-        )
-    ]
+    left = [builder.gep(a, [builder.mul(number(r), stride)]) for r in range(down)]
+    lines = [builder.gep(out, [builder.mul(number(r), width)]) for r in range(down)]
+    places = [place for line in lines for place in registers(line)]
     started = [builder.select(add, builder.load(p, align=4), zero) for p in places]
 
     before, loop, after = builder.block, *map(builder.append_basic_block, ("k", "end"))
@@ -114,7 +103,7 @@ def _one_tile(
     builder.position_at_end(loop)
     k = builder.phi(ir.IntType(64))
     sums = [builder.phi(register) for _ in places]
-    panel_row = registers(builder.gep(right, [builder.mul(k, columns)]))
+    panel_row = registers(builder.gep(b, [builder.mul(k, columns)]))
     factors = [builder.load(p, align=4) for p in panel_row]
     updated = []
     for r in range(down):
@@ -140,48 +129,74 @@ def _one_tile(
         builder.store(result, place, align=4)
 
 
-@compiled(fast=False)
-def product(a: Any, b: Any, out: Any, rows: int, vectors: int, add: bool) -> None:
-    """out = (out if add else 0) + a b, of arrays in C order.
+@native
+def _product(
+    a: Any, length: int, start: int, stride: int, b: Any, parts: int, panels: int, depth: int,
+    panel_width: int, out: Any, out_parts: int, lines: int, width: int, line: int, count: int,
+    rows: int, vectors: int, add: int,
+) -> None:  # fmt: skip
+    tiles = -(-count // rows)
+    for part in range(parts):
+        for panel in range(panels):
+            size = depth * panel_width
+            right = view(b, (part * panels + panel) * size, size)
+            below = view(out, (part * lines + line) * width + panel * panel_width, 0)
+            row = 0
+            for left in range(tiles, 0, -1):
+                down = -(-(count - row) // left)
+                lefts = view(a, start + row * stride, down * stride)
+                to = view(below, row * width, down * width)
+                _tile(down, vectors, lefts, stride, right, depth, to, width, add)
+                row += down
+
+
+@native
+def _project(
+    x: Any, T: int, N: int, D: int, t: int, reverse: int, first: int, W: Any, parts: int,
+    panels: int, depth: int, panel_width: int, room: Any, steps: int, share: int, room_depth: int,
+    wx: Any, wx_parts: int, lines: int, width: int, rows: int, vectors: int,
+) -> None:  # fmt: skip
+    count = min(steps, t + 1 if reverse else T - t)
+    for k in range(count):
+        now = t - k if reverse else t + k
+        taken, given = view(room, k * share * D, share * D), view(x, (now * N + first) * D, 0)
+        for j in range(share * D):
+            taken[j] = given[j]
+    rows_read = carray(room, steps * share * D)
+    packed = carray(W, (parts, panels, depth, panel_width))
+    product(rows_read, 0, D, packed, carray(wx, (wx_parts, lines, width)), 0, count * share, rows,
+            vectors, 0)  # fmt: skip
+
+
+@intrinsic
+def product(typing: Any, a: Any, start: Any, stride: Any, b: Any, out: Any, line: Any, count: Any,
+            rows: Any, vectors: Any, add: Any) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """out[:, line:] = (out[:, line:] if add else 0) + a b, for each part of b.
 
     Args:
-        a: ``(N, K)``, or with more columns, which are not read.
-        b: ``(panels, K, vectors * LANES)``, from :mod:`.packing`.
-        out: ``(N, panels * vectors * LANES)``; columns past those of b get zeros.
-        rows, vectors: From :func:`tiling`; the N rows are divided into tiles of at most this size.
+        a: The left operand's rows, ``count`` of them, from number ``start`` on, ``stride`` numbers
+            apart; of each as many columns are read as b has rows.
+        b: ``(parts, panels, K, vectors * LANES)``, from :mod:`.packing`.
+        out: ``(parts, N, panels * vectors * LANES)``; columns past those of b get zeros.
+        rows, vectors: From :func:`tiling`; the rows are divided into tiles of at most this size.
     """
-    count = a.shape[0]
-    tiles = -(-count // rows)
-    for panel in range(b.shape[0]):
-        row = 0
-        for left in range(tiles, 0, -1):
-            down = -(-(count - row) // left)
-            _tile(down, vectors, a, row, b, panel, out, add)
-            row += down
+    given = (a, start, stride, b, out, line, count, rows, vectors, add)
+    return types.void(*given), calling("product")
 
 
-@compiled(fast=False)
-def project(x: Any, t: int, reverse: bool, first: int, last: int, W: Any, room: Any, wx: Any,
-            rows: int, vectors: int) -> None:  # fmt: skip
+@intrinsic
+def project(typing: Any, x: Any, t: Any, reverse: Any, first: Any, W: Any, room: Any, wx: Any,
+            rows: Any, vectors: Any) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """W x of step t and of as many following steps as fit into ``room``.
 
     Args:
-        x: ``(T, N, D)``; the sequences from first up to last are read.
+        x: ``(T, N, D)``; the sequences from first on are read.
         W: Packed ``(parts, panels, D, width)``.
-        room: Memory for these ``(steps, last - first, D)``.
-        wx: Written ``(parts, steps * (last - first), panels * width)``.
+        room: Memory for these ``(steps, sequences, D)``.
+        wx: Written ``(parts, steps * sequences, panels * width)``.
         rows, vectors: As in :func:`product`.
     """
-    steps, N, D = room.shape
-    count = min(steps, t + 1 if reverse else x.shape[0] - t)
-    for k in range(count):
-        lines = x[t - k if reverse else t + k]
-        for n in range(N):
-            for j in range(D):
-                room[k, n, j] = lines[first + n, j]
-    taken = room.reshape(steps * N, D)[: count * N]
-    for part in range(W.shape[0]):
-        product(taken, W[part], wx[part], rows, vectors, False)
+    return types.void(x, t, reverse, first, W, room, wx, rows, vectors), calling("project")
 
 
 def tiling(count: int, columns: int) -> tuple[int, int]:
