@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import threads
+from ..backend.jit import plain
 from .loop_text import Text, even_width
 from .plan import Plan, Plane
 from .print_loops import LoopPrinter
@@ -174,8 +175,9 @@ class Compiled(Scan):
             once = self.plan.where[v] == "once"
             arrays[name] = _flat(run.env.arrays[v]) if once else self._rows(run, v)
         for name, ((v, low, high), width) in text.vectors.items():
-            row = np.broadcast_to(run.env.arrays[v].reshape(-1)[low:high], width)
-            arrays[name] = np.tile(row, count)
+            row = run.env.arrays[v].reshape(-1)[low:high]
+            whole = len(row) == width and count == 1
+            arrays[name] = plain(row) if whole else np.tile(np.broadcast_to(row, width), count)
         flags = _NO_MASK if mask is None else _flat(mask)
         loop = self._loop_of(way)
         rest = [T, N, run.reverse, keep, count, flags, mask is not None]
@@ -238,11 +240,6 @@ class Compiled(Scan):
 
 
 _NO_MASK = np.zeros(1, bool)
-
-
-def plain(a: Any) -> Any:
-    """The array, or a copy in the compiled code's form: C order, aligned, writeable."""
-    return a if a.flags.carray else np.require(a, requirements=["C", "A", "W"])
 
 
 def _flat(a: Any) -> Any:

@@ -16,6 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from . import plain
 from .cache import compiled
 from .thin import LANES, number
 
@@ -106,6 +107,6 @@ def pack(b: Any, parts: int, vectors: int) -> Any:
     width = vectors * LANES
     out = _room(-(-columns // width), depth, width)
     turned = b.T.flags.c_contiguous
-    rows = np.require(b.T if turned else b, requirements=["C", "A", "W"])
+    rows = plain(b.T if turned else b)
     (_pack_turned if turned else _pack)(rows, out)
     return out.reshape(parts, -1, depth, width)

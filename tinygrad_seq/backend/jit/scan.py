@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import threads
+from . import plain
 from .cache import compiled
 
 WORK = 500_000
@@ -41,7 +42,7 @@ def linear_scan(a: Any, b: Any, start: Any, backwards: bool, adjoint: bool, y: A
 
 def _rows(x: Any) -> Any:
     """An array as rows ``(T, columns)``, in the form that the code is compiled for."""
-    return np.require(x, requirements=["C", "A", "W"]).reshape(len(x), -1)
+    return plain(x).reshape(len(x), -1)
 
 
 @compiled(fast=False)
