@@ -1,4 +1,4 @@
-"""The float dtype of Python numbers, and how dtypes combine."""
+"""The float dtype of Python numbers, how dtypes combine, and the form that compiled code reads."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ def fitted(values: numpy.ndarray[Any, Any], dtype: Any, what: str) -> numpy.ndar
 def floating(x: Any) -> Any:
     """Floats, complex numbers and Python numbers unchanged; other arrays as float64."""
     return x if getattr(x, "dtype", FLOAT).kind in "fc" else x.astype(numpy.float64)
+
+
+def plain(x: Any) -> Any:
+    """The array, or a copy in the form that code is compiled for: C order, aligned, writeable."""
+    return x if x.flags.carray else numpy.require(x, requirements=["C", "A", "W"])
 
 
 def wider(x: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import threads
-from ..backend.jit import plain
+from ..backend.dtypes import plain
 from .loop_text import Text, even_width
 from .plan import Plan, Plane
 from .print_loops import LoopPrinter

@@ -14,13 +14,10 @@ import importlib.util
 import os
 import threading
 from types import TracebackType
-from typing import Any
-
-import numpy
 
 from ..forks import compiling, in_forked_child
 
-__all__ = ["plain", "usable", "use_jit"]
+__all__ = ["usable", "use_jit"]
 
 _importing = threading.RLock()
 _lost = False
@@ -80,8 +77,3 @@ def _installed() -> bool:
     with _importing, contextlib.suppress(Exception):  # who compiles is told what is amiss
         from . import packing, scan, texts  # noqa: F401  # they import numba
     return True
-
-
-def plain(array: Any) -> Any:
-    """The array, or a copy in the form that code is compiled for: C order, aligned, writeable."""
-    return array if array.flags.carray else numpy.require(array, requirements=["C", "A", "W"])

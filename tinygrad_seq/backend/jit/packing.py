@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from . import plain
+from ..dtypes import plain
 from .cache import compiled
 from .thin import LANES, number
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from . import plain
+from ..dtypes import plain
 from .cache import compiled
 
 WORK = 500_000
