@@ -69,7 +69,10 @@ def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
         size = getattr(within or cell, "input_size", None)
         if size is None:
             name = getattr(cell, "__name__", type(cell).__name__)
-            raise TypeError(f"derivation of {name}, which has no input_size, needs a sequence x")
+            raise TypeError(
+                f"derivation of {name}, which has no input_size, needs a sequence x: "
+                "call derivation(cell, x, state)"
+            )
         x = zeros((2, 2, size), dtype=getattr(within or cell, "dtype", None))
     x = as_sequence(x)
     if state is None:
