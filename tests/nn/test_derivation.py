@@ -170,3 +170,17 @@ def test_a_changed_constant_is_another_program(rng):
         exact = nn.Recurrent(cell)(x, h)[0].numpy()
     np.testing.assert_allclose(second, exact)
     assert not np.allclose(first, second)
+
+
+def test_parts_of_a_weight_are_told_apart():
+    """Of a weight that multiplies (x, h), each product reads its own rows of the transpose."""
+    both = nn.Linear(2 + 3, 3)
+
+    def cell(x, h):
+        h = ts.tanh(both(ts.concatenate([x, h], axis=-1)))
+        return h, h
+
+    said = str(nn.derivation(cell, ts.ones((2, 1, 2)), ts.zeros((1, 3))))
+    assert "x weightᵀ[0:2, :]" in said
+    assert "h weightᵀ[2:5, :]" in said
+    assert "x̄ = a2 weight[:, 0:2]" in said

@@ -11,6 +11,7 @@ import unicodedata
 from typing import Any
 
 from .. import ops
+from ..ops.index import is_basic
 from .plan import Op, Plan, Plane
 from .program import CONTRACT, FULL, SAME, Instr, Value
 
@@ -120,6 +121,8 @@ class _Listing:
             return self._value(i.ins[0])
         if i.op is ops.sum:
             return (f"Σ {_in(self._value(i.ins[0]), 3)}", 2)
+        if i.op is ops.getitem and is_basic(index := i.param("index")):
+            return (f"{_in(self._value(i.ins[0]), 4)}[{_index(index)}]", ATOM)
         return _written(i.op, [self._value(v) for v in i.ins])
 
     def _value(self, v: Any) -> tuple[str, int]:
@@ -217,6 +220,16 @@ def _written(op: Any, operands: list[tuple[str, int]]) -> tuple[str, int]:
 def _in(text: tuple[str, int], strength: int) -> str:
     """A text, in brackets where it binds less."""
     return text[0] if text[1] >= strength else f"({text[0]})"
+
+
+def _index(index: Any) -> str:
+    """A basic index as it is written between brackets."""
+    if isinstance(index, tuple):
+        return ", ".join(map(_index, index))
+    if not isinstance(index, slice):
+        return "..." if index is Ellipsis else str(index)
+    parts = ["" if k is None else str(k) for k in (index.start, index.stop)]
+    return ":".join(parts if index.step in (None, 1) else [*parts, str(index.step)])
 
 
 def _bar(name: str) -> str:
