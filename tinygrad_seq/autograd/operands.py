@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy
 
 from ..backend import backend_of, current, is_array, one_backend, result_dtype, xp
+from ..backend.dtypes import FLOAT16, FLOAT64
 from ..messages import explain
 from .graph import Variable
 from .observe import known
@@ -21,8 +22,6 @@ PLAIN = frozenset((float, int, bool))
 STATIC = PLAIN | {type(None), type(...), slice}
 
 REAL = "fiubc"  # kinds of dtypes; complex numbers are for complex-step checks on arrays alone
-FLOAT64 = numpy.dtype(numpy.float64)
-FLOAT16 = numpy.dtype(numpy.float16)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy
 
 from ..backend import is_array, result_dtype, several, xp
+from ..backend.dtypes import FLOAT16, FLOAT64
 from ..messages import explain, is_ours, named, refusal
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
 from .observe import known, observing, replaceable
-from .operands import FLOAT16, FLOAT64, PLAIN, REAL, as_operand, as_static, settle, single, together
+from .operands import PLAIN, REAL, as_operand, as_static, settle, single, together
 from .placed import Placed
 from .saved import replaced
 from .stacked_rows import StackedRows, few_rows

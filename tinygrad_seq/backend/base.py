@@ -120,12 +120,11 @@ class Backend:
         if np is not numpy or not is_array(x) or x.dtype.kind != "f" or x.size <= BLOCK:
             return narrowed(erf(np, wider(x)), x)
         y = np.empty(x.shape, x.dtype)
-        flat, out = x.reshape(-1), y.reshape(-1)
 
-        def block(low: int, high: int) -> None:
-            out[low:high] = erf(np, wider(flat[low:high]))
+        def block(y: Array, x: Array) -> None:
+            y[...] = erf(np, wider(x))
 
-        in_blocks(block, x.size)
+        by_block(block, y, np.ascontiguousarray(x))
         return y
 
     def sum(self, x: Array, axis: Any, keepdims: bool) -> Array:

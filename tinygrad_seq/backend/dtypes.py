@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy
 
-FLOAT = numpy.dtype(numpy.float64)
-HALF = numpy.dtype(numpy.float16)
+FLOAT64 = numpy.dtype(numpy.float64)
+FLOAT16 = numpy.dtype(numpy.float16)
 _default = numpy.dtype(numpy.float32)
 
 
@@ -46,7 +46,7 @@ def fitted(values: numpy.ndarray[Any, Any], dtype: Any, what: str) -> numpy.ndar
 
 def floating(x: Any) -> Any:
     """Floats, complex numbers and Python numbers unchanged; other arrays as float64."""
-    return x if getattr(x, "dtype", FLOAT).kind in "fc" else x.astype(numpy.float64)
+    return x if getattr(x, "dtype", FLOAT64).kind in "fc" else x.astype(numpy.float64)
 
 
 def plain(x: Any) -> Any:
@@ -61,11 +61,11 @@ def wider(x: Any) -> Any:
 
 def narrowed(y: Any, x: Any) -> Any:
     """A result computed from ``wider(x)``, converted back if x was float16."""
-    return y.astype(HALF) if _is_half(x) else y
+    return y.astype(FLOAT16) if _is_half(x) else y
 
 
 def _is_half(x: Any) -> bool:
-    return getattr(x, "dtype", None) is HALF
+    return getattr(x, "dtype", None) is FLOAT16
 
 
 def result_dtype(*values: Any) -> numpy.dtype[Any]:

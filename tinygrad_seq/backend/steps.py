@@ -164,7 +164,7 @@ def squares(g: Array) -> float:
 
 
 def by_block(step: Callable[..., None], p: Array, *rest: Array) -> None:
-    """A step of an optimizer for a parameter and arrays of its shape, block by block."""
+    """``step(p, *rest)`` of arrays of one shape, block by block: work on each element alone."""
     arrays = (p, *rest)
     if p.size <= BLOCK or not all(a.flags.c_contiguous for a in arrays):
         step(*arrays)

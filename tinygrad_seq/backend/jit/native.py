@@ -1,8 +1,8 @@
 """Machine code that compiled loops call by its name, and pointers to the numbers of their arrays.
 
 numba compiles the functions that a loop calls again with that loop, and each slice of an array to
-some fifty instructions. The products would take two thirds of the time to compile a loop. Here they
-are compiled once for a machine, and a slice is one address.
+many instructions. The products took a third of the time to compile a loop, the slices most of the
+rest. Here the products are compiled once for a machine, and a slice is one address.
 """
 
 from __future__ import annotations
