@@ -130,6 +130,29 @@ def test_threads_are_measured_apart_and_together():
     assert {c.path for c in p.calls} == {c.path for c in once.calls}
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_first_use_of_a_cell_is_shown_like_any_other(order):
+    """Its loop is derived and checked meanwhile: that is not part of the model."""
+    factor = 1 + np.random.default_rng(order).uniform()  # no cell of another test is this one
+    w = ts.tensor(np.eye(3, dtype="f4") / 2, requires_grad=True)
+
+    def cell(x, h):
+        h = ts.tanh(x + factor * (h @ w))
+        return h, h
+
+    def use():
+        with viz.profile() as p:
+            y, _ = nn.Recurrent(cell)(ts.ones((5, 2, 3)), ts.zeros((2, 3)))
+            (g,) = ts.autograd.grad(y.sum(), [w], create_graph=order == 2)
+            if order == 2:
+                ts.autograd.grad((g * g).sum(), [w])
+        return [(c.phase, c.operation, c.path, c.step) for c in p.calls]
+
+    first = use()
+    assert ("forward", "cell", "Recurrent", None) in first
+    assert first == use() == use()
+
+
 def test_results_and_gradients_are_those_without_a_profile():
     ts.manual_seed(3)
     model, ids = Tagger(), np.arange(4)[:, None]

@@ -124,11 +124,11 @@ class Observer(Block):
 
 
 class Place(Block):
-    """Operations in its block are recorded in another scope."""
+    """Operations in its block are recorded in another scope; in none, no observer sees them."""
 
     variable = observing
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope | None) -> None:
         self.value = scope
 
 

@@ -20,6 +20,7 @@ import numpy
 from ..autograd import enable_grad
 from ..autograd.engine import pull
 from ..autograd.graph import source_of
+from ..autograd.observe import Place
 from ..autograd.operands import on_host
 from ..backend import backend_of, there
 from ..backend.forks import in_forked_child
@@ -73,7 +74,8 @@ def found(
     try:
         held = Held(step)
         try:
-            return _found(held, step, xs, state, masked, reverse)
+            with Place(None):  # the steps below are no part of what an observer is shown
+                return _found(held, step, xs, state, masked, reverse)
         finally:
             held.put_back()
     except Underivable as error:
