@@ -11,11 +11,11 @@ def mapped(f: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {name: mapped(f, part) for name, part in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return like(tree, {k: mapped(f, part) for k, part in enumerate(tree)})
+        return refilled(tree, {k: mapped(f, part) for k, part in enumerate(tree)})
     return f(tree)
 
 
-def like(tree: Any, parts: dict[Any, Any]) -> Any:
+def refilled(tree: Any, parts: dict[Any, Any]) -> Any:
     """Parts by name, or by position, in a dict, list or tuple of the same kind."""
     if isinstance(tree, dict):
         return parts

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..backend import one_backend
 from .engine import pull
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
+Recorded: TypeAlias = "Callable[[Sequence[Tensor], set[str]], dict[str, Tensor] | None]"
+
+
 class _Again(NamedTuple):
     """What a recorded backward needs: the arguments as tensors, and the functions of a call."""
 
     args: Sequence[Variable | None]
     specification: Callable[[], Sequence[Tensor]]
-    recorded: Callable[[Sequence[Tensor], set[str]], dict[str, Tensor] | None] | None
+    recorded: Recorded | None
 
 
 class Fused:
@@ -61,7 +64,7 @@ class Fused:
         self,
         args: Sequence[Variable | None],
         specification: Callable[[], Sequence[Tensor]],
-        recorded: Callable[[Sequence[Tensor], set[str]], dict[str, Tensor] | None] | None = None,
+        recorded: Recorded | None = None,
         **params: Any,
     ) -> tuple[Tensor, ...]:
         """The results as tensors, recorded if an argument requires grad.

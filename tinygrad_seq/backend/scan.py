@@ -68,13 +68,8 @@ def linear_scan(
 @functools.cache
 def _compiled() -> Callable[..., None] | None:
     """The compiled loop, if it can be compiled here."""
-    try:
-        from .jit.scan import linear_scan as loop  # imports numba
-
-        loop(numpy.ones(1), numpy.ones((2, 1)), None, False, False, numpy.empty((2, 1)))
-    except Exception:  # if the compiler fails in any way, NumPy is used
-        return None
-    return loop
+    a, b, y = numpy.ones(1), numpy.ones((2, 1)), numpy.empty((2, 1))
+    return jit.tried("scan", "linear_scan", a, b, None, False, False, y)
 
 
 def _complex(np: Any, x: Array) -> Array:

@@ -140,14 +140,8 @@ def adam(
 @functools.cache
 def _compiled() -> Callable[..., None] | None:
     """The compiled step of Adam, if it can be compiled here."""
-    try:
-        from .jit.steps import adam as loop  # imports numba
-
-        p, g, m, v = numpy.ones((4, 1), "f4")
-        loop(p, g, m, v, None, 0.9, 0.999, 1e-3, 1.0, 1e-8)
-    except Exception:  # if the compiler fails in any way, NumPy is used
-        return None
-    return loop
+    p, g, m, v = numpy.ones((4, 1), "f4")
+    return jit.tried("steps", "adam", p, g, m, v, None, 0.9, 0.999, 1e-3, 1.0, 1e-8)
 
 
 def squares(g: Array) -> float:

@@ -19,7 +19,7 @@ from ..autograd import enable_grad, grad, no_grad
 from ..autograd.operands import on_host
 from ..nn import Module
 from ..tensor import Tensor
-from ..trees import leaves, like, mapped
+from ..trees import leaves, mapped, refilled
 from .oracles import Array, name_of
 from .report import GRADIENT_OF, GradientError
 
@@ -137,7 +137,7 @@ class Subject:
                 key: self._take(part, f"{label}[{key!r}]", path and f"{path}[{key!r}]")
                 for key, part in pairs
             }
-            return like(value, taken)
+            return refilled(value, taken)
         data = value.detach().numpy() if isinstance(value, Tensor) else value
         if not _is_floating(data):
             return value

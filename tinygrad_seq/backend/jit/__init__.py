@@ -13,11 +13,14 @@ import functools
 import importlib.util
 import os
 import threading
+from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
+from typing import Any
 
 from ..forks import compiling, in_forked_child
 
-__all__ = ["usable", "use_jit"]
+__all__ = ["tried", "usable", "use_jit"]
 
 _importing = threading.RLock()
 _lost = False
@@ -54,6 +57,16 @@ class use_jit:
 def usable() -> bool:
     """Whether compiling is switched on, possible and numba is installed."""
     return _on and not _lost and _installed()
+
+
+def tried(module: str, name: str, *arguments: Any) -> Callable[..., None] | None:
+    """A compiled function of this package, called once with ``arguments``; None if that fails."""
+    try:
+        function: Callable[..., None] = getattr(import_module(f".{module}", __name__), name)
+        function(*arguments)
+    except Exception:  # if the compiler fails in any way, NumPy is used
+        return None
+    return function
 
 
 @in_forked_child
