@@ -30,7 +30,7 @@ version = release = tinygrad_seq.__version__
 extensions = ["myst_nb", "mathml", "reference"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
-myst_heading_anchors = 2
+myst_heading_anchors = 3
 add_module_names = False
 pygments_style = "tango"
 pygments_dark_style = "github-dark"
