@@ -1,6 +1,7 @@
 """The number of BLAS threads is put back, whoever leaves last."""
 
 import importlib.util
+import os
 import runpy
 import threading
 
@@ -102,8 +103,14 @@ def test_the_switch_is_an_environment_variable(monkeypatch, given, allowed):
 def test_freed_memory_is_kept_once_and_only_where_it_may_be(allowed, monkeypatch):
     asked = []
     monkeypatch.setattr(process, "allowed", allowed)
-    monkeypatch.setattr(process.numpy, "empty", lambda size, dtype: asked.append(size))
+    monkeypatch.setattr(process, "_mallopt", lambda: lambda *setting: asked.append(setting))
+    for name in [n for n in os.environ if n.startswith("MALLOC_") or n == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
     process.keep_freed_memory.cache_clear()
     process.keep_freed_memory()
     process.keep_freed_memory()
-    assert asked == [31 << 20] * allowed
+    assert asked == [(-3, 32 << 20), (-1, 256 << 20)] * allowed
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
+    process.keep_freed_memory.cache_clear()
+    process.keep_freed_memory()
+    assert len(asked) == 2 * allowed  # the user's choice stays

@@ -184,3 +184,17 @@ def test_parts_of_a_weight_are_told_apart():
     assert "x weightᵀ[0:2, :]" in said
     assert "h weightᵀ[2:5, :]" in said
     assert "x̄ = a2 weight[:, 0:2]" in said
+
+
+def test_an_index_that_adds_an_axis_and_its_gradient_are_reshapes():
+    w, keys = ts.ones(3, 3, requires_grad=True), ts.ones(2, 4, 3)
+
+    def cell(x, h):
+        h = ts.tanh(x @ w + (h[:, None] * keys)[..., None].sum((1, 3)))
+        return h, h
+
+    found = nn.derivation(cell, ts.ones(4, 2, 3), ts.zeros(2, 3))
+    assert found.kind != "unrolled"
+    assert "reshape" in str(found)
+    assert "scatter_add" not in str(found)
+    assert "getitem" not in str(found)

@@ -26,7 +26,7 @@ TRANSPOSE, SPLIT, CONCATENATE, GETITEM = ops.transpose, ops.split, ops.concatena
 
 def simplified(p: Program) -> Program:
     """All passes, in an order in which each can use the results of the ones before."""
-    p = turned_products(regrouped(split_products(without_options(p))))
+    p = turned_products(regrouped(split_products(reshaped(without_options(p)))))
     return state_copied(without_repeats(p))
 
 
@@ -103,6 +103,20 @@ def without_options(p: Program) -> Program:
     return p._replace(code=tuple(code))
 
 
+def reshaped(p: Program) -> Program:
+    """Makes an index that only adds axes, such as ``[:, None]``, and its gradient a reshape."""
+    code = []
+    for i in p.code:
+        if i.op in (GETITEM, ops.index.scatter_add):
+            index = i.param("index")
+            parts = index if isinstance(index, tuple) else (index,)
+            kinds = [type(k) is slice and k == slice(None) for k in parts]
+            if all(k is None or k is ... or whole for k, whole in zip(parts, kinds, strict=True)):
+                i = i._replace(op=ops.reshape, params=(("shape", p.shape(i.outs[0])),))
+        code.append(i)
+    return p._replace(code=tuple(code))
+
+
 def without_repeats(p: Program) -> Program:
     """Removes instructions that change nothing or compute a value again."""
     alias: dict[Value, Value] = {}
@@ -110,7 +124,7 @@ def without_repeats(p: Program) -> Program:
     made: dict[Value, Instr] = {}
     kept = []
     for instr in p.code:
-        i = _subtraction(substituted(instr, lambda v: alias.get(v, v)), made)
+        i = _shorter(substituted(instr, lambda v: alias.get(v, v)), made)
         to = _identity(p, i, made)
         if to is not None:
             alias[i.outs[0]] = to
@@ -132,8 +146,11 @@ def without_repeats(p: Program) -> Program:
     return without_unused(p.renamed(alias, kept))
 
 
-def _subtraction(i: Instr, made: dict[Value, Instr]) -> Instr:
-    """a + (-b) as a - b."""
+def _shorter(i: Instr, made: dict[Value, Instr]) -> Instr:
+    """a + (-b) as a - b, and a value reshaped twice as reshaped once."""
+    if i.op is ops.reshape:
+        by = made.get(i.ins[0])
+        return i._replace(ins=by.ins) if by is not None and by.op is ops.reshape else i
     if i.op is ADD:
         for a, b in (i.ins, i.ins[::-1]):
             by = made.get(b) if type(b) is Value else None
