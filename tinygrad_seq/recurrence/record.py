@@ -154,11 +154,20 @@ class Recorder(Observer):
         if node.slot is None and len(self._args) == len(node.edges):
             self.passes[self.code[-1].outs[0]] = tuple([edge is not None for edge in node.edges])
             for array, edge in zip(self._args, node.edges, strict=True):
-                if edge is None:
-                    continue
-                v = self.values[id(array)]
-                if self.sources.setdefault(v, edge) is not edge and v in self.free:
-                    raise Underivable("two tensors that need gradients share one array")
+                if edge is not None:
+                    self._passes_to(self.values[id(array)], edge)
+
+    def result(self, tensor: Tensor) -> Value:
+        """The value that the step returns as ``tensor``; it may be one that it only read."""
+        v: Value = self.at(tensor._data)
+        if v in self.free and tensor._requires_grad:
+            self._passes_to(v, source_of(tensor))
+        return v
+
+    def _passes_to(self, v: Value, source: Source) -> None:
+        """Remember where the gradient of a value goes."""
+        if self.sources.setdefault(v, source) is not source and v in self.free:
+            raise Underivable("two tensors that need gradients share one array")
 
     def knows(self, array: Any) -> bool:
         """Whether the array is a value of the step."""
@@ -170,8 +179,8 @@ class Recorder(Observer):
         if v is not None and v not in self.free:
             self.read = how
 
-    def detaches(self, leaves: Iterable[Value]) -> bool:
-        """Whether an operand that depends on the leaves gets no gradient."""
+    def detaches(self, leaves: Iterable[Value], results: Iterable[Tensor]) -> bool:
+        """Whether an operand or a result that depends on the leaves gets no gradient."""
         needs = {*leaves, *self.sources}
         for i in self.code:
             if not getattr(i.op, "rules", None):
@@ -182,7 +191,7 @@ class Recorder(Observer):
                 return True
             if any(passes):
                 needs.update(i.outs)
-        return False
+        return any(self.at(t._data) in needs and not t._requires_grad for t in results)
 
     def refuse_reads(self) -> None:
         """Raise Underivable if numbers were read."""
@@ -237,8 +246,8 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
         xs=tuple(numbers[:count]),
         states=tuple(numbers[count:]),
         free=(),
-        y=trace.at(y._data),
-        after=tuple([trace.at(part._data) for part in parts]),
+        y=trace.result(y),
+        after=tuple([trace.result(part) for part in parts]),
     )
     free = tuple(trace.free)  # a result that is returned unchanged is one of these
     reads = Reads(
@@ -290,7 +299,10 @@ def differentiated(recording: Recording) -> Program:
     return p._replace(
         code=tuple(trace.code),
         types=dict(trace.types),
-        detaches=trace.detaches([trace.at(t._data) for t in leaves if t._requires_grad]),
+        detaches=trace.detaches(
+            [trace.at(t._data) for t in leaves if t._requires_grad],
+            [recording.y, *flat(recording.after)],
+        ),
         gy=gy,
         gafter=tuple(gafter),
         gxs=tuple(numbers[:n]),
