@@ -40,7 +40,6 @@ class Derived:
         plan: What runs once, before, in and after the loop.
         trusted: For each kind of loop, with and without padding, True if it was found right, or
             the reason why not.
-        reasons: Why a kind of loop is not used.
 
     Raises:
         Underivable: the derivative needs values.
@@ -50,7 +49,6 @@ class Derived:
         self._program = differentiated(recording)
         self.plan: Plan = planned(self._program)
         self.trusted: dict[tuple[str, bool], Any] = {}
-        self.reasons: dict[str, str] = {}
         self._compiled = compiled
         self._kernel = backend_of(recording.leaves[0]._data).kernel
         self._scans: dict[str, Scan] = {}
@@ -65,10 +63,10 @@ class Derived:
             return ["numba", "large", "numpy"]
         return ["numpy"]
 
-    @property
-    def reason(self) -> str:
-        """Why the fastest kind of loop is not used, or an empty string."""
-        return next(iter(self.reasons.values()), "")
+    def reason(self, x: Any, masked: bool) -> str:
+        """Why the fastest kind of loop is not used for this input, or an empty string."""
+        verdict = self.trusted.get((self.kinds(x)[0], masked))
+        return verdict if isinstance(verdict, str) else ""
 
     @functools.cached_property
     def twice(self) -> Twice:

@@ -70,7 +70,7 @@ def found(
         reads, derived = said
         ready = derived.ready(flat(xs)[0]._data, masked)
         if ready is not None:
-            return Found(reads, derived, ready, derived.reason)
+            return Found(reads, derived, ready, derived.reason(flat(xs)[0]._data, masked))
     try:
         held = Held(step)
         try:
@@ -99,7 +99,7 @@ def _found(held: Held, step: Any, xs: Any, state: Any, masked: bool, reverse: bo
         raise Underivable(scan)
     held.put_back()
     constant.remember(step, xs, state, first.reads, derived)
-    return Found(first.reads, derived, scan, derived.reason)
+    return Found(first.reads, derived, scan, derived.reason(flat(xs)[0]._data, masked))
 
 
 def _derived(
@@ -139,44 +139,43 @@ class Case(NamedTuple):
 
 def _trusted(derived: Derived, case: Case) -> Scan | str:
     """The fastest correct loop for these arrays; or why there is none."""
+    verdict: Any = None
     for kind in derived.kinds(flat(case.xs)[0]._data):
-        known = derived.trusted.get((kind, case.masked))
-        if known is None:
-            known = derived.trusted[kind, case.masked] = _examined(derived, kind, case)
-        if known is True:
-            return derived.scan(kind)
-        if known is None:  # no finite numbers to compare: this call runs step by step
-            derived.trusted.pop((kind, case.masked), None)
+        verdict = derived.trusted.get((kind, case.masked)) or _verdict(derived, kind, case)
+        if verdict is None:  # no finite numbers to compare: this call runs step by step
             return "its first two steps give NaN or infinite values"
-        derived.reasons[kind] = known
-    return derived.reasons["numpy"]
+        derived.trusted[kind, case.masked] = verdict
+        if verdict is True:
+            return derived.scan(kind)
+    return str(verdict)
 
 
-def _examined(derived: Derived, kind: str, case: Case) -> Any:
+def _verdict(derived: Derived, kind: str, case: Case) -> Any:
     """Whether a loop of this kind equals two steps: True, None if unknown, or why not."""
     turned = derived.plan.turned() if case.masked else None
     if turned:
         return f"a value of shape {list(turned)} does not begin with the axis of the sequences"
     try:
         scan = derived.scan(kind)
-        largest, why = error_of(scan, case)
-    except Uncompiled as error:
+        largest, differs = error_of(scan, case)
+        if largest is None:
+            return None
+        if differs is None:
+            return True
+        if case.masked and error_of(scan, case._replace(masked=False))[1] is None:
+            return "it mixes the sequences of a batch, of which some are padded"
+        why = f"its derived loop differs from it: {differs}"
+    except (Uncompiled, Underivable) as error:
         return str(error)
     except Exception as error:
-        if kind == "numpy":
-            raise
-        largest, why = 1.0, f"it cannot be compiled here: {type(error).__name__}: {error}"
-    if largest is None or why is None:
-        return None if largest is None else True
-    if case.masked and error_of(scan, case._replace(masked=False))[1] is None:
-        return "it mixes the sequences of a batch, of which some are padded"
+        why = f"its derived loop ({kind}) fails: {type(error).__name__}: {error}"
     warnings.warn(
-        f"the loop derived from a cell differs from the cell, which is computed another way "
-        f"instead, and slower: {why}. This is a fault of tinygrad_seq; please report the cell",
+        f"a cell is computed in a slower way, because {why}. This is a fault of tinygrad_seq; "
+        "please report the cell",
         RuntimeWarning,
         stacklevel=6,
     )
-    return f"its derived loop differs from it: {why}"
+    return why
 
 
 def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
