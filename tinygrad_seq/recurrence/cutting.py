@@ -50,28 +50,36 @@ class Cutter:
             axes = axis if isinstance(axis, tuple) else (axis,)
             fold = i.param("keepdims") and [a % n for a in axes if a is not None] == [n - 1]
             return "fold" if fold else "call"
-        return self._structure(i, shapes)
+        return "call" if self._pieces(i) is None else "structure"
 
     def _spreads(self, shape: Shape, out: Shape) -> bool:
         """Whether an operand fits rows: of their shape, one number per row, or one row for all."""
         return shape in (out, (*self.lead, 1)) or all(n == 1 for n in shape[:-1])
 
-    def _structure(self, i: Instr, shapes: list[Shape]) -> str:
-        """``"structure"`` for an instruction that only renames columns."""
-        p, n = self.p, len(self.lead) + 1
-        big = p.shape(i.outs[0]) if i.op is ops.concatenate else shapes[0] if shapes else ()
-        if i.op is ops.index.scatter_add:
-            big = p.shape(i.outs[0])
-        if not is_row(big, self.lead) or not all(type(v) is Value for v in i.ins):
-            return "call"
+    def _pieces(self, i: Instr) -> list[tuple[Value, int, int, Value]] | None:
+        """(whole, low, high, piece) of what only renames columns of rows; None for all others.
+
+        A column that is broadcast is no piece: it stands for all columns of the result.
+        """
+        p, out = self.p, i.outs[0]
+        if not i.ins or not all(type(v) is Value for v in i.ins):
+            return None
+        whole = out if i.op in (ops.concatenate, ops.index.scatter_add) else i.ins[0]
+        if not is_row(p.shape(whole), self.lead):
+            return None
+        if i.op is ops.broadcast_to:
+            return [] if is_row(p.shape(out), self.lead) and p.width(whole) == 1 else None
         if i.op in (ops.split, ops.concatenate):
-            return "structure" if i.param("axis") % n == n - 1 else "call"
+            parts = i.outs if i.op is ops.split else i.ins
+            if i.param("axis") % len(p.shape(whole)) != len(self.lead):
+                return None
+            spans = zip(parts, pairwise(cuts_of(p, parts)), strict=True)
+            return [(whole, low, high, v) for v, (low, high) in spans]
         if i.op in (ops.getitem, ops.index.scatter_add):
-            small = p.shape(i.outs[0]) if i.op is ops.getitem else shapes[0]
-            return "structure" if _columns(i.param("index"), big, small) else "call"
-        if i.op is ops.broadcast_to and is_row(p.shape(i.outs[0]), self.lead):
-            return "structure" if big[-1] == 1 else "call"
-        return "call"
+            part = i.ins[0] if whole == out else out
+            columns = _columns(i.param("index"), p.shape(whole), p.shape(part))
+            return [(whole, *columns, part)] if columns else None
+        return None
 
     def _cuts(self) -> dict[Value, set[int]]:
         """Where each value is cut, so that all operands of a map are cut alike."""
@@ -107,32 +115,12 @@ class Cutter:
                     for v in same:
                         join(v, points)
                 elif kind == "structure":
-                    for v, low, high, w in self._pieces(i):
+                    for v, low, high, w in self._pieces(i) or ():
                         shift(v, low, high, w)
             for a, b in pairs:
                 join(a, cuts[b])
                 join(b, cuts[a])
         return cuts
-
-    def _pieces(self, i: Instr) -> list[tuple[Value, int, int, Value]]:
-        """(whole, low, high, piece) of a structure instruction."""
-        p = self.p
-        if i.op is ops.split:
-            cuts = pairwise(cuts_of(p, i))
-            return [(i.ins[0], a, b, o) for o, (a, b) in zip(i.outs, cuts, strict=True)]
-        if i.op is ops.concatenate:
-            found, low = [], 0
-            for v in i.ins:
-                found.append((i.outs[0], low, low + self.p.width(v), v))
-                low += self.p.width(v)
-            return found
-        if i.op is ops.getitem:
-            low, high = _columns(i.param("index"), p.shape(i.ins[0]), p.shape(i.outs[0])) or (0, 0)
-            return [(i.ins[0], low, high, i.outs[0])]
-        if i.op is ops.index.scatter_add:
-            low, high = _columns(i.param("index"), p.shape(i.outs[0]), p.shape(i.ins[0])) or (0, 0)
-            return [(i.outs[0], low, high, i.ins[0])]
-        return []  # broadcast_to
 
     # -- planes ---------------------------------------------------------------------------------
 
@@ -164,9 +152,9 @@ class Cutter:
             self.inputs[plane] = Input(v, low, high)
         return self.planes[v]
 
-    def _between(self, v: Value, low: int, high: int) -> list[Any]:
-        pairs = zip(self.of(v), self.segments(v), strict=True)
-        return [q for q, (a, b) in pairs if low <= a and b <= high]
+    def columns(self, v: Value) -> list[tuple[Any, int, int]]:
+        """The planes of a value, each with its first column and the one after its last."""
+        return [(q, a, b) for q, (a, b) in zip(self.of(v), self.segments(v), strict=True)]
 
     def outputs(self) -> None:
         """Planes for everything that enters or leaves the loops."""
@@ -217,7 +205,7 @@ class Cutter:
         v = i.ins[0]
         shape, dtype = self.p.types[v]
         ins = []
-        for q, (low, high) in zip(self.of(v), self.segments(v), strict=True):
+        for q, low, high in self.columns(v):
             if not isinstance(q, Plane) or q.width < high - low:
                 many, q = (q, high - low), self.fresh((*shape[:-1], 1), dtype)
                 found.append(Op("map", ops.multiply, many, (q,), i))
@@ -244,21 +232,17 @@ class Cutter:
         return planes[k] if self.p.width(v) == width else planes[0]  # type: ignore[no-any-return]
 
     def _named(self, i: Instr) -> None:
-        """The planes of a structure instruction's results, taken from its operand."""
-        out = i.outs[0]
-        if i.op is ops.split or i.op is ops.getitem:
-            for v, low, high, w in self._pieces(i):
-                self.planes[w] = self._between(v, low, high)
-        elif i.op is ops.concatenate:
-            self.planes[out] = [q for v in i.ins for q in self.of(v)]
-        elif i.op is ops.index.scatter_add:
-            ((_, low, high, v),) = self._pieces(i)
-            inner = iter(self.of(v))
-            self.planes[out] = [
-                next(inner) if low <= a and b <= high else 0.0 for a, b in self.segments(out)
-            ]
-        else:
+        """The planes of a structure instruction's results, taken from its operands."""
+        out, pieces = i.outs[0], self._pieces(i) or []
+        if not pieces:  # a column that is broadcast
             self.planes[out] = self.of(i.ins[0]) * len(self.segments(out))
+        elif pieces[0][0] == out:
+            parts = [(low, *part) for _, low, _, v in pieces for part in self.columns(v)]
+            at = {low + start: q for low, q, start, _ in parts}
+            self.planes[out] = [at.get(low, 0.0) for low, _ in self.segments(out)]
+        else:
+            for v, low, high, w in pieces:
+                self.planes[w] = [q for q, a, b in self.columns(v) if low <= a and b <= high]
 
 
 def _columns(index: Any, big: Shape, small: Shape) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ Each pass takes a program and returns a program. Letters say what a value reads:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from inspect import signature
 from itertools import accumulate, pairwise
 from typing import Any
@@ -202,43 +203,41 @@ def split_products(p: Program) -> Program:
         code.append(Instr(GETITEM, (W,), (("index", index),), (w,)))
         return w
 
+    def product(x: Value, w: Value, out: Value) -> Value:
+        code.append(Instr(MATMUL, (x, w), (), (out,)))
+        return out
+
     def is_weight(v: Any) -> bool:
         return type(v) is Value and not found[v] and len(p.shape(v)) == 2
 
+    def on_last(i: Instr, whole: Value) -> bool:
+        n = len(p.shape(whole))
+        return bool(i.param("axis") % n == n - 1)
+
+    def joined(by: Instr, i: Instr) -> bool:
+        """[x, h] W, where some of the parts read the state."""
+        if (by.op, i.op) != (CONCATENATE, MATMUL) or not all(type(v) is Value for v in by.ins):
+            return False
+        mixed = len({"s" in found[v] for v in by.ins}) > 1
+        return mixed and is_weight(i.ins[1]) and on_last(by, i.ins[0]) and i.outs[0] in forward
+
+    def cut(by: Instr, i: Instr) -> bool:
+        """Columns of ā Wᵀ."""
+        if (by.op, i.op) != (MATMUL, SPLIT) or len(p.shape(i.ins[0])) != 2:
+            return False
+        return is_weight(by.ins[1]) and on_last(i, i.ins[0]) and i.outs[0] not in forward
+
     for i in p.code:
         by = made.get(i.ins[0]) if i.ins and type(i.ins[0]) is Value else None
-        if (
-            i.op is MATMUL
-            and by is not None
-            and by.op is CONCATENATE
-            and i.outs[0] in forward
-            and is_weight(i.ins[1])
-            and _on_last(by, len(p.shape(by.outs[0])))
-            and len({"s" in found[v] for v in by.ins if type(v) is Value}) > 1
-            and all(type(v) is Value for v in by.ins)
-        ):
-            out, total, low = i.outs[0], None, 0
-            for k, v in enumerate(by.ins):
-                high = low + p.shape(v)[-1]
-                w, y = part(i.ins[1], 0, low, high), b.fresh(*p.types[out])
-                code.append(Instr(MATMUL, (v, w), (), (y,)))
-                if total is not None:
-                    z = out if k == len(by.ins) - 1 else b.fresh(*p.types[out])
-                    code.append(Instr(ADD, (total, y), (), (z,)))
-                    y = z
-                total, low = y, high
-        elif (
-            i.op is SPLIT
-            and by is not None
-            and by.op is MATMUL
-            and i.outs[0] not in forward
-            and is_weight(by.ins[1])
-            and len(p.shape(i.ins[0])) == 2
-            and _on_last(i, 2)
-        ):
-            for (low, high), o in zip(pairwise(cuts_of(p, i)), i.outs, strict=True):
-                w = part(by.ins[1], 1, low, high)
-                code.append(Instr(MATMUL, (by.ins[0], w), (), (o,)))
+        if by is not None and joined(by, i):
+            out, parts = i.outs[0], zip(by.ins, pairwise(cuts_of(p, by.ins)), strict=True)
+            terms = [
+                product(v, part(i.ins[1], 0, *rows), b.fresh(*p.types[out])) for v, rows in parts
+            ]
+            code += _rebuilt(p, b, terms, out)
+        elif by is not None and cut(by, i):
+            for o, columns in zip(i.outs, pairwise(cuts_of(p, i.outs)), strict=True):
+                product(by.ins[0], part(by.ins[1], 1, *columns), o)
         else:
             code.append(i)
     return without_unused(p._replace(code=tuple(code), types=b.types))
@@ -316,13 +315,9 @@ def turned_products(p: Program) -> Program:
     return without_unused(p._replace(code=tuple(code), types=b.types))
 
 
-def cuts_of(p: Program, i: Instr) -> list[int]:
-    """The positions where a ``split`` cuts the last axis, with both ends."""
-    return list(accumulate([p.shape(o)[-1] for o in i.outs], initial=0))
-
-
-def _on_last(i: Instr, ndim: int) -> bool:
-    return bool(i.param("axis") % ndim == ndim - 1)
+def cuts_of(p: Program, parts: Iterable[Value]) -> list[int]:
+    """The columns between values side by side, with both ends."""
+    return list(accumulate(map(p.width, parts), initial=0))
 
 
 def ancestors(p: Program, roots: Any) -> set[Value]:

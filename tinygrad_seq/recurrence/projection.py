@@ -41,7 +41,7 @@ def projected(plan: Plan, made: dict[Value, Instr], q: Plane) -> Columns | None:
     v, low, _ = plan.inputs[q]
     i = made.get(v)
     while i is not None and i.op is ops.split:
-        low += cuts_of(p, i)[i.outs.index(v)]
+        low += cuts_of(p, i.outs)[i.outs.index(v)]
         v = i.ins[0]
         i = made.get(v)
     bias = None
