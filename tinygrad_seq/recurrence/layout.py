@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .. import ops
 from .numpy_calls import TEMPLATES
-from .plan import Op, Plan, Plane, Stage, is_row
+from .plan import Array, Op, Plan, Plane, Stage, is_row
 from .program import Value
 
 
@@ -105,7 +105,11 @@ class Layout:
         self.made = {
             q: o for stage in self.stages for o in (*stage.maps, *stage.dots) for q in o.outs
         }
-        self._given(saved or {})
+        self.home |= saved or {}
+        self.given: dict[Value, Block] = {}
+        for a in plan.arrays(way):
+            self._give(a)
+        self.outside = {*self.home}
         self._halve(maps)
         self._lay_dots()
         self._lay_inputs()
@@ -126,16 +130,18 @@ class Layout:
 
     # -- homes that are given -------------------------------------------------------------------
 
-    def _give(self, v: Value, name: str, timed: bool, written: bool = False) -> None:
+    def _give(self, a: Array) -> None:
         """Make the planes of a value columns of an array of rows that the loop reads or writes."""
-        planes = self.plan.planes[v]
-        block = Block(name, [q for q in planes if isinstance(q, Plane)], timed, columns=True)
-        for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
-            if not isinstance(q, Plane):
-                continue
+        own_row = a.written and a.name[0] == "r"
+        pieces = [piece for piece in self.plan.pieces(a.value) if isinstance(piece[0], Plane)]
+        several = len(self.plan.planes[a.value]) > 1
+        timed = a.timed and (self.kept or not own_row)
+        self.given[a.value] = block = Block(a.name, [q for q, *_ in pieces], timed, columns=True)
+        for q, low, high in pieces:
             spread = high - low > q.width  # one column is used for several
-            home = Home(block, low, high, len(planes) == 1)
-            if written and (spread or q in self.home or self._comes_in(q)):
+            home = Home(block, low, high, not several)
+            copied = spread or q in self.home or self._comes_in(q) or (own_row and several)
+            if a.written and copied:
                 self.more.append((q, home))
             elif spread:
                 self.home.setdefault(q, Home(block, low, low + 1, False))
@@ -146,40 +152,6 @@ class Layout:
         """Whether a plane is made outside the loops."""
         known = self.plan.inputs.get(q)
         return known is not None and self.plan.where[known.value] in ("once", "before")
-
-    def _given(self, saved: dict[Plane, Home]) -> None:
-        p, plan = self.p, self.plan
-        for k, v in enumerate(p.states):  # inputs before outputs
-            self._give(v, f"s{k}", True)
-        for k, v in enumerate(p.after):
-            self._give(v, f"z{k}", True, self.forward)
-        if plan.where[p.y] == "forward" and p.y not in p.after:
-            self._give(p.y, "y", True, self.forward)
-        if not self.forward:
-            if p.gy is not None:
-                self._give(p.gy, "gy", True)
-            for k, g in enumerate(p.gafter):
-                if g is not None:
-                    self._give(g, f"g{k}", False)
-            for q, home in saved.items():
-                self.home.setdefault(q, home)
-        for v, row in plan.rows.items():
-            if v != row.host or (row.way != self.way and not (row.way == "forward" and row.kept)):
-                continue
-            if row.way == self.way:
-                planes = plan.planes[v]
-                self._give_row(v, f"r{int(v)}", row.kept and self.kept, len(planes) == 1)
-            else:
-                self._give(v, f"r{int(v)}", True)
-        self.outside = {*self.home}
-
-    def _give_row(self, v: Value, name: str, timed: bool, single: bool) -> None:
-        """Rows made by this loop: the home of a single plane, or a copy of several planes."""
-        before = dict(self.home)
-        self._give(v, name, timed, True)
-        if not single:
-            for q in [q for q in self.home if q not in before]:
-                self.more.append((q, self.home.pop(q)))
 
     # -- σ as a tanh ----------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from inspect import signature
 from itertools import accumulate, pairwise
 from typing import Any
 
+import numpy
+
 from .. import ops
 from .program import FULL, SAME, Builder, Instr, Program, Value, substituted
 
@@ -286,16 +288,10 @@ def _rebuilt(p: Program, b: Builder, terms: list[Any], out: Value) -> list[Instr
             z = out
         else:
             shapes = [b.types[v].shape if type(v) is Value else () for v in (total, t)]
-            z = b.fresh(_broadcast(*shapes), p.types[out].dtype)
+            z = b.fresh(numpy.broadcast_shapes(*shapes), p.types[out].dtype)
         code.append(Instr(ADD, (total, t), (), (z,)))
         total = z
     return code
-
-
-def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    n = max(len(a), len(b))
-    a, b = (1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b
-    return tuple([max(i, j) if min(i, j) == 1 else i for i, j in zip(a, b, strict=True)])
 
 
 def turned_products(p: Program) -> Program:

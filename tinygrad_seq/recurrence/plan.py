@@ -87,6 +87,23 @@ class Row(NamedTuple):
     kept: bool
 
 
+class Array(NamedTuple):
+    """Rows that enter or leave a loop, under the name that all printers give them.
+
+    Attributes:
+        name: ``s0`` and ``z0`` for a part of the state before and after a step, ``g0`` for its
+            gradient, ``y`` and ``gy`` for the output and its gradient, ``r7`` for a row.
+        value: What lies there.
+        timed: Whether there are rows for every step.
+        written: Whether the loop writes them.
+    """
+
+    name: str
+    value: Value
+    timed: bool
+    written: bool
+
+
 class Plan(NamedTuple):
     """A program, placed and cut.
 
@@ -127,6 +144,26 @@ class Plan(NamedTuple):
     def ops(self, way: str) -> list[Op]:
         """All operations of a loop, in order."""
         return [o for stage in self.loop(way) for o in (*stage.maps, *stage.dots)]
+
+    def pieces(self, v: Value) -> list[tuple[Any, int, int]]:
+        """The planes of a value, each with its first column and the one after its last."""
+        return [(q, *span) for q, span in zip(self.planes[v], self.columns[v], strict=True)]
+
+    def arrays(self, way: str) -> list[Array]:
+        """The rows that enter or leave a loop; the gradients of the state do both."""
+        p, forward = self.program, way == "forward"
+        found = [Array(f"s{k}", v, True, False) for k, v in enumerate(p.states)]
+        found += [Array(f"z{k}", v, True, forward) for k, v in enumerate(p.after)]
+        if self.where[p.y] == "forward" and p.y not in p.after:
+            found.append(Array("y", p.y, True, forward))
+        if not forward:
+            found += [Array("gy", p.gy, True, False)] if p.gy is not None else []
+            given = [(f"g{k}", g) for k, g in enumerate(p.gafter) if g is not None]
+            found += [Array(name, g, False, False) for name, g in given]
+        for v, row in self.rows.items():
+            if v == row.host and (row.way == way or (row.way == "forward" and row.kept)):
+                found.append(Array(f"r{int(v)}", v, row.kept, row.way == way))
+        return found
 
     def turned(self) -> Shape | None:
         """The shape of a row whose first axis is not that of the sequences: where one is padded,

@@ -52,11 +52,10 @@ class NumpyPrinter(Layout):
         if q in self.called:
             self.names |= self.behind[q]
             return self.called[q]
-        block, at, stop, whole = self.home[q]
-        self.names.add(block.name)
+        block, at, _, _ = self.home[q]
         if block.columns:
-            name = block.name if whole else f"{block.name}_{at}_{stop}"
-            return self._argument(name, block, () if whole else (..., slice(at, stop)))
+            return self._columns_of(self.home[q])
+        self.names.add(block.name)
         last = at if end is None else self.home[end].at
         if len(block.planes) == 1:
             return self._argument(block.name, block)
@@ -65,6 +64,14 @@ class NumpyPrinter(Layout):
         if (at, last + 1) == (0, len(block.planes)):
             return self._argument(block.name, block)
         return self._argument(f"{block.name}_{at}to{last}", block, (slice(at, last + 1),))
+
+    def _columns_of(self, home: Home) -> str:
+        """The name of columns of rows."""
+        block, low, high, whole = home
+        self.names.add(block.name)
+        if whole:
+            return self._argument(block.name, block)
+        return self._argument(f"{block.name}_{low}_{high}", block, (..., slice(low, high)))
 
     def _argument(self, name: str, block: Block, pick: tuple[Any, ...] = ()) -> str:
         if block.timed and pick and pick[0] is not ...:
@@ -132,12 +139,9 @@ class NumpyPrinter(Layout):
 
     def _copies(self, made: set[Plane]) -> None:
         """Copies of planes that are needed in another place too."""
-        for q, (block, at, end, whole) in self.more:
+        for q, home in self.more:
             if q in made:
-                self.names.add(block.name)
-                name = block.name if whole else f"{block.name}_{at}_{end}"
-                target = self._argument(name, block, () if whole else (..., slice(at, end)))
-                self._add(f"copyto({target}, {self.ref(q)})")
+                self._add(f"copyto({self._columns_of(home)}, {self.ref(q)})")
 
     def _inputs_of_rows(self) -> None:
         """Fill rows with pieces that no map of this loop makes, before they are read."""
@@ -202,32 +206,18 @@ class NumpyPrinter(Layout):
             out = self.ref(first[0], last[0])
             self._add(f"matmul({left}, {weight}, out={out})", False)  # CuPy takes out= by name only
         else:
-            block = self.home[o.outs[0]].block
-            self.names.add(block.name)
-            self._add(f"dot({left}, {weight}, {self._argument(block.name, block)})", False)
+            out = self._columns_of(self.home[o.outs[0]]._replace(whole=True))
+            self._add(f"dot({left}, {weight}, {out})", False)
 
     def _whole(self, v: Value) -> str:
         """The name of a value as one array."""
-        p, row = self.p, self.plan.rows.get(v)
-        if row is not None and (row.way == self.way or row.kept):
-            block = Block(f"r{int(row.host)}", [], row.kept and (self.kept or row.way != self.way))
-            high = row.low + self.plan.columns[v][-1][1]
-            whole = v == row.host
-            pick: Any = () if whole else (..., slice(row.low, high))
-            name = block.name if whole else f"{block.name}_{row.low}_{high}"
-            self.names.add(block.name)
-            return self._argument(name, block, pick)
-        planes = self.plan.planes[v]
-        if len(planes) == 1:
-            return self.ref(planes[0])
-        given: dict[str, Any] = {f"s{k}": s for k, s in enumerate(p.states)}
-        given |= {f"z{k}": s for k, s in enumerate(p.after)} | {"y": p.y, "gy": p.gy}
-        gradients = {f"g{k}": g for k, g in enumerate(p.gafter)}
-        for name, value in (given | gradients).items():
-            if v == value:
-                self.names.add(name)
-                return self._argument(name, Block(name, [], name not in gradients))
-        raise AssertionError(f"{v} is in pieces")
+        row, planes = self.plan.rows.get(v), self.plan.planes[v]
+        if row is None or row.host not in self.given:
+            if len(planes) == 1:
+                return self.ref(planes[0])
+            return self._columns_of(Home(self.given[v], 0))
+        high = row.low + self.plan.columns[v][-1][1]
+        return self._columns_of(Home(self.given[row.host], row.low, high, v == row.host))
 
     def _function(self, name: str, function: Callable[..., Any]) -> str:
         known = next((n for n, f in self.loop.calls.items() if f is function), None)
@@ -245,9 +235,9 @@ class NumpyPrinter(Layout):
         behind = frozenset(self.names)
         self._add(f"{', '.join(results)} = {function}({names})", False)
         for v, name in zip(o.instr.outs, results, strict=True):
-            planes = self.plan.planes[v]
-            for q, (low, high) in zip(planes, self.plan.columns[v], strict=True):
-                piece = name if len(planes) == 1 else f"{name}[..., {low}:{high}]"
+            whole = len(self.plan.planes[v]) == 1
+            for q, low, high in self.plan.pieces(v):
+                piece = name if whole else f"{name}[..., {low}:{high}]"
                 if q in self.home:  # kept: copied into its place
                     self._add(f"copyto({self.ref(q)}, {piece})", False)
                 else:
@@ -268,15 +258,10 @@ class NumpyPrinter(Layout):
             if g is None:
                 continue
             whole = len(self.plan.planes[g]) == 1
-            for q, (low, high) in zip(self.plan.planes[g], self.plan.columns[g], strict=True):
-                block = Block(f"g{k}", [], False, columns=True)
-                if whole and self._moved(q, f"g{k}"):
-                    continue
-                name = f"g{k}" if whole else f"g{k}_{low}_{high}"
-                self.names.add(f"g{k}")
-                pick: Any = () if whole else (..., slice(low, high))
-                target = self._argument(name, block, pick)
-                self._add(f"copyto({target}, {self.ref(q)})")
+            for q, low, high in self.plan.pieces(g):
+                if not (whole and self._moved(q, f"g{k}")):
+                    home = Home(Block(f"g{k}", [], False, columns=True), low, high, whole)
+                    self._add(f"copyto({self._columns_of(home)}, {self.ref(q)})")
 
     def _moved(self, q: Any, name: str) -> bool:
         """Write a gradient directly to its place, if nothing reads the place afterwards."""
@@ -304,31 +289,23 @@ class NumpyPrinter(Layout):
         """At padding a state is kept, its gradient passes, and everything else gets 0."""
         p = self.p
         if self.forward:
-            for k in range(len(p.states)):
-                for name in (f"s{k}", f"z{k}"):
-                    self._argument(name, Block(name, [], True))
+            for v in (*p.states, *p.after):
+                self._argument(self.given[v].name, self.given[v])
             copies = [f"copyto(z{k}, s{k}, where=hold[{k}])" for k in range(len(p.states))]
-            if copies:
-                self._add(f"if hold is not None: {'; '.join(copies)}", False)
-            return
-        held = [k for k, g in enumerate(p.gstates) if g is not None]
-        rows = [
-            (f"r{int(v)}", v)
-            for v, r in self.plan.rows.items()
-            if r.way == "backward" and v == r.host
-        ]
-        for k in held:
-            self._argument(f"g{k}", Block(f"g{k}", [], False))
-        lines = [f"copyto(g{k}, k{k}, where=hold[{k}])" for k in held]
-        for name, v in rows:
-            row = self.plan.rows[v]
-            self._argument(name, Block(name, [], row.kept))
-            lines.append(f"copyto({name}, 0, where=fit(hold, {name}))")
-        if held:
-            first = f"if hold is not None: {'; '.join(f'k{k} = g{k}.copy()' for k in held)}"
-            self.lines.insert(0, Line(first, frozenset(), False))
-        if lines:
-            self._add(f"if hold is not None: {'; '.join(lines)}", False)
+        else:
+            held = [k for k, g in enumerate(p.gstates) if g is not None]
+            for k in held:
+                self._argument(f"g{k}", Block(f"g{k}", [], False))
+            copies = [f"copyto(g{k}, k{k}, where=hold[{k}])" for k in held]
+            for a in self.plan.arrays(self.way):
+                if a.written:
+                    self._argument(a.name, self.given[a.value])
+                    copies.append(f"copyto({a.name}, 0, where=fit(hold, {a.name}))")
+            if held:
+                first = f"if hold is not None: {'; '.join(f'k{k} = g{k}.copy()' for k in held)}"
+                self.lines.insert(0, Line(first, frozenset(), False))
+        if copies:
+            self._add(f"if hold is not None: {'; '.join(copies)}", False)
 
     def _share(self) -> None:
         """Let blocks that are not used at the same time share memory."""
