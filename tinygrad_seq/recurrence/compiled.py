@@ -130,7 +130,10 @@ class Compiled(Scan):
     # -- arrays ---------------------------------------------------------------------------------
 
     def _flat_arrays(self, run: Pass) -> dict[str, Any]:
-        arrays: dict[str, Any] = {f"S{k}": s.reshape(-1) for k, s in enumerate(run.states)}
+        arrays: dict[str, Any] = {}
+        for k, room in enumerate(run.states):
+            arrays[f"S{k}"] = run.before(room).reshape(-1)
+            arrays[f"Z{k}"] = run.after(room).reshape(-1)
         if run.y is not None:
             arrays["Y"] = run.y.reshape(-1)
         for k, v in enumerate(self.p.xs):

@@ -239,7 +239,9 @@ class Cutter:
         elif pieces[0][0] == out:
             parts = [(low, *part) for _, low, _, v in pieces for part in self.columns(v)]
             at = {low + start: q for low, q, start, _ in parts}
-            self.planes[out] = [at.get(low, 0.0) for low, _ in self.segments(out)]
+            if i.op is ops.index.scatter_add:  # zeros beside the piece
+                at = {low: 0.0 for low, _ in self.segments(out)} | at
+            self.planes[out] = [at[low] for low, _ in self.segments(out)]
         else:
             for v, low, high, w in pieces:
                 self.planes[w] = [q for q, a, b in self.columns(v) if low <= a and b <= high]

@@ -3,14 +3,14 @@
 Between two products a loop over sequences computes a cluster of maps (:mod:`.print_maps`). All
 arrays are flat. The names:
 
-    S0       a part of the state, of all steps                   X0  an input, for all steps
+    S0 Z0    a part of the state before and after every step     X0  an input, for all steps
     G0 H0    its gradients after and before a step
     V7 R7    a saved plane; a value in rows                      Y GY  the output; its gradient
     O7 I7    a vector, the same for all sequences; a value made before the loop
     W7 E7    packed weight of x, and its products for several steps
     U7 D7    packed weight in the loop, and its product
     p7 m7    where a plane of row n lies; its number, if it is one number per row
-    t        the number of the first row of a step; so before, after and at
+    t        the number of the first row of a step; at, where rows of all steps may not be kept
 
 ``view(S0, k, n)`` is where number k of an array lies. numba compiles it, ``copy``, ``clear``,
 ``product`` and ``project`` to a few instructions, slices of arrays to many.
@@ -49,6 +49,7 @@ class LoopPrinter:
         self.out = Text()
         self.read: dict[Plane, Place] = {}
         self.stored: dict[Plane, list[Place]] = {}
+        self.lies: dict[Value, tuple[str, str]] = {}  # the array of a value, and its step there
         self.projected: dict[Plane, tuple[Value, int]] = {}
         self.names: dict[tuple[str, int], str] = {}
         self.summed: set[Plane] = set()  # products that are added to one with the input
@@ -105,44 +106,28 @@ class LoopPrinter:
         return f"c{width[1:]}"
 
     def _put(self, v: Value, array: str, t: str, into: Any) -> None:
-        planes, columns = self.plan.planes[v], self.plan.columns[v]
-        self.arg(array)
-        for q, (low, high) in zip(planes, columns, strict=True):
+        self.lies.setdefault(v, (self.arg(array), t))
+        for q, low, high in self.plan.pieces(v):
             if isinstance(q, Plane):
                 low_name = self.number("o", low) if low else ""
                 span = self.number("w", high - low) if high - low > q.width else ""
-                alone = len(planes) == 1 and not span
+                alone = len(self.plan.planes[v]) == 1 and not span
                 place = Place(array, t, self.width(v), low_name, alone, span)
                 into.setdefault(q, []).append(place)
 
     def _places(self) -> None:
         plan, p = self.plan, self.p
         read: dict[Plane, list[Place]] = {}
-        for k, v in enumerate(p.states):
-            self._put(v, f"S{k}", "before", read)
-            self._put(p.after[k], f"S{k}", "after", self.stored if self.forward else read)
-        if plan.where[p.y] == "forward" and p.y not in p.after:
-            self._put(p.y, "Y", "t", self.stored if self.forward else read)
-        if not self.forward:
-            if p.gy is not None:
-                self._put(p.gy, "GY", "t", read)
-            for k, (g, before) in enumerate(zip(p.gafter, p.gstates, strict=True)):
-                if g is not None:
-                    self._put(g, f"G{k}", "", read)
-                if before is not None:
-                    self._put(before, f"H{k}", "", self.stored)
-                    self.handed.append(k)
+        for a in plan.arrays(self.way):
+            t = "" if not a.timed else "at" if a.value in plan.rows else "t"
+            self._put(a.value, a.name.upper(), t, self.stored if a.written else read)
+        for k, before in enumerate(p.gstates):
+            if before is not None and not self.forward:
+                self._put(before, f"H{k}", "", self.stored)
+                self.handed.append(k)
         for q in plan.saved:
             place = Place(self.arg(f"V{q.id}"), "at", self.number("w", q.width), "", True)
             (self.stored if self.forward else read).setdefault(q, []).append(place)
-        for v, row in plan.rows.items():
-            if v != row.host:
-                continue
-            name, t = f"R{int(v)}", "at" if row.kept else ""
-            if row.way == self.way:
-                self._put(v, name, t, self.stored)
-            elif row.way == "forward" and row.kept:
-                self._put(v, name, t, read)
         self.read = {q: places[0] for q, places in read.items()}
         planes = [q for o in plan.ops(self.way) for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
         spread = [place for places in self.stored.values() for place in places if place.span]
@@ -224,8 +209,7 @@ class LoopPrinter:
                 body += self._dot(o)
         body += [f"{self.arg(f'G{k}')}, H{k} = H{k}, G{k}" for k in self.handed]
         first, second = ("T - 1 - s", "s") if self.forward else ("s", "T - 1 - s")
-        head = [f"step = {first} if reverse else {second}", "t = step * N"]
-        head += ["before, after = (t + N, t) if reverse else (t, t + N)", "at = t if keep else 0"]
+        head = [f"step = {first} if reverse else {second}", "t = step * N", "at = t if keep else 0"]
         room = [f"{name} = {size}" for name, size in self.room.items()]
         for out, known in self.out.projections.items():
             m, x = int(out), self.arg(f"X{self.p.xs.index(known.x)}")
@@ -254,29 +238,15 @@ class LoopPrinter:
     def _left(self, v: Value) -> str:
         """The rows of a value, for a product."""
         row = self.plan.rows.get(v)
-        host, low = v, ""
-        if row is not None:
-            array, t, host = f"R{int(row.host)}", "at" if row.kept else "", row.host
-            # a product takes rows of any width and reads the first columns: they are shifted
-            low = f" + {self.number('o', row.low)}" if row.low else ""
-        else:
-            array, t = self._array_of(v)
+        host = v if row is None else row.host
+        if host not in self.lies:
+            raise Uncompiled("a product reads a value that is not in rows")
+        array, t = self.lies[host]
+        # a product takes rows of any width and reads the first columns: they are shifted
+        low = f" + {self.number('o', row.low)}" if row is not None and row.low else ""
         w = self.width(host)
         at = f"({t} + first)" if t else "first"
         return f"{array}, {at} * {w}{low}, {w}"
-
-    def _array_of(self, v: Value) -> tuple[str, str]:
-        """The array of a value that enters or leaves the loop, and its step."""
-        p = self.p
-        for k, (before, after) in enumerate(zip(p.states, p.after, strict=True)):
-            if v in (before, after):
-                return f"S{k}", "before" if v == before else "after"
-        for k, g in enumerate(p.gafter):
-            if v == g:
-                return f"G{k}", ""
-        if v in (p.gy, p.y):
-            return ("GY" if v == p.gy else "Y"), "t"
-        raise Uncompiled("a product reads a value that is not in rows")
 
     def _dot(self, o: Op) -> list[str]:
         a, out = o.instr.ins[0], o.instr.outs[0]
@@ -297,8 +267,11 @@ class LoopPrinter:
 
     def start(self, place: Place, n: str = "n") -> str:
         """The number of the first element of row n."""
-        row = {"": n, "own": f"({n} - first)"}.get(place.t, f"({place.t} + {n})")
-        return f"{row} * {place.row}" + (f" + {place.low}" if place.low else "")
+        return f"{self.row(place.t, n)} * {place.row}" + (f" + {place.low}" if place.low else "")
+
+    def row(self, t: str, n: str = "n") -> str:
+        """The number of row n of a step, in an array of all steps, of one, or of this thread."""
+        return {"": n, "own": f"({n} - first)"}.get(t, f"({t} + {n})")
 
     def view(self, place: Place, count: str) -> str:
         """So many numbers from row n on."""

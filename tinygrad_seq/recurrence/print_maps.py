@@ -80,20 +80,13 @@ class Cluster:
     def _padding(self) -> list[str]:
         """At padding a state is kept; other rows are zero: products after the loop read them."""
         of, lines = self.of, []
-        if of.forward:
-            for k, s in enumerate(of.p.states):
-                w = of.width(s)
-                lines.append(f"copy(S{k}, (after + n) * {w}, S{k}, (before + n) * {w}, {w})")
-        rows = [
-            (v, f"R{int(v)}", "(at + n)" if row.kept else "n")
-            for v, row in of.plan.rows.items()
-            if v == row.host and row.way == of.way
-        ]
-        if of.forward and "Y" in of.out.arguments:
-            rows.append((of.p.y, "Y", "(t + n)"))
-        for v, array, r in rows:
-            w = of.width(v)
-            lines.append(f"clear({array}, {r} * {w}, {w})")
+        for a in of.plan.arrays(of.way):
+            if a.written:
+                (array, t), w = of.lies[a.value], of.width(a.value)
+                r = of.row(t)
+                before = f"S{array[1:]}, {r} * {w}, {w}"
+                put = f"copy({array}, {r} * {w}, {before})" if array[0] == "Z" else ""
+                lines.append(put or f"clear({array}, {r} * {w}, {w})")
         for k in of.handed:
             w = of.width(of.p.states[k])
             lines.append(f"copy(H{k}, n * {w}, G{k}, n * {w}, {w})")
