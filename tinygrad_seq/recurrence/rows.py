@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy
@@ -96,39 +96,21 @@ class Rows:
 
     # -- where planes are -----------------------------------------------------------------------
 
-    def _pieces(self, v: Value) -> Iterator[tuple[Any, int, int]]:
-        """The planes of a value with their columns."""
-        for q, (low, high) in zip(self.plan.planes[v], self.plan.columns[v], strict=True):
-            yield q, low, high
-
-    def _lies(self, v: Value | None, array: str) -> None:
-        """Note that a value can be read from an array of its rows."""
-        if v is not None:
-            for q, low, _ in self._pieces(v):
-                if isinstance(q, Plane):
-                    self.home.setdefault(q, Place(array, self.p.width(v), low))
-
     def _given(self) -> None:
-        """Note the planes that exist before the loop."""
+        """Note the planes that exist before the loop; gradients of the state are made of parts."""
         p, plan = self.p, self.plan
-        for k, v in enumerate(p.states):
-            self._lies(v, f"s{k}")
-        gradients = {v for v in p.gafter if v is not None}
+        for a in plan.arrays(self.way):
+            if a.timed and not a.written:
+                for q, low, _ in plan.pieces(a.value):
+                    if isinstance(q, Plane):
+                        self.home.setdefault(q, Place(a.name, p.width(a.value), low))
         for q, (v, low, _) in plan.inputs.items():
-            if v not in gradients and v not in (*p.states, p.gy):
+            if plan.where[v] in ("once", "before"):
                 per_row = p.shape(v)[:-1] == plan.lead
-                self.home[q] = Place(f"i{int(v)}", self.p.width(v) if per_row else 0, low)
+                self.home[q] = Place(f"i{int(v)}", p.width(v) if per_row else 0, low)
                 self.inputs[f"i{int(v)}"] = v
         if self.way == "backward":
-            for k, v in enumerate(p.after):
-                self._lies(v, f"z{k}")
-            if plan.where[p.y] == "forward":
-                self._lies(p.y, "y")
-            self._lies(p.gy, "gy")
-            self.home |= {q: place for q, place in self._saved().items() if q not in self.home}
-            for v, row in plan.rows.items():
-                if v == row.host and row.way == "forward" and row.kept:
-                    self._lies(v, f"r{int(v)}")
+            self.home = self._saved() | self.home
 
     def _saved(self) -> dict[Plane, Place]:
         """Where the forward saves for the backward: columns of one array (another for booleans)."""
@@ -192,7 +174,7 @@ class Rows:
         for k, (old, new) in enumerate(zip(p.gafter, p.gstates, strict=True)):
             if old is None or new is None:
                 continue
-            for (g, low, high), q in zip(self._pieces(old), plan.planes[new], strict=True):
+            for (g, low, high), q in zip(self.plan.pieces(old), plan.planes[new], strict=True):
                 found = terms(q, q) if isinstance(q, Plane) else [q]
                 products = [t for t in found if t in made and made[t].kind == "dot"]
                 products = [t for t in products if t.shape == g.shape]
@@ -232,29 +214,19 @@ class Rows:
 
     def _wanted(self) -> None:
         """Note where planes must be written: states, outputs, kept values, whole operands."""
-        p, plan = self.p, self.plan
-        for k, v in enumerate(p.states):
-            self.whole[v] = f"s{k}"
-        for k, v in enumerate(p.after):
-            self.whole[v] = f"z{k}"
-            if self.way == "forward":
-                self._to_rows(v, f"z{k}", plan.planes[p.states[k]])
-        if plan.where[p.y] == "forward":
-            if self.way == "forward" and p.y not in p.after:
-                self._to_rows(p.y, "y")
-            self.whole.setdefault(p.y, "y")
-        if p.gy is not None:
-            self.whole[p.gy] = "gy"
+        for a in self.plan.arrays(self.way):
+            if a.written and a.name[0] == "r":
+                if a.timed and self.keep:
+                    self._row(a.value, a.name, True)
+            elif a.timed:
+                self.whole[a.value] = a.name
+                before = self.p.states[int(a.name[1:])] if a.name[0] == "z" else None
+                if a.written:
+                    self._to_rows(a.value, a.name, self.plan.planes.get(before, ()))
         if self.way == "forward" and self.keep:
             for q, place in self._saved().items():
                 self.rooms[place.array] = Room(place.width, q.dtype, True)
                 self._write(q, q, place)
-        for v, row in plan.rows.items():
-            if v == row.host and row.kept:
-                if row.way == self.way and (self.keep or self.way == "backward"):
-                    self._row(v, f"r{int(v)}", True)
-                elif row.way != self.way:
-                    self.whole[v] = f"r{int(v)}"
         for o in self.ops:
             if o.kind != "map" and o.instr.ins[0] not in self.whole:
                 self._row(o.instr.ins[0], f"l{int(o.instr.ins[0])}", False)
@@ -262,7 +234,7 @@ class Rows:
     def _to_rows(self, v: Value, array: str, holds: Sequence[Any] = ()) -> None:
         """Write all planes of a value to rows of an array."""
         shape, dtype = self.p.types[v]
-        for k, (q, low, high) in enumerate(self._pieces(v)):
+        for k, (q, low, high) in enumerate(self.plan.pieces(v)):
             piece = Plane(0, (*shape[:-1], high - low), dtype)
             place = Place(array, self.p.width(v), low)
             self._write(q, piece, place, holds[k] if holds else None)
