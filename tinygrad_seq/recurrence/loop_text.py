@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .plan import Input, Op, Plan, Plane
+from .plan import Input, Op, Plan, Plane, is_row
 from .program import Value
 
 
@@ -104,3 +104,26 @@ def constant(v: Any) -> str:
 
 class Uncompiled(Exception):
     """No loop of this kind exists for the plan; the message says why."""
+
+
+def check(plan: Plan, templates: dict[Any, str], form: str) -> None:
+    """Refuse a plan whose loops have more than maps with a template, folds and products.
+
+    Args:
+        plan: The plan.
+        templates: How maps are written.
+        form: What an operation without a template lacks: ``"kernel for"``.
+
+    Raises:
+        Uncompiled: the plan has another operation, which the message names, or several dtypes.
+    """
+    p, loops = plan.program, [*plan.ops("forward"), *plan.ops("backward")]
+    others = {o.op.name for o in loops if o.kind == "call"}
+    others |= {o.op.name for o in loops if o.kind == "map" and o.op not in templates}
+    if others:
+        raise Uncompiled(f"there is no {form} {', '.join(sorted(others))} in a loop")
+    dtype, rows = p.types[p.y].dtype, (*p.states, *p.after, p.y)
+    alike = all(p.types[v].dtype == dtype and is_row(p.shape(v), plan.lead) for v in rows)
+    planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
+    if not alike or any(q.dtype not in (dtype, bool) for q in planes):
+        raise Uncompiled("its values have several shapes or dtypes")

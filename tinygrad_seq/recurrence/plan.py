@@ -178,17 +178,6 @@ class Plan(NamedTuple):
         planes |= {q for v in rows for q in self.planes[v] if isinstance(q, Plane)}
         return {self.inputs[q].value for q in planes if q in self.inputs}
 
-    def plain(self) -> bool:
-        """Whether the loops have only maps, folds and dots on planes of rows, of one dtype."""
-        p = self.program
-        parts = (*p.states, *p.after, p.y)
-        dtypes = {p.types[v].dtype for v in parts}
-        return (
-            len(dtypes) == 1
-            and all(is_row(p.shape(v), self.lead) for v in parts)
-            and all(o.kind != "call" for way in ("forward", "backward") for o in self.ops(way))
-        )
-
 
 def is_large(shape: Shape, lead: Shape) -> bool:
     """Whether a value has more than one row for each sequence."""

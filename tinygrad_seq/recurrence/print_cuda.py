@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import Source
+from . import loop_text
 from .clusters import clustered
 from .loop_text import Uncompiled
 from .plan import Op, Plan, Plane
@@ -71,22 +72,16 @@ TEMPLATES |= {ops.arctan2: "atan2({0}, {1})"}
 
 
 def check(plan: Plan) -> None:
-    """Refuse a plan whose loops have more than maps with a template, folds and products.
+    """Refuse a plan that has no kernels.
 
     Raises:
-        Uncompiled: the plan has another operation; the message names it.
+        Uncompiled: the plan has an operation without a kernel, which the message names, or another
+            dtype than float32 or float64, and booleans.
     """
+    loop_text.check(plan, TEMPLATES, "kernel for")
     p = plan.program
-    loops = [*plan.ops("forward"), *plan.ops("backward")]
-    others = {
-        o.op.name for o in loops if o.kind == "call" or (o.kind == "map" and o.op not in TEMPLATES)
-    }
-    if others:
-        raise Uncompiled(f"there is no kernel for {', '.join(sorted(others))} in a loop")
-    dtype = p.types[p.y].dtype
-    planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
-    known = all(q.dtype in (dtype, bool) for q in planes) and dtype.name in ("float32", "float64")
-    if not known or not plan.plain() or len(plan.lead) > 1 or not p.states:
+    known = p.types[p.y].dtype.name in ("float32", "float64")
+    if not known or len(plan.lead) > 1 or not p.states:
         raise Uncompiled("its values have several shapes or dtypes")
 
 

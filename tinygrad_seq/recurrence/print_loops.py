@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from .loop_text import Place, Projection, Text, Uncompiled, even_width
+from .loop_text import Place, Projection, Text, Uncompiled, check, even_width
 from .plan import Op, Plan, Plane
 from .print_maps import TEMPLATES, Cluster
 from .program import SAME, Instr, Value
@@ -57,26 +57,12 @@ class LoopPrinter:
         self.padded = False
         self.handed: list[int] = []  # parts of the state whose gradient goes from step to step
         self.numbers = False  # whether a plane of one column is one number per row
-        self._check()
+        check(plan, TEMPLATES, "compiled form of")
+        if any(q.dtype.kind == "b" for q in plan.saved):
+            raise Uncompiled("it saves booleans")
         self._places()
         self._find_projections()
         self._print()
-
-    def _check(self) -> None:
-        if not self.plan.plain():
-            calls = {o.op.name for o in self.plan.ops("forward") if o.kind == "call"}
-            calls |= {o.op.name for o in self.plan.ops("backward") if o.kind == "call"}
-            raise Uncompiled(
-                f"there is no compiled form of {', '.join(sorted(calls))} in a loop"
-                if calls
-                else "its values have several shapes or dtypes"
-            )
-        for way in ("forward", "backward"):
-            for o in self.plan.ops(way):
-                if o.kind == "map" and o.op not in TEMPLATES:
-                    raise Uncompiled(f"there is no compiled form of {o.op.name} in a loop")
-        if any(q.dtype.kind == "b" for q in self.plan.saved):
-            raise Uncompiled("it saves booleans")
 
     # -- places ---------------------------------------------------------------------------------
 
