@@ -1,4 +1,4 @@
-"""The parts of a printed loop: its text, its arguments, and the places of its planes."""
+"""The parts of a printed loop: its text, its arguments, and the addresses of its planes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .plan import Input, Op, Plan, Plane, is_row
 from .program import Value
 
 
-class Place(NamedTuple):
+class Address(NamedTuple):
     """Where a plane lies: rows of an array, and its first column in them.
 
     Attributes:

@@ -41,9 +41,9 @@ def planned(p: Program, inside: Container[Any] = ()) -> Plan:
     forward = cutter.lowered(places["forward"], results)
     backward = cutter.lowered(places["backward"])
     cutter.outputs()
-    sums = _sums(p, places["after"], where, cutter)
-    rows = _rows(p, places["after"], where, cutter, [*forward, *backward], {*sums})
-    again, saved = _remembered(p, where, cutter, forward, backward, rows)
+    sums = _sums(cutter, places["after"])
+    rows = _rows(cutter, places["after"], [*forward, *backward], {*sums})
+    again, saved = _remembered(cutter, forward, backward, rows)
     return Plan(
         p, lead, places["once"], places["before"], places["after"], _staged(forward),
         _staged([*again, *backward]), cutter.planes,
@@ -81,8 +81,9 @@ def _staged(loop: list[Op]) -> list[Stage]:
     return stages
 
 
-def _sums(p: Program, after: list[Instr], where: dict[Value, str], cutter: Cutter) -> list[Value]:
+def _sums(cutter: Cutter, after: list[Instr]) -> list[Value]:
     """Large values of the backward that are needed only as a sum over the steps."""
+    p, where = cutter.p, cutter.where
     readers: dict[Value, list[Instr]] = {}
     for i in after:
         for v in i.reads():
@@ -105,15 +106,9 @@ def _sums(p: Program, after: list[Instr], where: dict[Value, str], cutter: Cutte
     return [v for v in large if isinstance(cutter.of(v)[0], Plane) and summed(v)]
 
 
-def _rows(
-    p: Program,
-    after: list[Instr],
-    where: dict[Value, str],
-    cutter: Cutter,
-    loop: list[Op],
-    sums: set[Value],
-) -> dict[Value, Row]:
+def _rows(cutter: Cutter, after: list[Instr], loop: list[Op], sums: set[Value]) -> dict[Value, Row]:
     """Values that are one array, and those of them that are kept for all steps."""
+    p, where = cutter.p, cutter.where
     given = {*p.after, p.y} if where[p.y] == "forward" else {*p.after}
     late = {v for i in after for v in i.reads()}
     late |= {v for v in (*p.gxs, *p.gfree) if v is not None}
@@ -151,32 +146,27 @@ def _found(part: list[Any], whole: list[Any]) -> int | None:
 
 
 def _remembered(
-    p: Program,
-    where: dict[Value, str],
-    cutter: Cutter,
-    forward: list[Op],
-    backward: list[Op],
-    rows: dict[Value, Row],
+    cutter: Cutter, forward: list[Op], backward: list[Op], rows: dict[Value, Row]
 ) -> tuple[list[Op], list[Plane]]:
     """What the backward computes again, and the planes that the forward saves for it."""
-    made = {q: o for o in forward for q in o.outs}
-    held = {q for v in (*p.states, *p.after) for q in cutter.of(v) if isinstance(q, Plane)}
-    if where[p.y] == "forward":
-        held |= {q for q in cutter.of(p.y) if isinstance(q, Plane)}
-    have = set(held)
-    for v, row in rows.items():
-        if row.way == "forward" and row.kept:
-            have |= {q for q in cutter.of(v) if isinstance(q, Plane)}
+    p, made = cutter.p, {q: o for o in forward for q in o.outs}
+    given = [*p.states, *p.after, *([p.y] if cutter.where[p.y] == "forward" else [])]
+    kept = [v for v, row in rows.items() if row.way == "forward" and row.kept]
+    held = {q for v in given for q in cutter.of(v)}
+    have = held | {q for v in kept for q in cutter.of(v)}
     # available in the backward: saved, or computed from saved planes by cheap maps
     at_hand: dict[Any, bool] = dict.fromkeys(have, True)
+
+    def available(o: Op) -> bool:
+        """Whether the backward has all operands; inputs computed for all steps it has not."""
+        inputs = [cutter.inputs[q].value for q in o.ins if q in cutter.inputs]
+        early = any(cutter.where[v] == "before" for v in inputs)
+        return not early and all(at_hand.get(q, True) for q in o.ins)
+
     for o in forward:  # operands come before results
         for q in o.outs:
-            at_hand[q] = q in have or (
-                o.kind != "dot"
-                and (
-                    o.op in COSTLY or o.kind in ("fold", "call") or _from(o, at_hand, cutter, where)
-                )
-            )
+            stays = o.op in COSTLY or o.kind in ("fold", "call")
+            at_hand[q] = q in have or (o.kind != "dot" and (stays or available(o)))
     saved: list[Plane] = []
     again: list[Op] = []
 
@@ -188,7 +178,7 @@ def _remembered(
         if o.op in COSTLY:
             cheap = all(u in held or not isinstance(u, Plane) for u in o.ins)
         elif o.kind == "map" or o.op in VIEWS:
-            cheap = _from(o, at_hand, cutter, where)
+            cheap = available(o)
         else:
             cheap = False
         if not cheap:
@@ -206,13 +196,3 @@ def _remembered(
             for q in cutter.of(v):
                 need(q)
     return again, saved
-
-
-def _from(o: Op, at_hand: dict[Any, bool], cutter: Cutter, where: dict[Value, str]) -> bool:
-    """Whether the backward has all operands; it does not have inputs computed for all steps."""
-    for q in o.ins:
-        if isinstance(q, Plane):
-            known = cutter.inputs.get(q)
-            if not at_hand.get(q, True) or (known and where[known.value] == "before"):
-                return False
-    return True

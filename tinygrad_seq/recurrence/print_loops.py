@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from .loop_text import Place, Projection, Text, Uncompiled, check, even_width
+from .loop_text import Address, Projection, Text, Uncompiled, check, even_width
 from .plan import Op, Plan, Plane
 from .print_maps import TEMPLATES, Cluster
 from .program import SAME, Instr, Value
@@ -47,8 +47,8 @@ class LoopPrinter:
         self.stages = plan.loop(way)
         self.even = even_width(plan)
         self.out = Text()
-        self.read: dict[Plane, Place] = {}
-        self.stored: dict[Plane, list[Place]] = {}
+        self.read: dict[Plane, Address] = {}
+        self.stored: dict[Plane, list[Address]] = {}
         self.lies: dict[Value, tuple[str, str]] = {}  # the array of a value, and its step there
         self.projected: dict[Plane, tuple[Value, int]] = {}
         self.names: dict[tuple[str, int], str] = {}
@@ -98,12 +98,12 @@ class LoopPrinter:
                 low_name = self.number("o", low) if low else ""
                 span = self.number("w", high - low) if high - low > q.width else ""
                 alone = len(self.plan.planes[v]) == 1 and not span
-                place = Place(array, t, self.width(v), low_name, alone, span)
+                place = Address(array, t, self.width(v), low_name, alone, span)
                 into.setdefault(q, []).append(place)
 
     def _places(self) -> None:
         plan, p = self.plan, self.p
-        read: dict[Plane, list[Place]] = {}
+        read: dict[Plane, list[Address]] = {}
         for a in plan.arrays(self.way):
             t = "" if not a.timed else "at" if a.value in plan.rows else "t"
             self._put(a.value, a.name.upper(), t, self.stored if a.written else read)
@@ -112,7 +112,7 @@ class LoopPrinter:
                 self._put(before, f"H{k}", "", self.stored)
                 self.handed.append(k)
         for q in plan.saved:
-            place = Place(self.arg(f"V{q.id}"), "at", self.number("w", q.width), "", True)
+            place = Address(self.arg(f"V{q.id}"), "at", self.number("w", q.width), "", True)
             (self.stored if self.forward else read).setdefault(q, []).append(place)
         self.read = {q: places[0] for q, places in read.items()}
         planes = [q for o in plan.ops(self.way) for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
@@ -246,12 +246,12 @@ class LoopPrinter:
         for name in (f"tile{k}", f"vec{k}", f"gate{k}", f"row{k}"):
             self.arg(name)
         for g, q in enumerate(o.outs):
-            self.read[q] = Place(f"D{k}", "own", f"row{k}", f"gate{k}[{g}]", True)
+            self.read[q] = Address(f"D{k}", "own", f"row{k}", f"gate{k}[{g}]", True)
         return [f"product({self._left(a)}, U{k}, D{k}, 0, last - first, tile{k}, vec{k}, False)"]
 
     # -- clusters -------------------------------------------------------------------------------
 
-    def start(self, place: Place, n: str = "n") -> str:
+    def start(self, place: Address, n: str = "n") -> str:
         """The number of the first element of row n."""
         return f"{self.row(place.t, n)} * {place.row}" + (f" + {place.low}" if place.low else "")
 
@@ -259,6 +259,6 @@ class LoopPrinter:
         """The number of row n of a step, in an array of all steps, of one, or of this thread."""
         return {"": n, "own": f"({n} - first)"}.get(t, f"({t} + {n})")
 
-    def view(self, place: Place, count: str) -> str:
+    def view(self, place: Address, count: str) -> str:
         """So many numbers from row n on."""
         return f"view({place.array}, {self.start(place)}, {count})"

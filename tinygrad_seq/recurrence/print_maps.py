@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import ops
-from .loop_text import Place, Uncompiled, constant, rowless
+from .loop_text import Address, Uncompiled, constant, rowless
 from .plan import Input, Op, Plane
 from .planning import COSTLY
 from .program import SAME
@@ -95,7 +95,6 @@ class Cluster:
     def _do(self, o: Op) -> None:
         of, q = self.of, o.outs[0]
         if o.kind == "fold":
-            of.out.scalars = True
             self.loops.append(f"m{q.id} = ZERO")
             for u in o.ins:
                 w = of.number("w", u.width) if isinstance(u, Plane) else "0"
@@ -114,7 +113,6 @@ class Cluster:
         else:
             cost = sum([self.cost.get(u, 0) for u in o.ins]) + (10 if o.op in COSTLY else 1)
         if of.numbers and q.width == 1:
-            of.out.scalars = True
             self.loops.append(f"m{q.id} = {text}")
             self._scalar(q)
             return
@@ -136,6 +134,8 @@ class Cluster:
         return "j"
 
     def _scalar(self, q: Plane) -> None:
+        """Number m of a row is computed: store it where it is needed."""
+        self.of.out.scalars = True
         self.inline[q] = f"m{q.id}"
         for place in self.of.stored.get(q, ()):
             start = self.of.start(place)
@@ -149,7 +149,7 @@ class Cluster:
         elif self.of.last.get(q, -1) > self.stage:
             of, name = self.of, f"K{q.id}"
             of.room[name] = "empty(last - first)"
-            place = Place(name, "own", of.number("w", 1), "", True)
+            place = Address(name, "own", of.number("w", 1), "", True)
             self.loops.append(f"{name}[n - first] = m{q.id}")
             of.read[q] = place
 
@@ -190,7 +190,7 @@ class Cluster:
         self.of.out.vectors[self.of.arg(f"O{q.id}")] = columns, width
         self.slices[name] = (name, f"view(O{q.id}, 0, len(O{q.id}))")
 
-    def _place(self, q: Plane) -> Place:
+    def _place(self, q: Plane) -> Address:
         of = self.of
         if q in of.read:
             return of.read[q]
@@ -198,7 +198,7 @@ class Cluster:
         of.out.inputs[of.arg(f"I{int(v)}")] = v
         low_name = of.number("o", low) if low else ""
         time = "" if of.plan.where[v] == "once" else "t"
-        return Place(f"I{int(v)}", time, of.width(v), low_name, len(of.plan.planes[v]) == 1)
+        return Address(f"I{int(v)}", time, of.width(v), low_name, len(of.plan.planes[v]) == 1)
 
     def _store(self, q: Plane, text: str) -> None:
         """A loop that computes a plane and copies it to where else it is needed."""
@@ -208,7 +208,7 @@ class Cluster:
         if of.last.get(q, -1) > self.stage and not any(place.alone for place in places):
             name = f"K{q.id}"
             of.room[name] = f"empty((last - first) * {width})"
-            places.append(Place(name, "own", width, "", True))
+            places.append(Address(name, "own", width, "", True))
         first = next((place for place in places if place.alone), None)
         if q in self.slices:  # a copy of a value from elsewhere
             name, address = self.slices[q]
