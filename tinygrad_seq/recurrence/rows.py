@@ -220,9 +220,10 @@ class Rows:
                     self._row(a.value, a.name, True)
             elif a.timed:
                 self.whole[a.value] = a.name
-                before = self.p.states[int(a.name[1:])] if a.name[0] == "z" else None
+                state = a.name[0] == "z"
+                before = self.plan.planes[self.p.states[int(a.name[1:])]] if state else ()
                 if a.written:
-                    self._to_rows(a.value, a.name, self.plan.planes.get(before, ()))
+                    self._to_rows(a.value, a.name, before)
         if self.way == "forward" and self.keep:
             for q, place in self._saved().items():
                 self.rooms[place.array] = Room(place.width, q.dtype, True)
