@@ -19,11 +19,10 @@ from .derived import as_tensor, compilable
 from .record import Underivable
 from .trees import each, flat, like
 from .trust import Found, found
-from .unroll import pair, step_by_step, unroll, unrolled, where_read
+from .unroll import filled, pair, step_by_step, unroll, unrolled
 
 __all__ = [
-    "Underivable", "each", "flat", "found", "like", "pair", "scan", "unroll", "unrolled",
-    "where_read",
+    "Underivable", "each", "filled", "flat", "found", "like", "pair", "scan", "unroll", "unrolled",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from .batch import ALL, ONCE, Env, Live
 from .plan import Plan, is_row
 from .program import FULL, Value, called
 from .trees import flat
-from .unroll import where_read
+from .unroll import filled, where_read
 
 Scan = Callable[..., tuple[Tensor, Any]]
 """Runs a cell along a sequence: ``scan(step, xs, state, valid, reverse, name)``."""
@@ -181,5 +181,7 @@ class Twice:
         y, last = scan(cell, xs, tuple(start), valid, reverse, "again")
         cuts = [sum(map(p.width, part.shown[:k])) for k in range(1, len(part.shown))]
         for v, rows in zip(part.shown, ops.split(y, cuts, -1), strict=True):
+            if valid is not None and self.plan.where[v] != "backward":  # gradients are zero there
+                rows = filled(valid, rows)
             env.put(v, rows, ALL)
         return flat(last)

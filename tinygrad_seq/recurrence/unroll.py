@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+import numpy
+
 from .. import ops
 from ..autograd.mode import Mode
 from ..autograd.observe import at_step
@@ -100,6 +102,22 @@ def where_read(valid: Any, x: Tensor, other: Any = 0) -> Tensor:
     """x where a step is read, else ``other``; ``valid`` is on the host, for the first axes of x."""
     mask = there(valid, x._data)
     return ops.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, other)
+
+
+def filled(valid: Any, x: Tensor) -> Tensor:
+    """x with a step that is read in place of each that is not: the sequence's own first, if any.
+
+    A cell that divides by its input, or takes its logarithm, is finite there. If no step is read,
+    all are zero.
+    """
+    some, data = valid.any(0), x._data
+    if not some.any():
+        return where_read(valid, x)
+    if not some.ndim:
+        return where_read(valid, x, Tensor._wrap(data[int(valid.argmax())]))
+    own = numpy.where(some, numpy.arange(len(some)), some.argmax())
+    row = data[there(valid.argmax(0)[own], data), there(own, data)]
+    return where_read(valid, x, Tensor._wrap(row))
 
 
 def _freeze(valid: Any, after: Any, before: Any) -> Any:

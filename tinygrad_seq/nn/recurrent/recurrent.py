@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ... import ops
-from ...recurrence import each, scan, where_read
+from ...recurrence import each, filled, scan
 from ...tensor import Tensor
 from ..checks import as_sequence, as_tensor, flag, valid_steps
 from ..module import Module
@@ -106,7 +106,7 @@ class Recurrent(Module):
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
         valid = valid_steps(lengths, mask, x.shape)
         if valid is not None:
-            x = where_read(valid, x)
+            x = filled(valid, x)
         if state is None:
             state = self.initial_state(x.shape[1:-1])
         library, alone = cell_within(self.cell), False
