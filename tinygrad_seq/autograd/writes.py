@@ -29,8 +29,8 @@ def _renew() -> None:
 
 def owner_of(array: Any) -> Any:
     """The array that owns the memory of ``array``."""
-    while is_array(array.base):
-        array = array.base
+    while (base := array.base) is not None and is_array(base):
+        array = base
     return array
 
 

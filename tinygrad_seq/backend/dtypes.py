@@ -51,7 +51,7 @@ def floating(x: Any) -> Any:
 
 def plain(x: Any) -> Any:
     """The array, or a copy in the form that code is compiled for: C order, aligned, writeable."""
-    return x if x.flags.carray else numpy.require(x, requirements=["C", "A", "W"])
+    return x if x.flags.carray else x.copy()
 
 
 def wider(x: Any) -> Any:

@@ -17,7 +17,7 @@ from .. import ops
 from ..backend.shares import product
 from ..ops.index import is_basic
 from ..tensor import Tensor
-from .program import FULL, SAME, Instr, Program, Value, called, function_of, values_in
+from .program import FULL, SAME, Instr, Program, Value, caller, function_of, values_in
 
 ONCE, ALL, SUM = "once", "for all steps", "summed over the steps"
 
@@ -110,11 +110,12 @@ class Env:
         if key not in self.plans:
             live = isinstance(self.np, Live)
             self.plans[key] = code, Planning(self.p, self.had, live).of(code, set(goals))
-        asarray, types = self.np.asarray, self.p.types
+        asarray = self.np.asarray
         for form, outs, had in self.plans[key][1]:
             result = form(self)
-            for o, array in zip(outs, result if type(result) is tuple else (result,), strict=True):
-                self.arrays[o], self.had[o] = asarray(array, types[o].dtype), had
+            results = result if type(result) is tuple else (result,)
+            for (o, dtype), array in zip(outs, results, strict=True):
+                self.arrays[o], self.had[o] = asarray(array, dtype), had
 
 
 Form: TypeAlias = Callable[[Env], Any]
@@ -135,8 +136,9 @@ class Planning:
 
     def of(
         self, code: Sequence[Instr], goals: set[Value]
-    ) -> list[tuple[Form, tuple[Value, ...], str]]:
-        """(call, results, their forms) of the instructions that the goals need, or all."""
+    ) -> list[tuple[Form, list[tuple[Value, Any]], str]]:
+        """(call, results with their dtypes, their form) of the instructions that the goals need,
+        or of all."""
         wanted = [*code]
         if goals:
             live, wanted = set(goals), []
@@ -149,7 +151,7 @@ class Planning:
         for i in wanted:
             form, had = self._form(i, i.outs[0] in sums)
             self.had.update(dict.fromkeys(i.outs, had))
-            planned.append((form, i.outs, had))
+            planned.append((form, [(o, self.p.types[o].dtype) for o in i.outs], had))
         return planned
 
     def _sums(self, code: list[Instr], goals: set[Value]) -> set[Value]:
@@ -180,15 +182,15 @@ class Planning:
         return i.op in LINEAR and not _read_in_params(i) and every.issuperset(i.reads())
 
     def _form(self, i: Instr, summed: bool) -> tuple[Form, str]:
-        reads, live = i.reads(), self.live
+        reads, call = i.reads(), caller(i, self.live)
         had = {self.had[v] for v in reads}
         if i.op is FULL:
             shape, dtype = self.p.types[i.outs[0]]
             return lambda env: env.np.full(shape, i.param("value"), dtype), ONCE
         if ALL in had and SUM in had:  # linear in all operands together: it needs the sum of each
-            return lambda env: called(i, {v: env.total(v) for v in reads}, live), SUM
+            return lambda env: call({v: env.total(v) for v in reads}), SUM
         if ALL not in had:
-            return lambda env: called(i, env.arrays, live), SUM if SUM in had else ONCE
+            return lambda env: call(env.arrays), SUM if SUM in had else ONCE
         total = self._summed(i) if summed else None
         return (total, SUM) if total is not None else (self._for_all(i), ALL)
 
@@ -275,13 +277,11 @@ class Planning:
 
     def _one_by_one(self, i: Instr) -> Form:
         """Any primitive: step by step."""
-        each, live = {v: self.had[v] is ALL for v in i.reads()}, self.live
+        each, call = {v: self.had[v] is ALL for v in i.reads()}, caller(i, self.live)
 
         def form(env: Env) -> Any:
             results = [
-                called(
-                    i, {v: env.arrays[v][t] if e else env.arrays[v] for v, e in each.items()}, live
-                )
+                call({v: env.arrays[v][t] if e else env.arrays[v] for v, e in each.items()})
                 for t in range(env.T)
             ]
             if len(i.outs) > 1:

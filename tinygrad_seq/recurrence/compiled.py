@@ -15,8 +15,8 @@ import numpy as np
 
 from ..backend import threads
 from ..backend.dtypes import plain
-from .loop_text import Text, even_width
-from .plan import Plan, Plane
+from .loop_text import even_width
+from .plan import Input, Plan
 from .print_loops import LoopPrinter
 from .program import Value
 from .scan import Pass, Scan
@@ -58,14 +58,15 @@ class Form(NamedTuple):
     """How a loop is called for sequences of one shape.
 
     Attributes:
+        loop: The function.
         rows: How many rows the maps take at a time.
-        weights: For each product its packed weight's name, the weight, its parts and registers.
-        numbers: The arguments that are the same in every pass, by name.
+        arguments: What follows the fixed ones: the name of an array, a function that makes an
+            array of the pass, or what is the same in every pass.
     """
 
+    loop: Callable[..., None]
     rows: int
-    weights: list[tuple[str, Value, int, int]]
-    numbers: dict[str, Any]
+    arguments: list[Any]
 
 
 class Compiled(Scan):
@@ -97,113 +98,62 @@ class Compiled(Scan):
         alone = all(len(plan.planes[v]) == 1 for v in rows)
         scalars = any(text.scalars for text in self.texts.values())
         self.even = even_width(plan) if alone and not scalars else 0
+        self.planes = [(f"V{q.id}", self.rows * q.width) for q in plan.saved]
         self._forms: dict[Any, Form] = {}
         self.weights = sum([math.prod(self.p.shape(o.instr.ins[1])) for o in self.dots])
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
         """All steps of a forward."""
-        arrays = self._flat_arrays(run)
-        steps = run.T if keep else 1
-        for q in self.plan.saved:
-            arrays[f"V{q.id}"] = np.empty(steps * self.rows * q.width, self.dtype)
-        self._lay_rows(arrays, "forward", steps)
-        self._run(run, "forward", arrays, keep)
-        if keep:
-            run.saved.update({n: a for n, a in arrays.items() if n[0] in "VR"})
-            self._save_rows(run, arrays, "forward")
-
-    def loop_backward(self, run: Pass, gy: Any, gs: list[Any]) -> None:
-        """All steps of a backward; ``gs`` are overwritten by the gradients of the first state."""
-        arrays = self._flat_arrays(run)
-        arrays |= {n: a for n, a in run.saved.items() if n[0] in "VR"}
-        if gy is not None:
-            arrays["GY"] = _flat(gy)
-        for k, g in enumerate(gs):
-            arrays[f"G{k}"], arrays[f"H{k}"] = g.reshape(-1), np.zeros(g.size, self.dtype)
-        self._lay_rows(arrays, "backward", run.T)
-        self._run(run, "backward", arrays, True)
-        if run.T % 2:  # the two are swapped at every step
-            for k, g in enumerate(gs):
-                g[...] = arrays[f"H{k}"].reshape(g.shape)
-        self._save_rows(run, arrays, "backward")
-
-    # -- arrays ---------------------------------------------------------------------------------
-
-    def _flat_arrays(self, run: Pass) -> dict[str, Any]:
         arrays: dict[str, Any] = {}
         for k, room in enumerate(run.states):
             arrays[f"S{k}"] = run.before(room).reshape(-1)
             arrays[f"Z{k}"] = run.after(room).reshape(-1)
         if run.y is not None:
             arrays["Y"] = run.y.reshape(-1)
-        for k, v in enumerate(self.p.xs):
-            x = run.env.arrays[v]
-            arrays[f"X{k}"] = plain(x).reshape(run.T, self.rows, -1) if x.dtype == self.dtype else x
-        return arrays
+        for name, size in self.planes:
+            arrays[name] = np.empty((run.T if keep else 1) * size, self.dtype)
+        arrays |= self._rows_of(run, "forward", keep)
+        if keep:
+            run.saved = arrays
+        self._run(run, "forward", arrays, keep)
 
-    def _lay_rows(self, arrays: dict[str, Any], way: str, steps: int) -> None:
-        for v, row in self.plan.rows.items():
-            if v == row.host and row.way == way:
-                width = self.p.shape(v)[-1]
-                count = (steps if row.kept else 1) * self.rows
-                rows = np.empty((count + 1, width), self.dtype)  # one more, for shifted rows
-                columns = self.plan.columns[v]
-                for q, (low, high) in zip(self.plan.planes[v], columns, strict=True):
-                    if not isinstance(q, Plane):
-                        rows[:, low:high] = q
-                arrays[f"R{int(v)}"] = rows.reshape(-1)
-
-    def _save_rows(self, run: Pass, arrays: dict[str, Any], way: str) -> None:
-        for v, row in self.plan.rows.items():
-            if v == row.host and row.way == way and row.kept:
-                shape = (run.T, *self.p.shape(v))
-                rows = arrays[f"R{int(v)}"][: -shape[-1]]
-                run.saved[f"r{int(v)}"] = rows.reshape(shape)
-
-    # -- running --------------------------------------------------------------------------------
+    def loop_backward(self, run: Pass, gy: Any, gs: list[Any]) -> None:
+        """All steps of a backward; ``gs`` are overwritten by the gradients of the first state."""
+        arrays = run.saved
+        arrays |= self._rows_of(run, "backward", True)
+        if gy is not None:
+            arrays["GY"] = _flat(gy)
+        for k, g in enumerate(gs):
+            arrays[f"G{k}"], arrays[f"H{k}"] = g.reshape(-1), np.zeros(g.size, self.dtype)
+        self._run(run, "backward", arrays, True)
+        if run.T % 2:  # the two are swapped at every step
+            for k, g in enumerate(gs):
+                g[...] = arrays[f"H{k}"].reshape(g.shape)
 
     def _run(self, run: Pass, way: str, arrays: dict[str, Any], keep: bool) -> None:
-        text, N, T = self.texts[way], self.rows, run.T
+        N, T, mask = self.rows, run.T, run.mask
         share = threads.share(N, max(4, WORK // max(1, T * self.weights)))
-        mask = None if run.mask is None or run.mask.all() else run.mask
         ahead = max(1, min(T, self.machine.ahead // share))
         key = way, ahead, share, mask is None
         if key not in self._forms:
-            self._forms[key] = self._form(text, ahead, share, mask is None)
-        count, weights, numbers = self._forms[key]
-        arrays = arrays | numbers
-        for name, W, parts, vectors in weights:
-            arrays[name] = self.machine.packed(run.env.arrays[W], parts, vectors)
-        for name, v in text.inputs.items():
-            once = self.plan.where[v] == "once"
-            arrays[name] = _flat(run.env.arrays[v]) if once else self._rows(run, v)
-        for name, ((v, low, high), width) in text.vectors.items():
-            row = run.env.arrays[v].reshape(-1)[low:high]
-            whole = len(row) == width and count == 1
-            arrays[name] = plain(row) if whole else np.tile(np.broadcast_to(row, width), count)
+            self._forms[key] = self._form(*key)
+        loop, count, arguments = self._forms[key]
         flags = _NO_MASK if mask is None else _flat(mask)
-        loop = self._loop_of(way)
         rest = [T, N, run.reverse, keep, count, flags, mask is not None]
-        rest += [arrays[name] for name in text.arguments]
+        for a in arguments:
+            rest.append(arrays[a] if type(a) is str else a(run) if callable(a) else a)
         threads.at_once(lambda first, last: loop(first, last, *rest), N, share)
 
-    def _rows(self, run: Pass, v: Value) -> Any:
-        """Rows of all steps, also for a value with one row for all sequences."""
-        *few, width = self.p.shape(v) or (1,)
-        lead = self.plan.lead
-        array = run.env.all(v).reshape(run.T, *(1,) * (len(lead) - len(few)), *few, width)
-        return _flat(np.broadcast_to(array, (run.T, *lead, width)))
-
-    def _form(self, text: Text, ahead: int, share: int, whole: bool) -> Form:
+    def _form(self, way: str, ahead: int, share: int, whole: bool) -> Form:
         """The form where each thread takes ``share`` sequences, and projects ``ahead`` steps."""
+        text = self.texts[way]
         p, w, count = self.p, self.even, 1
         apart = bool(w) and self.machine.apart(share, w)
         while apart and whole and self.rows % share == share % (2 * count) == 0:
             if 2 * count * w > TOGETHER:
                 break
             count *= 2
-        weights: list[tuple[str, Value, int, int]] = []
-        numbers: dict[str, Any] = dict(text.sizes)
+        given: dict[str, Any] = dict(text.sizes)
         tiles: dict[Value, tuple[int, int]] = {}
 
         def product(name: str, out: Value, W: Value, lows: list[int], rows: int) -> None:
@@ -215,31 +165,68 @@ class Compiled(Scan):
             panel = vectors * self.machine.lanes
             width = -(-step // panel) * panel
             gate = [low // step * rows * width + low % step for low in lows]
-            weights.append((name, W, parts, vectors))
-            numbers.update({
+            given[name] = self._weight_of(W, parts, vectors)
+            given.update({
                 f"tile{k}": rows_of_tile, f"vec{k}": vectors, f"row{k}": width,
                 f"gate{k}": np.array(gate, np.int64),
             })  # fmt: skip
 
         for out, known in text.projections.items():
             product(f"W{int(out)}", out, known.weight, sorted(known.planes), ahead * share)
-            numbers |= {f"depth{int(out)}": p.shape(known.weight)[0], f"ahead{int(out)}": ahead}
+            given |= {f"depth{int(out)}": p.shape(known.weight)[0], f"ahead{int(out)}": ahead}
         for o in self.dots:
             out, W, name = o.instr.outs[0], o.instr.ins[1], f"U{int(o.instr.outs[0])}"
             if name not in text.arguments:
                 continue
             if out in text.sums:
-                weights.append((name, W, len(o.outs) if apart else 1, tiles[text.sums[out]][1]))
+                parts, (_, vectors) = len(o.outs) if apart else 1, tiles[text.sums[out]]
+                given[name] = self._weight_of(W, parts, vectors)
             else:
                 lows = [*accumulate([q.width for q in o.outs[:-1]], initial=0)]
                 product(name, out, W, lows, share)
-        return Form(count, weights, numbers)
+        given |= {name: self._input(v) for name, v in text.inputs.items()}
+        given |= {
+            name: self._vector(source, n, count) for name, (source, n) in text.vectors.items()
+        }
+        given |= {f"X{k}": self._read(v) for k, v in enumerate(p.xs)}
+        loop = self.machine.compiled(text.text)
+        return Form(loop, count, [given.get(name, name) for name in text.arguments])
 
-    def _loop_of(self, way: str) -> Callable[..., None]:
-        if way not in self._loops:
-            self._loops[way] = self.machine.compiled(self.texts[way].text)
-        function: Callable[..., None] = self._loops[way]
-        return function
+    # -- arrays of a pass -----------------------------------------------------------------------
+
+    def _weight_of(self, v: Value, parts: int, vectors: int) -> Callable[[Pass], Any]:
+        packed = self.machine.packed
+        return lambda run: packed(run.env.arrays[v], parts, vectors)
+
+    def _read(self, v: Value) -> Callable[[Pass], Any]:
+        """An input that the loop projects."""
+        return lambda run: plain(run.env.arrays[v]).reshape(run.T, self.rows, -1)
+
+    def _vector(self, source: Input, width: int, count: int) -> Callable[[Pass], Any]:
+        """Columns of a row, repeated for the rows that the maps take at a time."""
+        v, low, high = source
+
+        def make(run: Pass) -> Any:
+            row = run.env.arrays[v].reshape(-1)[low:high]
+            if high - low == width and count == 1:
+                return plain(row)
+            return np.tile(np.broadcast_to(row, width), count)
+
+        return make
+
+    def _input(self, v: Value) -> Callable[[Pass], Any]:
+        """A value made before the loop, in rows of all steps unless it is made once."""
+        if self.plan.where[v] == "once":
+            return lambda run: _flat(run.env.arrays[v])
+        *few, width = self.p.shape(v) or (1,)
+        lead = self.plan.lead
+        ones = (1,) * (len(lead) - len(few))
+
+        def make(run: Pass) -> Any:
+            array = run.env.all(v).reshape(run.T, *ones, *few, width)
+            return _flat(np.broadcast_to(array, (run.T, *lead, width)))
+
+        return make
 
 
 _NO_MASK = np.zeros(1, bool)

@@ -40,7 +40,7 @@ class LargeScan(Scan):
     def __init__(self, plan: Plan, machine: Any = None) -> None:
         super().__init__(plan)
         self.machine = machine or Numba()
-        if not any(self._loop(way, True).compiled for way in ("forward", "backward")):
+        if not any(self.call_of(way, True).loop.compiled for way in ("forward", "backward")):
             raise Uncompiled("there are no maps of large arrays")
 
     def _print(self, way: str, saved: dict[Plane, Home] | None, keep: bool) -> Loop:

@@ -202,9 +202,21 @@ def substituted(instr: Instr, at: Callable[[Value], Any]) -> Instr:
 
 def called(instr: Instr, env: dict[Value, Any], live: bool = False) -> Any:
     """The results of the instruction for these values: arrays, or with ``live`` tensors."""
-    args = [env[v] if type(v) is Value else v for v in instr.ins]
-    params = {name: replaced(p, env.__getitem__) for name, p in instr.params}
-    return function_of(instr, live)(*args, **params)
+    return caller(instr, live)(env)
+
+
+def caller(instr: Instr, live: bool = False) -> Callable[[dict[Value, Any]], Any]:
+    """What computes the instruction from values: see :func:`called`."""
+    function, ins, params = function_of(instr, live), instr.ins, dict(instr.params)
+    fixed = not any(True for _ in values_in([*params.values()]))
+
+    def call(env: dict[Value, Any]) -> Any:
+        args = [env[v] if type(v) is Value else v for v in ins]
+        at = env.__getitem__
+        now = params if fixed else {name: replaced(p, at) for name, p in params.items()}
+        return function(*args, **now)
+
+    return call
 
 
 def function_of(instr: Instr, live: bool) -> Callable[..., Any]:

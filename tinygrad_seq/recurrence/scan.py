@@ -6,7 +6,8 @@ the order of time: with ``reverse`` the state before step t has index t+1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy
@@ -16,9 +17,9 @@ from ..backend import keep_freed_memory, xp
 from .batch import ALL, ONCE, SUM, Env
 from .layout import Block, Home, Loop
 from .numpy_calls import space_of
-from .plan import Plan, Plane
+from .plan import Input, Op, Plan, Plane
 from .print_numpy import NumpyPrinter
-from .program import Value
+from .program import Shape
 from .projection import Columns, projected
 
 ROWS = 512
@@ -39,14 +40,13 @@ class Pass:
         reverse: Whether the last step is read first.
     """
 
-    def __init__(self, plan: Plan, env: Env, mask: Any, reverse: bool) -> None:
-        self.plan, self.env = plan, env
-        self.np, self.T = env.np, env.T
+    def __init__(self, env: Env, mask: Any, reverse: bool) -> None:
+        self.env, self.np, self.T = env, env.np, env.T
         self.states: list[Any] = []
         self.y: Any = None
         self.saved: dict[str, Any] = {}
         self.mask, self.reverse = mask, reverse
-        self.holds: Any = [None] * self.T if mask is None else None
+        self.holds: Any = None
 
     def before(self, states: Any) -> Any:
         """The states before each step, of ``(T+1, ...)``."""
@@ -56,9 +56,11 @@ class Pass:
         """The states after each step, of ``(T+1, ...)``."""
         return states[:-1] if self.reverse else states[1:]
 
-    def in_order(self, array: Any, forward: bool) -> Any:
-        """An array of all steps, in the order in which a loop takes them."""
-        return array if forward != self.reverse else array[::-1]
+    def order(self, low: int, high: int, forward: bool) -> slice:
+        """The steps from low to high, in the order in which a loop takes them."""
+        if forward != self.reverse:
+            return slice(low, high)
+        return slice(high - 1, low - 1 if low else None, -1)
 
     def masked(self, array: Any) -> Any:
         """An array ``(T, N, ...)`` with zeros at padding."""
@@ -86,6 +88,29 @@ def _fit(mask: Any, array: Any) -> Any:
     return mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
 
 
+class Call(NamedTuple):
+    """A printed loop, and how it is called.
+
+    Attributes:
+        loop: The loop.
+        functions: The compiled text in the namespace of each array library.
+        arguments: Of each argument its array, the index applied to it, and whether it is iterated
+            over time.
+        rooms: Blocks that the loop writes: the names that share memory, its shape and dtype, and
+            whether every step has one.
+        inputs: Blocks made once, by name.
+        hoists: Blocks made before the loop for all steps; with the columns of a product with an
+            input that they are, if they are made in parts.
+    """
+
+    loop: Loop
+    functions: dict[Any, Callable[..., None]]
+    arguments: list[tuple[str, tuple[Any, ...], bool]]
+    rooms: list[tuple[list[str], Shape, Any, bool]]
+    inputs: dict[str, Input]
+    hoists: list[tuple[Block, list[Columns]]]
+
+
 class Scan:
     """The forward and the backward of a plan, as a loop of NumPy or CuPy calls.
 
@@ -100,7 +125,18 @@ class Scan:
         self.plan, self.p = plan, plan.program
         counts = (("x", self.p.xs), ("s", self.p.states), ("p", self.p.free))
         self.arguments = tuple([f"{a}{k}" for a, values in counts for k in range(len(values))])
-        self._loops: dict[Any, Any] = {}
+        self.read = dict(
+            zip(self.arguments, (*self.p.xs, *self.p.states, *self.p.free), strict=True)
+        )
+        self.sums = {f"p{k}": v for k, v in enumerate(self.p.gfree) if v is not None}
+        self.whole = {f"x{k}": v for k, v in enumerate(self.p.gxs) if v is not None}
+        self.rows_made: dict[str, list[Any]] = {"forward": [], "backward": []}
+        for v, row in plan.rows.items():
+            if v == row.host:
+                places = zip(plan.planes[v], plan.columns[v], strict=True)
+                numbers = [(q, low, high) for q, (low, high) in places if not isinstance(q, Plane)]
+                self.rows_made[row.way].append((v, row.kept, numbers))
+        self._calls: dict[tuple[str, bool], Call] = {}
         self._plans: dict[Any, Any] = {}
         late = {v for i in plan.after for v in i.reads()}
         late |= {v for v in (*self.p.gxs, *self.p.gfree) if v is not None}
@@ -117,7 +153,7 @@ class Scan:
         n, m = len(p.xs), len(p.xs) + len(p.states)
         xs, states, free = arrays[:n], arrays[n:m], arrays[m:]
         keep_freed_memory()
-        run = Pass(plan, Env(p, xp(*xs), len(xs[0]), self._plans), mask, reverse)
+        run = Pass(Env(p, xp(*xs), len(xs[0]), self._plans), mask, reverse)
         np, env = run.np, run.env
         for v, array in zip(p.free, free, strict=True):
             env.put(v, array, ONCE)
@@ -146,21 +182,18 @@ class Scan:
         last = [room[0 if reverse else -1].copy() for room in run.states]
         if not keep:
             return (run.masked(y), *last), None
-        saved = tuple([a for a in run.saved.values() if hasattr(a, "nbytes")])
-        return (run.masked(y), *last), Kept(tuple(run.states), saved, run)
+        return (run.masked(y), *last), Kept(tuple(run.states), tuple(run.saved.values()), run)
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
         """All steps of a forward."""
-        loop = self._loop("forward", keep)
-        arrays = self._arrays(run, loop, "forward", keep)
-        hoists = [b for name, b in loop.blocks.items() if name[0] in "xi" and b.timed]
-        N = max(1, _count(self.plan.lead))
-        steps = run.T if self.keeps_before or not hoists else max(1, min(run.T, -(-ROWS // N)))
+        call = self.call_of("forward", keep)
+        arrays, steps = self._arrays(run, call, "forward", keep), run.T
+        if call.hoists and not self.keeps_before:
+            steps = -(-ROWS // max(1, math.prod(self.plan.lead)))
         for first in range(0, run.T, steps):
             last = min(first + steps, run.T)
             low, high = (run.T - last, run.T - first) if run.reverse else (first, last)
-            hoisted = self._hoisted(run, loop, hoists, low, high)
-            self._call(run, loop, arrays, hoisted, low, high, True)
+            self._call(run, call, arrays, low, high, True)
 
     # -- backward -------------------------------------------------------------------------------
 
@@ -186,32 +219,28 @@ class Scan:
         found: dict[str, Any] = {}
         for k, g in enumerate(p.gstates):
             found[f"s{k}"] = np.zeros_like(gs[k]) if g is None else gs[k]
-        sums = {f"p{k}": v for k, v in enumerate(p.gfree) if v is not None and f"p{k}" in wanted}
-        whole = {f"x{k}": v for k, v in enumerate(p.gxs) if v is not None and f"x{k}" in wanted}
+        sums = {name: v for name, v in self.sums.items() if name in wanted}
+        whole = {name: v for name, v in self.whole.items() if name in wanted}
         env.run(plan.after, {*sums.values(), *whole.values()})
         others = [gy, *glast, *old.env.arrays.values(), *old.saved.values(), *run.states, run.y]
-        taken = {id(owner_of(array)) for array in others if hasattr(array, "base")}
+        taken = {id(a if a.base is None else owner_of(a)) for a in others if a is not None}
         for name, v in (sums | whole).items():
             array = env.total(v) if name in sums else env.all(v)
             owner = id(owner_of(array))
             found[name] = array.copy() if owner in taken else array  # no other reference exists
             taken.add(owner)
-        read = {f"x{k}": v for k, v in enumerate(p.xs)} | {f"p{k}": v for k, v in enumerate(p.free)}
         for name in wanted - {*found}:
-            found[name] = np.zeros_like(env.arrays[read[name]])
+            found[name] = np.zeros_like(env.arrays[self.read[name]])
         return found
 
     def loop_backward(self, run: Pass, gy: Any, gs: list[Any]) -> None:
         """All steps of a backward; ``gs`` are overwritten by the gradients of the first state."""
-        loop = self._loop("backward", True)
-        arrays = self._arrays(run, loop, "backward", True)
+        call = self.call_of("backward", True)
+        arrays = self._arrays(run, call, "backward", True)
         arrays |= {f"g{k}": g for k, g in enumerate(gs)} | {"gy": gy}
         totals = {v: run.np.zeros(*self.p.types[v]) for v in self.plan.sums}
         arrays |= {f"a{int(v)}": total for v, total in totals.items()}
-        hoists = [b for name, b in loop.blocks.items() if name[0] in "xi" and b.timed]
-        hoisted = self._hoisted(run, loop, hoists, 0, run.T)
-        self._call(run, loop, arrays, hoisted, 0, run.T, False)
-        run.saved |= {name: a for name, a in arrays.items() if name[0] == "r"}
+        self._call(run, call, arrays, 0, run.T, False)
         for v, total in totals.items():
             run.env.put(v, total, SUM)
 
@@ -220,134 +249,111 @@ class Scan:
         for v, row in self.plan.rows.items():
             if row.kept:
                 host = run.saved[f"r{int(row.host)}"]
-                width = self.p.shape(v)[-1] if self.p.shape(v) else 1
-                part = host if v == row.host else host[..., row.low : row.low + width]
-                run.env.put(v, part, ALL)
+                part = host[..., row.low : row.low + self.p.width(v)]
+                run.env.put(v, host if v == row.host else part, ALL)
 
     # -- the arrays of a loop -------------------------------------------------------------------
-
-    def _loop(self, way: str, keep: bool) -> Loop:
-        if (way, keep) not in self._loops:
-            saved = None if way == "forward" else self._loop("forward", True).saved
-            self._loops[way, keep] = self._print(way, saved, keep)
-        found: Loop = self._loops[way, keep]
-        return found
 
     def _print(self, way: str, saved: dict[Plane, Home] | None, keep: bool) -> Loop:
         return NumpyPrinter(self.plan, way, saved, keep).loop
 
-    def _function(self, np: Any, loop: Loop) -> Callable[..., None]:
-        """The compiled text, in the namespace of an array library."""
-        key = (id(loop), np)
-        if key not in self._loops:
-            space = space_of(np) | {"fit": _hold} | loop.calls
-            exec(compile(loop.text, "<derived loop>", "exec"), space)
-            self._loops[key] = space["loop"]
-        function: Callable[..., None] = self._loops[key]
-        return function
+    def call_of(self, way: str, keep: bool) -> Call:
+        """A loop, printed at its first call."""
+        if (way, keep) not in self._calls:
+            saved = None if way == "forward" else self.call_of("forward", True).loop.saved
+            loop, rooms = self._print(way, saved, keep), dict[Any, Any]()
+            self._calls[way, keep] = call = Call(loop, {}, [], [], {}, [])
+            for name in sorted(loop.arguments, key=loop.timed.__contains__):
+                call.arguments.append((*loop.arguments[name], name in loop.timed))
+            for name, block in loop.blocks.items():
+                if name[0] in "xi" and block.timed:
+                    call.hoists.append((block, self._projected(block)))
+                elif name[0] == "i":
+                    call.inputs[name] = self.plan.inputs[block.planes[0]]
+                else:
+                    room: Any = ([], _shape(block), block.planes[0].dtype, block.timed)
+                    rooms.setdefault(loop.memory.get(name, name), room)[0].append(name)
+            call.rooms.extend(rooms.values())
+        return self._calls[way, keep]
 
-    def _arrays(self, run: Pass, loop: Loop, way: str, keep: bool) -> dict[str, Any]:
-        np, p, plan = run.np, self.p, self.plan
-        arrays: dict[str, Any] = dict(run.saved)
+    def _arrays(self, run: Pass, call: Call, way: str, keep: bool) -> dict[str, Any]:
+        np, loop = run.np, call.loop
+        arrays: dict[str, Any] = run.saved | {"y": run.y}
         for k, room in enumerate(run.states):
             arrays[f"s{k}"], arrays[f"z{k}"] = run.before(room), run.after(room)
-        arrays["y"] = run.y
-        pool: dict[int, Any] = {}
-        for name, block in loop.blocks.items():
-            if name[0] == "x" or (name[0] == "i" and block.timed):
-                continue
-            if name[0] == "i":
-                source = plan.inputs[block.planes[0]]
-                value = run.env.arrays[source.value]
-                arrays[name] = value[..., source.low : source.high] if value.ndim else value
-                continue
-            if name in arrays:
-                continue
-            if name in loop.memory:
-                number = loop.memory[name]
-                if number not in pool:
-                    pool[number] = self._room(np, block, ())
-                arrays[name] = pool[number]
-            else:
-                arrays[name] = self._room(np, block, (run.T,) if block.timed else ())
-                if block.timed:
-                    run.saved[name] = arrays[name]
-        for v, row in plan.rows.items():
-            if v == row.host and row.way == way:
-                shape, dtype = p.types[v]
-                kept = row.kept and keep
-                numbers = [q for q in plan.planes[v] if not isinstance(q, Plane)]
-                make = np.zeros if numbers else np.empty
-                arrays[f"r{int(v)}"] = make((run.T, *shape) if kept else shape, dtype)
-                if any(numbers):
-                    for q, (low, high) in zip(plan.planes[v], plan.columns[v], strict=True):
-                        if not isinstance(q, Plane):
-                            arrays[f"r{int(v)}"][..., low:high] = q
-                if kept:
-                    run.saved[f"r{int(v)}"] = arrays[f"r{int(v)}"]
+        for name, (v, low, high) in call.inputs.items():
+            value = run.env.arrays[v]
+            arrays[name] = value[..., low:high] if value.ndim else value
+        for names, shape, dtype, timed in call.rooms:
+            room = np.empty((run.T, *shape) if timed else shape, dtype)
+            arrays |= dict.fromkeys(names, room)
+            if timed:
+                run.saved[names[0]] = room
+        arrays |= (rows := self._rows_of(run, way, keep))
+        run.saved |= rows
         for name, (o, planes) in loop.weights.items():
-            arrays[name] = self._weight(run, o.instr.ins[1], [*o.outs], planes, loop.halved)
+            arrays[name] = self._weight(run, o, planes, loop.halved)
         return arrays
 
-    def _room(self, np: Any, block: Block, time: tuple[int, ...]) -> Any:
-        first = block.planes[0]
-        if block.columns:
-            shape = (*first.shape[:-1], sum(q.width for q in block.planes))
-        elif len(block.planes) == 1:
-            shape = first.shape
-        else:
-            shape = (len(block.planes), *first.shape)
-        return np.empty((*time, *shape), first.dtype)
+    def _rows_of(self, run: Pass, way: str, keep: bool) -> dict[str, Any]:
+        """Room for the values in rows that a loop makes: r7 as a value; R7 flat, with a row more.
 
-    def _weight(
-        self, run: Pass, v: Value, outs: list[Plane], planes: list[Plane], halved: set[Plane]
-    ) -> Any:
+        Columns that are numbers are filled in.
+        """
+        found: dict[str, Any] = {}
+        for v, kept, numbers in self.rows_made[way]:
+            shape, dtype = self.p.types[v]
+            shape = (run.T, *shape) if kept and keep else shape
+            size = math.prod(shape)
+            flat = run.np.empty(size + self.p.width(v), dtype)
+            rows = flat[:size].reshape(shape)
+            for number, low, high in numbers:
+                rows[..., low:high] = number
+            found |= {f"R{int(v)}": flat, f"r{int(v)}": rows}
+        return found
+
+    def _weight(self, run: Pass, o: Op, planes: list[Plane], halved: set[Plane]) -> Any:
         """A weight ``(K, W)``, or a block for each plane of the product ``(G, K, w)``."""
-        np, W = run.np, run.env.arrays[v]
-        half = W.dtype.type(0.5)
-        if len(outs) == 1:
-            return W * half if outs[0] in halved else np.ascontiguousarray(W)
-        low, found = 0, {}
-        for q in outs:
+        np, W, (first, *rest) = run.np, run.env.arrays[o.instr.ins[1]], o.outs
+        half, low, found = W.dtype.type(0.5), 0, {}
+        if not rest:
+            return W * half if first in halved else np.ascontiguousarray(W)
+        for q in o.outs:
             part = W[:, low : low + q.width]
             found[q] = part * half if q in halved else part
             low += q.width
         if not planes:
-            return np.concatenate([found[q] for q in outs], 1)
+            return np.concatenate([*found.values()], 1)
         blocks = np.empty((len(planes), W.shape[0], planes[0].width), W.dtype)
         for k, q in enumerate(planes):
             blocks[k] = found[q]
         return blocks
 
     def _call(
-        self,
-        run: Pass,
-        loop: Loop,
-        arrays: dict[str, Any],
-        hoisted: dict[str, Any],
-        low: int,
-        high: int,
-        forward: bool,
+        self, run: Pass, call: Call, arrays: dict[str, Any], low: int, high: int, forward: bool
     ) -> None:
         """Run the loop over the steps from low to high."""
-        args = []
-        for name, (array, pick) in sorted(loop.arguments.items(), key=lambda a: a[0] in loop.timed):
-            timed = name in loop.timed
-            whole = hoisted[array] if array in hoisted else arrays[array]
-            if timed and array not in hoisted:
-                whole = whole[low:high]
+        hoisted = self._hoisted(run, call, arrays, low, high)
+        steps, own, args = run.order(low, high, forward), run.order(0, high - low, forward), []
+        for name, pick, timed in call.arguments:
+            whole = hoisted[name][own] if name in hoisted else arrays[name]
+            if timed and name not in hoisted:
+                whole = whole[steps]
             if pick:
                 whole = whole[pick]
-            if timed:
-                whole = run.in_order(whole, forward)
-                if whole.ndim == 1:  # iterated as arrays without axes, to be written to
-                    whole = [whole[t, ...] for t in range(len(whole))]
+            if timed and whole.ndim == 1:  # iterated as arrays without axes, to be written to
+                whole = [whole[t, ...] for t in range(len(whole))]
             args.append(whole)
-        holds = self._holds(run)[low:high]
-        self._function(run.np, loop)(*args, holds if forward != run.reverse else holds[::-1])
+        if run.np not in call.functions:
+            space = space_of(run.np) | {"fit": _hold} | call.loop.calls
+            exec(compile(call.loop.text, "<derived loop>", "exec"), space)
+            call.functions[run.np] = space["loop"]
+        call.functions[run.np](*args, self._holds(run)[steps])
 
     def _holds(self, run: Pass) -> list[Any]:
         """Per step, a mask of padding for every part of the state; None if there is no padding."""
+        if run.mask is None:
+            return [None] * run.T
         if run.holds is None:
             states = [room[0] for room in run.states]
             looks = isinstance(run.mask, numpy.ndarray)  # on a GPU reading the mask would wait
@@ -361,15 +367,16 @@ class Scan:
     # -- what is computed before the loop -------------------------------------------------------
 
     def _hoisted(
-        self, run: Pass, loop: Loop, hoists: list[Block], low: int, high: int
+        self, run: Pass, call: Call, arrays: dict[str, Any], low: int, high: int
     ) -> dict[str, Any]:
         """Blocks of values that do not read the state, for the steps from low to high."""
-        p, np = self.p, run.np
+        p, np, halved = self.p, run.np, call.loop.halved
         found, env = {}, None
-        for block in hoists:
-            product = None if self.keeps_before else self._projection(run, loop, block)
-            if product is not None:
-                x, W, bias = product
+        for block, columns in call.hoists:
+            if columns:
+                if block.name not in arrays:
+                    arrays[block.name] = self._packed(run, block, columns, halved)
+                x, W, bias = arrays[block.name]
                 rows = np.matmul(x[low:high].reshape(-1, x.shape[-1]), W)
                 if bias is not None:
                     rows += bias
@@ -383,7 +390,7 @@ class Scan:
                     part = env.all(v)
                     if p.shape(v):
                         part = part[..., a:b]
-                    parts.append(part * part.dtype.type(0.5) if q in loop.halved else part)
+                    parts.append(part * part.dtype.type(0.5) if q in halved else part)
                 array = np.stack(parts, 1)
             found[block.name] = array[:, 0] if len(block.planes) == 1 else array
         return found
@@ -391,44 +398,32 @@ class Scan:
     def _some(self, run: Pass, low: int, high: int) -> Env:
         """Values before the loop, for some of the steps."""
         env = run.env.copy()
+        env.T = high - low
+        for v, had in env.had.items():
+            if had is ALL:
+                env.arrays[v] = env.arrays[v][low:high]
         if not self.keeps_before:
-            env.T = high - low
-            for v in self.p.xs:
-                env.put(v, run.env.arrays[v][low:high], ALL)
             env.run(self.plan.before)
-        else:
-            for v, had in env.had.items():
-                if had is ALL:
-                    env.arrays[v] = env.arrays[v][low:high]
-            env.T = high - low
         return env
 
-    def _projection(self, run: Pass, loop: Loop, block: Block) -> Any:
-        """(x, W, bias) of blocks that are W x + b; None if they are not."""
-        key = f"W_{block.name}"
-        if key not in run.saved:
-            run.saved[key] = self._found_projection(run, loop, block)
-        return run.saved[key]
+    def _projected(self, block: Block) -> list[Columns]:
+        """The columns of one product with an input that a block is; none if it is no such."""
+        made = {o: i for i in self.plan.before for o in i.outs}
+        found = [projected(self.plan, made, q) for q in block.planes]
+        known = [c for c in found if c is not None and c[:3] == (found[0] or ())[:3]]
+        return [] if self.keeps_before or len(known) < len(found) else known
 
-    def _found_projection(self, run: Pass, loop: Loop, block: Block) -> Any:
-        np, made = run.np, {o: i for i in self.plan.before for o in i.outs}
-        found: list[Columns] = []
-        for q in block.planes:
-            columns = projected(self.plan, made, q)
-            if columns is None or (found and columns[:3] != found[0][:3]):
-                return None
-            found.append(columns)
-        x, W, bias = found[0][:3]
-        arrays = run.env.arrays
-        blocks, biases = [], []
-        for q, columns in zip(block.planes, found, strict=True):
-            half = arrays[W].dtype.type(0.5 if q in loop.halved else 1)
-            taken = slice(columns.low, columns.low + q.width)
-            blocks.append(arrays[W][:, taken] * half)
+    def _packed(self, run: Pass, block: Block, columns: list[Columns], halved: set[Plane]) -> Any:
+        """(x, W, bias) of a block that is W x + b."""
+        (v, weight, bias), arrays, np = columns[0][:3], run.env.arrays, run.np
+        W, blocks, biases = arrays[weight], [], []
+        for q, known in zip(block.planes, columns, strict=True):
+            half = W.dtype.type(0.5 if q in halved else 1)
+            taken = slice(known.low, known.low + q.width)
+            blocks.append(W[:, taken] * half)
             if bias is not None:
                 biases.append(arrays[bias][taken] * half)
-        packed = np.stack(blocks)
-        return arrays[x], packed, np.stack(biases)[:, None] if biases else None
+        return arrays[v], np.stack(blocks), np.stack(biases)[:, None] if biases else None
 
 
 def _again(old: Pass) -> Pass:
@@ -439,11 +434,12 @@ def _again(old: Pass) -> Pass:
     return run
 
 
-def _count(shape: Sequence[int]) -> int:
-    total = 1
-    for n in shape:
-        total *= n
-    return total
+def _shape(block: Block) -> Shape:
+    """The shape of the memory of a block."""
+    first = block.planes[0].shape
+    if block.columns:
+        return (*first[:-1], sum([q.width for q in block.planes]))
+    return first if len(block.planes) == 1 else (len(block.planes), *first)
 
 
 def _hold(hold: list[Any], rows: Any) -> Any:

@@ -72,10 +72,11 @@ class CudaScan(Scan):
             return array if name[0] in "iu" else array.reshape(*time, rows, array.shape[-1])
 
         fixed = [as_rows(name) for name in printed.fixed]
-        timed = [run.in_order(as_rows(name, run.T), forward) for name in printed.timed]
+        order = run.order(0, run.T, forward)
+        timed = [as_rows(name, run.T)[order] for name in printed.timed]
         masked = run.mask is not None
         if masked:
-            read = run.in_order(np.ascontiguousarray(run.mask).reshape(run.T, rows), forward)
+            read = np.ascontiguousarray(run.mask).reshape(run.T, rows)[order]
         else:
             read = itertools.repeat(np.zeros((1,), bool), run.T)
         loop(rows, masked, *fixed, *timed, read)

@@ -150,7 +150,7 @@ class Cell(Module, Generic[S]):
             ValueError: a shape does not fit.
             TypeError: a dtype or kind does not fit.
         """
-        owner, size = type(self).__name__, self.input_size
+        owner, size, dtype = type(self).__name__, self.input_size, self.dtype
         for name, shape in self._shapes.items():
             weight = getattr(self, name)
             if weight is None:
@@ -159,8 +159,8 @@ class Cell(Module, Generic[S]):
                 raise ValueError(
                     f"{owner} expects {weight.name or name} of shape {shape}; got {weight.shape}"
                 )
-            same_dtype(owner, weight.name or name, weight, self.dtype, "weight_ih")
-        x = features(owner, x, "input_size", size, self.dtype)
+            same_dtype(owner, weight.name or name, weight, dtype, "weight_ih")
+        x = features(owner, x, "input_size", size, dtype)
         if sequence and x.ndim not in (2, 3):
             raise ValueError(
                 f"{owner} reads sequences (T, N, {size}) or (T, {size}); got x of shape {x.shape}"
@@ -174,7 +174,7 @@ class Cell(Module, Generic[S]):
         if state is None:
             return x, self.initial_state(batch)
         shapes = [(*batch, n) for n in self.state_sizes]
-        return x, state_of(owner, state, self.state_names, shapes, self.dtype)
+        return x, state_of(owner, state, self.state_names, shapes, dtype)
 
     def forward(
         self, x: Operand, state: Operand | None = None, recall: Recall = as_it_is
@@ -223,8 +223,8 @@ class Cell(Module, Generic[S]):
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 weights.append(value)
-            elif all(
-                isinstance(v, _SETTINGS) for v in (value if type(value) is tuple else [value])
+            elif isinstance(value, _SETTINGS) or (
+                type(value) is tuple and all(isinstance(v, _SETTINGS) for v in value)
             ):
                 settings.append((name, value))
             elif name != "_shapes":
