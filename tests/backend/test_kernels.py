@@ -74,9 +74,11 @@ def cuda_compiler():
     spec = importlib.util.find_spec("nvidia")
     folders = list(spec.submodule_search_locations) if spec else []
     found = [p for f in folders for p in Path(f).glob("c*/lib/libnvrtc.so.1[23]")]
-    for candidate in [*map(str, found), "libnvrtc.so.12", "libnvrtc.so.13"]:
+    for candidate in [*found, Path("libnvrtc.so.12"), Path("libnvrtc.so.13")]:
         try:
-            return ctypes.CDLL(candidate)
+            for part in candidate.parent.glob("libnvrtc-builtins.so.*"):
+                ctypes.CDLL(str(part))  # it looks for it by name alone
+            return ctypes.CDLL(str(candidate))
         except OSError:
             continue
     return None
