@@ -131,6 +131,49 @@ def test_a_cell_that_mixes_sequences_is_unrolled_where_some_are_padded(rng):
     x, h = ts.Tensor(rng.normal(size=(4, 2, 3)).astype("f4")), ts.ones(2, 3)
     assert explained(mixing, x, h).kind == "numpy"
     assert "mixes the sequences" in explained(mixing, x, h, masked=True).reason
+    assert explained(mixing, x, h).reason == ""  # that was of padded batches
+
+
+@pytest.mark.host("the rows of a batch are mixed")
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda h: h[::-1],
+        lambda h: ts.roll(h, 2, 0),
+        lambda h: h - h.mean(0),
+        lambda h: ts.take(h, [1, 0, 3, 2, 4], 0),
+    ],
+    ids=["flipped", "shifted by two", "mean", "pairs"],
+)
+def test_any_mixing_of_sequences_is_noticed(mixed, rng):
+    def cell(x, h):
+        h = ts.tanh(mixed(h) + x)
+        return h, h
+
+    x, h = ts.Tensor(rng.normal(size=(4, 5, 3)).astype("f4")), ts.zeros(5, 3)
+    assert "mixes the sequences" in explained(cell, x, h, masked=True).reason
+    alone = ts.Tensor(rng.normal(size=(4, 1, 3)).astype("f4"))
+    assert "mixes" not in explained(lambda x, h: (h[::-1] + x,) * 2, alone, h[:1], True).reason
+
+
+@pytest.mark.host("the loops of NumPy")
+def test_a_loop_that_fails_is_said_and_the_cell_is_unrolled(monkeypatch, rng):
+    w, factor = weights(3, 3), rng.uniform()
+
+    def cell(x, h):
+        h = ts.tanh(factor * (x @ w) + h)
+        return h, h
+
+    def fail(*args, **how):
+        raise AssertionError("no such plane")
+
+    x, h = ts.Tensor(rng.normal(size=(4, 2, 3)).astype("f4")), ts.ones(2, 3)
+    with nn.unrolled():
+        want = nn.Recurrent(cell)(x, h)[0].detach().numpy()
+    monkeypatch.setattr("tinygrad_seq.recurrence.derived.Scan.forward", fail)
+    with pytest.warns(RuntimeWarning, match="fails: AssertionError: no such plane"):
+        got = nn.Recurrent(cell)(x, h)[0]
+    np.testing.assert_array_equal(got.detach().numpy(), want)
 
 
 @pytest.mark.parametrize(

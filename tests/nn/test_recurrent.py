@@ -1,5 +1,7 @@
 """Recurrent and Bidirectional: any cell, either direction, padded or not."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import recurrent_reference as reference
@@ -445,3 +447,53 @@ def test_a_cell_that_overrides_forward_is_what_runs():
     expected, _ = nn.Recurrent(plain)(cell.embed(ids))
     np.testing.assert_allclose(host(y), host(expected), rtol=0, atol=1e-14)
     np.testing.assert_array_equal(host(last), host(y)[-1])
+
+
+@pytest.mark.parametrize("mode", [nullcontext, nn.unrolled], ids=["fused", "unrolled"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_padding_has_no_effect_on_a_cell_that_is_not_finite_at_zero(mode, order):
+    """Gradients of both orders are those of each sequence alone."""
+
+    def cell(x, s):
+        h, c = s
+        return h * 2, (ts.sin(c / h + ts.log(x)) + 2, ts.tanh(h / x))
+
+    def gradients(x, h, c, **how):
+        leaves = [ts.tensor(a, requires_grad=True) for a in (x, h, c)]
+        with mode():
+            y, (h, c) = nn.Recurrent(cell)(leaves[0], tuple(leaves[1:]), **how)
+            total = (y * y).sum() + (h * h).sum() + (c * c).sum()
+            found = ts.autograd.grad(total, leaves, create_graph=order == 2)
+            if order == 2:
+                found = ts.autograd.grad(sum((g * g).sum() for g in found), leaves)
+        return [host(g) for g in found]
+
+    rng = np.random.default_rng(0)
+    x, h, c = (rng.uniform(1, 2, shape) for shape in [(4, 3, 2), (3, 2), (3, 2)])
+    x[2:, 1] = x[1:, 2] = np.nan
+    got = gradients(x, h, c, lengths=[4, 2, 1])
+    for n, steps in enumerate([4, 2, 1]):
+        for g, want in zip(got, gradients(x[:steps, [n]], h[[n]], c[[n]]), strict=True):
+            g, rest = (g[:steps, [n]], g[steps:, n]) if g.ndim == 3 else (g[[n]], g[:0])
+            np.testing.assert_allclose(g, want, rtol=1e-9, atol=1e-12)
+            assert not rest.any()
+
+
+def test_ids_have_no_axis_of_features():
+    table, ids = nn.Embedding(7, 4), np.arange(12).reshape(4, 3) % 7
+    seen = []
+
+    class Cell:
+        def initial_state(self, batch_shape):
+            seen.append(batch_shape)
+            return ts.zeros(*batch_shape, 4)
+
+        def __call__(self, i, h):
+            h = ts.tanh(table(i) + h)
+            return h, h
+
+    y, last = nn.Recurrent(Cell())(ids, lengths=[4, 2, 1])
+    _, alone = nn.Recurrent(Cell())(ids[:2, 1])
+    assert seen == [(3,), ()]
+    assert y.shape == (4, 3, 4)
+    np.testing.assert_allclose(host(last)[1], host(alone), rtol=1e-6)

@@ -241,4 +241,30 @@ FIXED = {
         (2, 3), {"U": (2, 3), "R": (3, 2)},
         "c = ts.tanh(s0 @ U) + s1 * x[:, :1]", "return c, (s1 @ R, c)", masked=True
     ),
+    "a state that becomes a weight": _case(
+        (3,), {"V": (3, 3)}, "return ts.tanh(x[:, :1] + s0), (V,)", masked=True
+    ),
+    "an output that is a weight": _case(
+        (3,), {"V": (3, 3)}, "return V, (ts.tanh(x[:, :1] + s0 @ V),)", masked=True
+    ),
+    "a detached weight as a state": _case(
+        (3,), {"V": (3, 3)}, "return ts.tanh(x[:, :1] + s0 * V), (V.detach(),)"
+    ),
+    "axes in their own order": _case(
+        (3,), {"U": (3, 3)}, "return s0, (ts.tanh(ts.tensordot(s0, U, 1) + x[:, :1]),)"
+    ),
+    "a condition known before the loop": _case(
+        (3,), {"U": (3, 3)}, "return s0, (ts.where(x[:, :1] > 0, s0 @ U, x[:, 1:]),)", masked=True
+    ),
+    "a rule that asks which is larger": _case(
+        (3,), {}, "return s0, (ts.logaddexp(s0, x[:, :1]),)", masked=True
+    ),
+    "a split in one": _case(
+        (3,), {"K": (3, 1, 3)},
+        "(a,) = ops.split(K, 1, 1)", "return s0, (ts.tanh(s0 + a[:, 0] + x[:, :1]),)",
+    ),
+    "columns that move by one": _case(
+        (24,), {}, "a = ops.concatenate([s0[:, 1:], s0[:, :1]], -1)",
+        "return a, (ts.sin(a) + x[:, :1],)", masked=True,
+    ),
 }  # fmt: skip

@@ -45,6 +45,16 @@ def counting():
     return stepping(lambda: steps.append(0) or len(steps) < 4)
 
 
+def counting_on_itself():
+    def change():
+        cell.steps += 1
+        return cell.steps < 4
+
+    cell, w = stepping(change)
+    cell.steps = 0
+    return cell, w
+
+
 def counting_in_an_attribute():
     class Cell(nn.Module):
         def __init__(self):
@@ -144,7 +154,8 @@ def gradients(made, mode, lengths=None):
 @pytest.mark.parametrize(
     "made",
     [
-        counting, counting_in_an_attribute, counting_in_a_buffer, summing_in_an_array, hooking,
+        counting, counting_on_itself, counting_in_an_attribute, counting_in_a_buffer,
+        summing_in_an_array, hooking,
         tossing_a_coin, tossing_the_librarys_coin, tossing_numpys_coin, reading_a_generator,
         remembering, choosing_weights,
     ],

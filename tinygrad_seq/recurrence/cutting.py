@@ -11,6 +11,9 @@ from .passes import cuts_of
 from .plan import Input, Op, Operand, Plane, is_row
 from .program import FULL, SAME, Instr, Program, Shape, Value
 
+FINEST = 16
+"""A value is cut into so many planes at most, as by slices that overlap."""
+
 
 class Cutter:
     """Cuts values into planes, and instructions into operations on planes."""
@@ -26,6 +29,14 @@ class Cutter:
         self.count = 0
         self.kinds = {i.outs[0]: self._kind(i) for i in self.loop}
         self.cuts = self._cuts()
+        fine = {v for v, cuts in self.cuts.items() if len(cuts) > FINEST + 1}
+        if fine:  # one call of a primitive costs less than a map of each column
+            for i in self.loop:
+                if self.kinds[i.outs[0]] == "structure" and not fine.isdisjoint(
+                    (*i.reads(), *i.outs)
+                ):
+                    self.kinds[i.outs[0]] = "call"
+            self.cuts = self._cuts()
 
     # -- where values are cut -------------------------------------------------------------------
 

@@ -2,6 +2,9 @@
 
 A step is run a few times before a loop stands for it. If that changed something, no loop may stand
 for it, and the change is taken back: then each step of time is run once, as it was written.
+
+Not noticed are the clock, files, the environment, attributes of classes, ``__slots__``, context
+variables, caches of functions, and what exceeds the limits below.
 """
 
 from __future__ import annotations
@@ -135,6 +138,8 @@ class Held:
                 yield name, self._add(name, *_contents(cell))
             except ValueError:  # not yet assigned
                 continue
+        if vars(function):
+            yield function.__name__, vars(function)
         yield from (function.__kwdefaults__ or {}).items()
         yield from [(function.__name__, part) for part in function.__defaults__ or ()]
         if not is_ours(function):

@@ -127,3 +127,5 @@ def check(plan: Plan, templates: dict[Any, str], form: str) -> None:
     planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
     if not alike or any(q.dtype not in (dtype, bool) for q in planes):
         raise Uncompiled("its values have several shapes or dtypes")
+    if any(q.dtype == bool for q in plan.inputs):
+        raise Uncompiled("a loop reads a condition that is computed outside of it")

@@ -182,11 +182,21 @@ def _identity(p: Program, i: Instr, made: dict[Value, Instr]) -> Value | None:
                 return b  # type: ignore[no-any-return]
     if i.op in (ops.reshape, ops.broadcast_to, ops.astype, SAME) and same(i.ins[0]):
         return i.ins[0]  # type: ignore[no-any-return]
-    if i.op is TRANSPOSE and len(p.shape(out)) == 2:
-        by = made.get(i.ins[0])
-        if by is not None and by.op is TRANSPOSE:
+    if i.op is TRANSPOSE:
+        by, axes = made.get(i.ins[0]), i.param("axes")
+        if axes is not None and [a % len(axes) for a in axes] == [*range(len(axes))]:
+            return i.ins[0]  # type: ignore[no-any-return]
+        if by is not None and _turns(p, i) and _turns(p, by):
             return by.ins[0]  # type: ignore[no-any-return]
     return None
+
+
+def _turns(p: Program, i: Instr) -> bool:
+    """Whether the instruction is the transpose of a matrix."""
+    if i.op is not TRANSPOSE or len(p.shape(i.outs[0])) != 2:
+        return False
+    axes = i.param("axes")
+    return axes is None or [a % 2 for a in axes] == [1, 0]
 
 
 def split_products(p: Program) -> Program:
@@ -298,10 +308,10 @@ def turned_products(p: Program) -> Program:
     """(aᵀ b)ᵀ as bᵀ a, so that a gradient has the layout of its weight."""
     made, count, b, code = p.made(), uses(p), Builder(p), []
     for i in p.code:
-        by = made.get(i.ins[0]) if i.op is TRANSPOSE and len(p.shape(i.outs[0])) == 2 else None
+        by = made.get(i.ins[0]) if _turns(p, i) else None
         if by is not None and by.op is MATMUL and count[by.outs[0]] == 1:
             left = made.get(by.ins[0])
-            if left is not None and left.op is TRANSPOSE and len(p.shape(left.outs[0])) == 2:
+            if left is not None and _turns(p, left):
                 right = by.ins[1]
                 t = b.fresh(p.shape(right)[::-1], p.types[right].dtype)
                 code.append(Instr(TRANSPOSE, (right,), (("axes", None),), (t,)))

@@ -17,7 +17,7 @@ from .layout import Block, Home, Layout
 from .loop_text import literal
 from .numpy_calls import EXACT, TEMPLATES, vector_sum
 from .plan import Op, Plan, Plane
-from .program import Instr, Program, Value, called
+from .program import Instr, Program, Value, called, function_of
 from .runs import runs_of
 
 
@@ -200,8 +200,10 @@ class NumpyPrinter(Layout):
         left, weight = self._whole(o.instr.ins[0]), f"u{int(o.instr.outs[0])}"
         self.loop.arguments[weight] = (weight, ())
         first, last = self.loop.weights[weight][1][:1], self.loop.weights[weight][1][-1:]
-        if len(o.outs) == 1:
+        if len(o.outs) == 1 and len(self.p.shape(o.instr.ins[0])) == 2:
             self._add(f"dot({left}, {weight}, {self.ref(o.outs[0])})", False)
+        elif len(o.outs) == 1:  # of more axes dot does not call BLAS
+            self._add(f"matmul({left}, {weight}, out={self.ref(o.outs[0])})", False)
         elif first:
             out = self.ref(first[0], last[0])
             self._add(f"matmul({left}, {weight}, out={out})", False)  # CuPy takes out= by name only
@@ -300,7 +302,8 @@ class NumpyPrinter(Layout):
             for a in self.plan.arrays(self.way):
                 if a.written:
                     self._argument(a.name, self.given[a.value])
-                    copies.append(f"copyto({a.name}, 0, where=fit(hold, {a.name}))")
+                    zero = False if p.types[a.value].dtype == bool else 0
+                    copies.append(f"copyto({a.name}, {zero}, where=fit(hold, {a.name}))")
             if held:
                 first = f"if hold is not None: {'; '.join(f'k{k} = g{k}.copy()' for k in held)}"
                 self.lines.insert(0, Line(first, frozenset(), False))
@@ -359,5 +362,5 @@ def _caller(p: Program, instr: Instr, reads: list[Value]) -> Callable[..., Any]:
         if few and axes[0] >= len(shape) - 2:
             return functools.partial(vector_sum, axis=axes[0], keepdims=params["keepdims"])
     if [*instr.ins] == reads:
-        return functools.partial(instr.op.forward, **params)
+        return functools.partial(function_of(instr, live=False), **params)
     return lambda *arrays: called(instr, dict(zip(reads, arrays, strict=True)))

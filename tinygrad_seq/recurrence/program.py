@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
+from .. import ops
 from ..backend import xp
 
 Shape: TypeAlias = tuple[int, ...]
@@ -222,6 +223,11 @@ def caller(instr: Instr, live: bool = False) -> Callable[[dict[Value, Any]], Any
 def function_of(instr: Instr, live: bool) -> Callable[..., Any]:
     """What computes the instruction: a function of arrays, or with ``live`` of tensors."""
     op = instr.op
+    function: Callable[..., Any] = op
     if not live or isinstance(op, Operation):
-        return op.forward  # type: ignore[no-any-return]
-    return (lambda *xs, **params: op(xs, **params)) if op.variadic else op
+        function = op.forward
+    elif op.variadic:
+        function = lambda *xs, **params: op(xs, **params)  # noqa: E731
+    if op in (ops.split, ops.unstack) and len(instr.outs) == 1:
+        return lambda *xs, **params: function(*xs, **params)[0]  # a tuple of one
+    return function

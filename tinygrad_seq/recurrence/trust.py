@@ -3,8 +3,8 @@
 A step is recorded at each call and looked up by what it computes, unless it has ``constant()``
 (:mod:`.constant`). For a new program, the second real step must be the same program of the same
 arrays, and the derived loop must equal two unrolled steps, in values and in all gradients. A step
-that changes what it holds (:mod:`.held`) is noticed at every call. A cell that fails runs unrolled,
-and ``nn.derivation`` says why.
+that changes what it holds is noticed at every call, as far as :mod:`.held` looks. A cell that fails
+runs unrolled, and ``nn.derivation`` says why.
 """
 
 from __future__ import annotations
@@ -155,6 +155,8 @@ def _verdict(derived: Derived, kind: str, case: Case) -> Any:
     turned = derived.plan.turned() if case.masked else None
     if turned:
         return f"a value of shape {list(turned)} does not begin with the axis of the sequences"
+    if case.masked and kind in ("numba", "cuda") and not derived.plan.lead:
+        return "its state is one number for each sequence, and some sequences are padded"
     try:
         scan = derived.scan(kind)
         largest, differs = error_of(scan, case)

@@ -11,7 +11,7 @@ import numpy
 from .. import ops
 from ..autograd.mode import Mode
 from ..autograd.observe import at_step
-from ..backend import there
+from ..backend import there, xp
 from ..tensor import Tensor
 from .trees import each, flat, like
 
@@ -100,8 +100,7 @@ def _written(state: Any) -> str:
 
 def where_read(valid: Any, x: Tensor, other: Any = 0) -> Tensor:
     """x where a step is read, else ``other``; ``valid`` is on the host, for the first axes of x."""
-    mask = there(valid, x._data)
-    return ops.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, other)
+    return _where(there(valid, x._data), x, other)
 
 
 def filled(valid: Any, x: Tensor) -> Tensor:
@@ -115,9 +114,14 @@ def filled(valid: Any, x: Tensor) -> Tensor:
         return where_read(valid, x)
     if not some.ndim:
         return where_read(valid, x, Tensor._wrap(data[int(valid.argmax())]))
-    own = numpy.where(some, numpy.arange(len(some)), some.argmax())
-    row = data[there(valid.argmax(0)[own], data), there(own, data)]
-    return where_read(valid, x, Tensor._wrap(row))
+    mask, own = there(valid, data), xp(data).arange(len(some))
+    if not some.all():
+        own = there(numpy.where(some, numpy.arange(len(some)), some.argmax()), data)
+    return _where(mask, x, Tensor._wrap(data[mask.argmax(0)[own], own]))
+
+
+def _where(mask: Any, x: Tensor, other: Any) -> Tensor:
+    return ops.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, other)
 
 
 def _freeze(valid: Any, after: Any, before: Any) -> Any:

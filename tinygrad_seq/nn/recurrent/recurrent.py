@@ -66,7 +66,7 @@ class Recurrent(Module):
 
         Args:
             x: Input ``(T, N, I)``, or ``(T, I)`` for one sequence. NumPy integers are taken as
-                ids and stay on the host.
+                ids ``(T, N)``, or ``(T,)`` for one sequence, and stay on the host.
             state: The state before the first step; the cell's own if None.
             lengths: Length of each sequence ``(N,)``, integers in 1..T in any order. Past its
                 length a sequence keeps its state and gives zeros; in reverse it starts at its
@@ -104,11 +104,13 @@ class Recurrent(Module):
         x = as_sequence(x)
         if x.ndim < 1 or x.shape[0] == 0:
             raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
-        valid = valid_steps(lengths, mask, x.shape)
+        ids = x.dtype.kind != "f" and x.ndim < 3  # (T, N), without an axis of features
+        shape = (*x.shape, 1) if ids else x.shape
+        valid = valid_steps(lengths, mask, shape)
         if valid is not None:
             x = filled(valid, x)
         if state is None:
-            state = self.initial_state(x.shape[1:-1])
+            state = self.initial_state(shape[1:-1])
         library, alone = cell_within(self.cell), False
         if library is None:  # it checks its arguments itself
             state = each(_tensor_if_array, state)
