@@ -533,6 +533,21 @@ def refusal(function, tmp_path, match, inputs=None, outputs=("y",)):
 
 
 @pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ts.grad(lambda z: (z * z).sum())(x),
+        lambda x: ts.jvp(lambda z: z * z, (x,), (x,))[1],
+        lambda x: nn.Recurrent(lambda x, h: (x, h + ts.grad(lambda z: (z * h).sum())(x)))(x, x[0])[
+            0
+        ],
+    ],
+    ids=["grad", "jvp", "in a cell"],
+)
+def test_a_gradient_inside_is_refused(function, tmp_path):
+    refusal(function, tmp_path, "computes a gradient")
+
+
+@pytest.mark.parametrize(
     "read",
     [
         lambda x: x if x.sum() > 0 else -x,

@@ -195,6 +195,19 @@ class Symbol(Tensor):
         axes = ", ".join(map(str, self.shape))
         return f"Symbol({self._data.name}: {self.dtype}[{axes}])"
 
+    @property
+    def requires_grad(self) -> bool:
+        """False: nothing is recorded."""
+        return False
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value:
+            raise ExportError(
+                "the model computes a gradient (requires_grad of one of its values), for which "
+                "ONNX has no operator"
+            )
+
     def detach(self) -> Tensor:
         """Itself: nothing is recorded."""
         return self
