@@ -261,3 +261,20 @@ def test_a_layer_trains_alike_with_and_without(rng):
         gradients.append([p.grad.numpy() for p in layer.parameters()])
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_a_number_that_changes_is_not_compiled_again_and_again(monkeypatch):
+    monkeypatch.setattr("tinygrad_seq.recurrence.trust.VARIANTS", 1)
+    x, h = ts.ones((8, 2, 3), dtype="f4"), ts.zeros((2, 3), dtype="f4")
+    kinds = []
+    for temperature in (1.25, 1.5, ts.tensor(1.5, dtype="f4")):
+
+        def cell(x, h):
+            h = ts.tanh((x + h) / temperature)  # noqa: B023
+            return h, h
+
+        with ts.use_jit():
+            derived = nn.derivation(cell, x, h)
+        kinds.append(derived.kind)
+    assert kinds == ["numba", "numpy", "numba"]
+    assert derived.reason == ""

@@ -34,7 +34,7 @@ class Derived:
 
     Args:
         recording: The step.
-        compiled: Whether numba may compile its loops.
+        uncompiled: Why numba is not to compile its loops, or an empty string.
 
     Attributes:
         plan: What runs once, before, in and after the loop.
@@ -45,11 +45,11 @@ class Derived:
         Underivable: the derivative needs values.
     """
 
-    def __init__(self, recording: Recording, compiled: bool = True) -> None:
+    def __init__(self, recording: Recording, uncompiled: str = "") -> None:
         self._program = differentiated(recording)
         self.plan: Plan = planned(self._program)
         self.trusted: dict[tuple[str, bool], Any] = {}
-        self._compiled = compiled
+        self._uncompiled = uncompiled
         self._kernel = backend_of(recording.leaves[0]._data).kernel
         self._scans: dict[str, Scan] = {}
         self._ops: dict[tuple[str, int], Fused] = {}
@@ -59,14 +59,15 @@ class Derived:
         if self._kernel is not None:
             return ["cuda", "numpy"]
         p = self.plan.program
-        if self._compiled and compilable(x, [p.types[v].dtype for v in (*p.states, p.y)]):
+        dtypes = [p.types[v].dtype for v in (*p.states, p.y)]
+        if not self._uncompiled and compilable(x, dtypes):
             return ["numba", "large", "numpy"]
         return ["numpy"]
 
     def reason(self, x: Any, masked: bool) -> str:
         """Why the fastest kind of loop is not used for this input, or an empty string."""
         verdict = self.trusted.get((self.kinds(x)[0], masked))
-        return verdict if isinstance(verdict, str) else ""
+        return verdict if isinstance(verdict, str) else self._uncompiled
 
     @functools.cached_property
     def twice(self) -> Twice:

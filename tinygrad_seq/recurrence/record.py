@@ -58,6 +58,13 @@ class Recording(NamedTuple):
     trace: Recorder
     leaves: tuple[Tensor, ...]
 
+    def form(self) -> Any:
+        """What programs have in common that differ in their numbers alone."""
+        p = self.program
+        code = [(i.op, tuple([v if type(v) is Value else None for v in i.ins])) for i in p.code]
+        types = [(p.types[v].shape, p.types[v].dtype.str) for v in (*p.xs, *p.states, *p.free)]
+        return tuple(code), tuple(types)
+
     def signature(self) -> Any:
         """What two steps with the same program have in common.
 

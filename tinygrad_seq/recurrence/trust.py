@@ -37,7 +37,11 @@ from .unroll import unroll
 
 TOLERANCE = {"float64": 1e-6, "float32": 2e-3, "float16": 1e-1}
 
+VARIANTS = 8
+"""Programs that differ in numbers alone are compiled so many times."""
+
 _known: OrderedDict[Any, Derived | str] = OrderedDict()
+_forms: OrderedDict[Any, int] = OrderedDict()
 _lock = threading.RLock()  # a signal handler may run a sequence in between
 
 
@@ -116,7 +120,7 @@ def _derived(
     why = difference(first, record(step, _at(xs, after), now))
     verdict: Derived | str
     try:
-        verdict = why or Derived(first, compiled=not isinstance(step, Replay))
+        verdict = why or Derived(first, _uncompiled(step, first, code))
     except Underivable as error:
         verdict = str(error)
     with _lock:
@@ -124,6 +128,23 @@ def _derived(
         while len(_known) > MOST:
             _known.popitem(last=False)
     return verdict
+
+
+def _uncompiled(step: Any, first: Recording, code: frozenset[Any]) -> str:
+    """Why numba is not to compile this program, or an empty string."""
+    if isinstance(step, Replay):
+        return "its loops are the gradient of another"
+    key = (first.form(), code)
+    with _lock:
+        count = _forms[key] = _forms.pop(key, 0) + 1
+        while len(_forms) > MOST:
+            _forms.popitem(last=False)
+    if count <= VARIANTS:
+        return ""
+    return (
+        f"it was derived {VARIANTS} times with other numbers, and compiling it for each would take "
+        "longer: make a number that changes a tensor"
+    )
 
 
 class Case(NamedTuple):
