@@ -259,3 +259,28 @@ def test_a_state_of_booleans_and_a_number_that_is_infinite():
     for fused, unrolled in zip(*found, strict=True):
         np.testing.assert_allclose(host(fused), host(unrolled), rtol=1e-12)
     assert nn.derivation(cell, x, start).kind != "unrolled"
+
+
+@pytest.mark.host("the maps are the host's")
+def test_columns_of_large_arrays_get_compiled_maps_of_their_own():
+    """A convolution by slices along the last axis of a state ``(N, C, L)``."""
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(2)
+    factor = rng.uniform(1, 2)
+
+    def cell(x, h):
+        p = ts.pad(h, ((0, 0), (0, 0), (1, 1)))
+        h = ts.tanh(p[:, :, :5] - factor * p[:, :, 2:] + x[:, :, None])
+        return h.reshape(h.shape[0], -1), h
+
+    arrays = [rng.normal(size=shape).astype("f4") for shape in [(4, 3, 2), (3, 2, 5)]]
+    found = []
+    for mode in (nullcontext, nn.unrolled):
+        x, h = (ts.tensor(a, requires_grad=True) for a in arrays)
+        with ts.use_jit(), mode():
+            y, last = nn.Recurrent(cell)(x, h)
+            found.append([y, *ts.autograd.grad((y * y).sum() + ts.sin(last).sum(), [x, h])])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(host(a.detach()), host(b.detach()), rtol=1e-4, atol=1e-5)
+    with ts.use_jit():
+        assert nn.derivation(cell, *map(ts.tensor, arrays)).kind == "numpy and numba"

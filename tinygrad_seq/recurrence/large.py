@@ -74,12 +74,20 @@ class LargePrinter(NumpyPrinter):
         same = all(q.dtype == self.machine.dtype for q in planes)
         return o.kind == "map" and same and len(o.outs[0].shape) > 2 and o.op in TEMPLATES
 
+    def _compiles(self, o: Op) -> bool:
+        """Whether a map of its own is compiled: NumPy's calls of a plain one take no longer."""
+        return self._large(o) and (o.op in COSTLY or any(q in self.inline for q in o.ins))
+
     def _call(self, run: list[Op]) -> None:
+        if not any(o.outs[0] in self.inline or self._compiles(o) for o in run):
+            super()._call(run)
+            return
+        if len(run) > 1:  # planes side by side, each with its own map
+            for o in run:
+                self._call([o])
+            return
         o, (out, *_) = run[0], run[0].outs
         if out in self.inline:
-            return
-        if not self._large(o) or not (o.op in COSTLY or any(q in self.inline for q in o.ins)):
-            super()._call(run)
             return
         leaves: dict[Plane, str] = {}
         text = self._written_out(o, leaves)

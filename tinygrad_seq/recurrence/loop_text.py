@@ -129,3 +129,5 @@ def check(plan: Plan, templates: dict[Any, str], form: str) -> None:
         raise Uncompiled("its values have several shapes or dtypes")
     if any(q.dtype == bool for q in plan.inputs):
         raise Uncompiled("a loop reads a condition that is computed outside of it")
+    if any(q.dtype == bool and q.width == 1 for o in loops for q in o.outs):
+        raise Uncompiled("it computes one condition for a whole row")

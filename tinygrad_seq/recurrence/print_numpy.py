@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import ops
+from ..backend import xp
 from .batch import axes_of
 from .layout import Block, Home, Layout
 from .loop_text import literal
@@ -230,9 +231,11 @@ class NumpyPrinter(Layout):
 
     def _primitive(self, o: Op) -> None:
         """A call of a primitive on whole values."""
-        reads = [*dict.fromkeys(o.instr.reads())]
+        planes = {v: self.plan.planes[v] for v in o.instr.reads()}
+        full = {v: qs[0] for v, qs in planes.items() if len(qs) == 1 and type(qs[0]) is not Plane}
+        reads = [v for v in planes if v not in full]
         names = ", ".join([self._whole(v) for v in reads])
-        function = self._function(o.op.name, _caller(self.p, o.instr, reads))
+        function = self._function(o.op.name, _caller(self.p, o.instr, reads, full))
         results = [f"c{int(v)}" for v in o.instr.outs]
         behind = frozenset(self.names)
         self._add(f"{', '.join(results)} = {function}({names})", False)
@@ -353,9 +356,14 @@ def _outer(o: Op) -> bool:
     return len(q.shape) > 2 and shapes == [(*q.shape[:-1], 1), q.shape[-1:]] and q.width > 1
 
 
-def _caller(p: Program, instr: Instr, reads: list[Value]) -> Callable[..., Any]:
-    """A primitive with fixed parameters and numbers, as a function of the values it reads."""
-    params, shape = dict(instr.params), p.shape(reads[0])
+def _caller(
+    p: Program, instr: Instr, reads: list[Value], full: dict[Value, float]
+) -> Callable[..., Any]:
+    """A primitive with fixed parameters and numbers, as a function of the values it reads.
+
+    Values in ``full`` are arrays of one number.
+    """
+    params, shape = dict(instr.params), p.shape((*reads, *full)[0])
     if instr.op is ops.sum and len(shape) > 1:
         axes = axes_of(params["axis"], len(shape))
         few = len(axes) == 1 and shape[axes[0]] <= 512  # of more the rounding would grow
@@ -363,4 +371,10 @@ def _caller(p: Program, instr: Instr, reads: list[Value]) -> Callable[..., Any]:
             return functools.partial(vector_sum, axis=axes[0], keepdims=params["keepdims"])
     if [*instr.ins] == reads:
         return functools.partial(function_of(instr, live=False), **params)
-    return lambda *arrays: called(instr, dict(zip(reads, arrays, strict=True)))
+
+    def call(*arrays: Any) -> Any:
+        np, env = xp(*arrays), dict(zip(reads, arrays, strict=True))
+        env |= {v: np.full(p.shape(v), number, p.types[v].dtype) for v, number in full.items()}
+        return called(instr, env)
+
+    return call
