@@ -32,14 +32,14 @@ def test_some_documents_have_examples():
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_chapters(chapter, tmp_path, monkeypatch):
     """A chapter's code runs as a script would, warnings are errors, and what it asserts holds."""
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
     monkeypatch.chdir(tmp_path)  # explorers are written here
     text, names = chapter.read_text(), {"__name__": chapter.stem}
     for cell in CELL.finditer(text):
         line = text.count("\n", 0, cell.start(1))  # so that an error names the line of the chapter
         exec(compile("\n" * line + cell[1], chapter, "exec"), names)
-    matplotlib.pyplot.close("all")
+    pyplot.close("all")
     for page in re.findall(r'(?:src="|]\()(\w+\.html)', text):
         assert (tmp_path / page).exists(), page
 
