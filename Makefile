@@ -9,7 +9,7 @@ PIP ?= $(BIN)/python -m pip --quiet --disable-pip-version-check
 help:
 	@echo "make demo      train a character model on real text and write samples (about 4 minutes)"
 	@echo "make examples  run all examples in their quick form"
-	@echo "make test      run the whole suite (about 8 minutes on 2 cores)"
+	@echo "make test      run the whole suite (4 to 9 minutes on 2 cores)"
 	@echo "make stress    kill, interrupt and fork processes and damage files, and report what is lost (minutes; ARGS=kills)"
 	@echo "make check     lint, types, tests and the examples in their quick form"
 	@echo "make docs      run the guide and build the site in build/docs"
