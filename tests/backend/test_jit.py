@@ -270,7 +270,7 @@ def test_a_number_that_changes_is_not_compiled_again_and_again(monkeypatch):
     for temperature in (1.25, 1.5, ts.tensor(1.5, dtype="f4")):
 
         def cell(x, h):
-            h = ts.tanh((x + h) / temperature)  # noqa: B023
+            h = ts.tanh((x + h) / temperature)  # noqa: B023 (it runs in this turn alone)
             return h, h
 
         with ts.use_jit():

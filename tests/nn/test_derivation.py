@@ -130,8 +130,17 @@ def test_a_cell_that_mixes_sequences_is_unrolled_where_some_are_padded(rng):
 
     x, h = ts.Tensor(rng.normal(size=(4, 2, 3)).astype("f4")), ts.ones(2, 3)
     assert explained(mixing, x, h).kind == "numpy"
-    assert "mixes the sequences" in explained(mixing, x, h, masked=True).reason
+    assert "mixes the sequences" in nn.derivation(mixing, x, h, lengths=[4, 2]).reason
+    assert "mixes the sequences" in nn.derivation(mixing, x, h, mask=x.numpy()[..., 0] > 0).reason
     assert explained(mixing, x, h).reason == ""  # that was of padded batches
+
+
+def test_a_derivation_reads_what_the_layer_reads(rng):
+    """One sequence is a batch of one to both, and both refuse what does not fit."""
+    cell, x = nn.GRUCell(3, 4), ts.Tensor(rng.normal(size=(5, 3)).astype("f4"))
+    assert nn.derivation(cell, x).equations == nn.derivation(cell, x[:, None]).equations
+    with pytest.raises(ValueError, match="lengths"):
+        nn.derivation(cell, x[:, None], lengths=[9])
 
 
 @pytest.mark.host("the rows of a batch are mixed")

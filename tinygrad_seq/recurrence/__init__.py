@@ -111,4 +111,9 @@ def explained(
 ) -> Found:
     """What :func:`scan` would do, and why."""
     why = refusal(xs, state)
-    return Found(None, None, None, why) if why else found(step, xs, state, masked, reverse)
+    if why:
+        return Found(None, None, None, why)
+    known = found(step, xs, state, masked, reverse)
+    if known.derived is None:
+        return known
+    return known._replace(reason=known.derived.reason(flat(xs)[0]._data, masked))

@@ -57,7 +57,7 @@ class Found(NamedTuple):
     reads: Reads | None
     derived: Derived | None
     scan: Scan | None
-    reason: str
+    reason: str = ""
 
     @property
     def kind(self) -> str:
@@ -74,7 +74,7 @@ def found(
         reads, derived = said
         ready = derived.ready(flat(xs)[0]._data, masked)
         if ready is not None:
-            return Found(reads, derived, ready, derived.reason(flat(xs)[0]._data, masked))
+            return Found(reads, derived, ready)
     try:
         held = Held(step)
         try:
@@ -103,7 +103,7 @@ def _found(held: Held, step: Any, xs: Any, state: Any, masked: bool, reverse: bo
         raise Underivable(scan)
     held.put_back()
     constant.remember(step, xs, state, first.reads, derived)
-    return Found(first.reads, derived, scan, derived.reason(flat(xs)[0]._data, masked))
+    return Found(first.reads, derived, scan)
 
 
 def _derived(
@@ -222,7 +222,7 @@ def _mixes(case: Case) -> bool:
             with no_grad(), numpy.errstate(all="ignore"):
                 try:
                     y, after = case.step(like(case.xs, rows[:n]), like(case.state, rows[n:]))
-                except Exception:  # as of an index made of NaN: this says nothing
+                except Exception:  # for example, NaN is no index: this shows nothing
                     continue
             for a, b in zip([first.y, *flat(first.after)], [y, *flat(after)], strict=True):
                 if a.shape[:1] == (count,):

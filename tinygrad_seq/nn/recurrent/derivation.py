@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...creation import zeros
-from ...recurrence import each, explained
+from ...recurrence import explained
 from ...recurrence.listing import listed
-from ..checks import as_sequence, as_tensor
 from ..module import Module
-from .cell import begun, initial_state_of
-from .recurrent import Recurrent
+from .recurrent import Recurrent, reading
 from .wrappers import cell_within
 
 
@@ -32,7 +30,9 @@ class Derivation(NamedTuple):
         return self.equations or f"step by step: {self.reason}"
 
 
-def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
+def derivation(
+    cell: Any, x: Any = None, state: Any = None, lengths: Any = None, mask: Any = None
+) -> Derivation:
     """The loop derived from a cell, forward and backward, or why the cell runs step by step.
 
     Args:
@@ -40,9 +40,12 @@ def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
         x: A sequence ``(T, N, I)`` to read; two steps of zeros if None, for a cell that has an
             ``input_size``.
         state: The state before the first step; the cell's own if None.
+        lengths, mask: Which steps are read, as for :class:`Recurrent`: a cell that mixes the
+            sequences of a batch is fused only where none is padded.
 
     Raises:
-        TypeError: x is missing, and the cell has no ``input_size``.
+        TypeError: x is missing, and the cell has no ``input_size``; or as :class:`Recurrent`.
+        ValueError: as :class:`Recurrent`.
 
     Example:
         >>> import tinygrad_seq as ts
@@ -74,12 +77,8 @@ def derivation(cell: Any, x: Any = None, state: Any = None) -> Derivation:
                 "call derivation(cell, x, state)"
             )
         x = zeros((2, 2, size), dtype=getattr(within or cell, "dtype", None))
-    x = as_sequence(x)
-    if state is None:
-        state = initial_state_of(cell, x.shape[1:-1])
-    state = each(as_tensor, state) if state is not None else None
-    step, xs = begun(cell, x, state)
-    known = explained(step, xs, state, reverse=reverse)
+    step, xs, state, valid, _ = reading(cell, x, state, lengths, mask)
+    known = explained(step, xs, state, valid is not None, reverse)
     if known.derived is None or known.reads is None:
         return Derivation("unrolled", known.reason, "")
     parts = len(known.derived.plan.program.states)

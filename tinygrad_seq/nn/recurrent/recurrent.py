@@ -7,7 +7,7 @@ with ``lengths``; a ``mask`` leaves out steps at any place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import ops
 from ...recurrence import each, filled, scan
@@ -101,26 +101,7 @@ class Recurrent(Module):
             >>> repeated.shape, repeated[0, 1]
             ((3, 2, 1), Tensor([0.7], dtype=float32, from=getitem))
         """
-        x = as_sequence(x)
-        if x.ndim < 1 or x.shape[0] == 0:
-            raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
-        ids = x.dtype.kind != "f" and x.ndim < 3  # (T, N), without an axis of features
-        shape = (*x.shape, 1) if ids else x.shape
-        valid = valid_steps(lengths, mask, shape)
-        if valid is not None:
-            x = filled(valid, x)
-        if state is None:
-            state = self.initial_state(shape[1:-1])
-        library, alone = cell_within(self.cell), False
-        if library is None:  # it checks its arguments itself
-            state = each(_tensor_if_array, state)
-        else:
-            x, state = library.check(x, state, sequence=True)
-            alone = x.ndim == 2  # one sequence is a batch of one
-        if alone:
-            x, state = ops.expand_dims(x, 1), each(lambda part: ops.expand_dims(part, 0), state)
-            valid = None if valid is None else valid[:, None]
-        step, xs = begun(self.cell, x, state)
+        step, xs, state, valid, alone = reading(self.cell, x, state, lengths, mask)
         name, scope = _name_of(self.cell), inside_cell(self.cell)
         try:
             y, last = scan(step, xs, state, valid, self.reverse, name, scope)
@@ -139,6 +120,48 @@ class Recurrent(Module):
         """The direction, and a cell that is not a module."""
         parts = [] if isinstance(self.cell, Module) else [getattr(self.cell, "__name__", "cell")]
         return ", ".join(parts + ["reverse=True"] * self.reverse)
+
+
+class Reading(NamedTuple):
+    """What a cell is given to read.
+
+    Attributes:
+        step: The cell, after what it computes for a whole sequence at once.
+        xs: The inputs of all steps: a tensor with a leading axis T, or a tuple of such.
+        state: The state before the first step, or None.
+        valid: Which steps are read ``(T, N)``, or None for all.
+        alone: Whether one sequence was given, and is now a batch of one.
+    """
+
+    step: Callable[[Any, Any], Any]
+    xs: Any
+    state: Any
+    valid: Any
+    alone: bool
+
+
+def reading(cell: Any, x: Any, state: Any = None, lengths: Any = None, mask: Any = None) -> Reading:
+    """Check the arguments of :meth:`Recurrent.forward`, and complete them."""
+    x = as_sequence(x)
+    if x.ndim < 1 or x.shape[0] == 0:
+        raise ValueError(f"a sequence needs at least one step; got x of shape {x.shape}")
+    ids = x.dtype.kind != "f" and x.ndim < 3  # (T, N), without an axis of features
+    shape = (*x.shape, 1) if ids else x.shape
+    valid = valid_steps(lengths, mask, shape)
+    if valid is not None:
+        x = filled(valid, x)
+    if state is None:
+        state = initial_state_of(cell, shape[1:-1])
+    library, alone = cell_within(cell), False
+    if library is None:  # it checks its arguments itself
+        state = each(_tensor_if_array, state)
+    else:
+        x, state = library.check(x, state, sequence=True)
+        alone = x.ndim == 2
+    if alone:
+        x, state = ops.expand_dims(x, 1), each(lambda part: ops.expand_dims(part, 0), state)
+        valid = None if valid is None else valid[:, None]
+    return Reading(*begun(cell, x, state), state, valid, alone)
 
 
 def _name_of(cell: Any) -> str:
