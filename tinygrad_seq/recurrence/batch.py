@@ -17,15 +17,9 @@ from .. import ops
 from ..backend.shares import product
 from ..ops.index import is_basic
 from ..tensor import Tensor
-from .program import FULL, SAME, Instr, Program, Value, caller, function_of, values_in
+from .program import FULL, LINEAR, SAME, Instr, Program, Value, caller, function_of, values_in
 
 ONCE, ALL, SUM = "once", "for all steps", "summed over the steps"
-
-LINEAR = {
-    ops.transpose, ops.reshape, ops.negative, ops.add, ops.subtract, ops.concatenate, ops.split,
-    ops.getitem, ops.index.scatter_add, SAME,
-}  # fmt: skip
-"""f(Σ a) = Σ f(a), where all operands are sums."""
 
 
 class Live:

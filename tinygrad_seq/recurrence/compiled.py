@@ -54,8 +54,8 @@ class Numba:
         return width % (vectors * self.lanes) == 0 and count > self.least
 
 
-class Form(NamedTuple):
-    """How a loop is called for sequences of one shape.
+class Bound(NamedTuple):
+    """A loop with its arguments, for sequences of one shape.
 
     Attributes:
         loop: The function.
@@ -99,7 +99,7 @@ class Compiled(Scan):
         scalars = any(text.scalars for text in self.texts.values())
         self.even = even_width(plan) if alone and not scalars else 0
         self.planes = [(f"V{q.id}", self.rows * q.width) for q in plan.saved]
-        self._forms: dict[Any, Form] = {}
+        self._bound_for: dict[Any, Bound] = {}
         self.weights = sum([math.prod(self.p.shape(o.instr.ins[1])) for o in self.dots])
 
     def loop_forward(self, run: Pass, keep: bool) -> None:
@@ -135,17 +135,17 @@ class Compiled(Scan):
         share = threads.share(N, max(4, WORK // max(1, T * self.weights)))
         ahead = max(1, min(T, self.machine.ahead // share))
         key = way, ahead, share, mask is None
-        if key not in self._forms:
-            self._forms[key] = self._form(*key)
-        loop, count, arguments = self._forms[key]
+        if key not in self._bound_for:
+            self._bound_for[key] = self._bound(*key)
+        loop, count, arguments = self._bound_for[key]
         flags = _NO_MASK if mask is None else _flat(mask)
         rest = [T, N, run.reverse, keep, count, flags, mask is not None]
         for a in arguments:
             rest.append(arrays[a] if type(a) is str else a(run) if callable(a) else a)
         threads.at_once(lambda first, last: loop(first, last, *rest), N, share)
 
-    def _form(self, way: str, ahead: int, share: int, whole: bool) -> Form:
-        """The form where each thread takes ``share`` sequences, and projects ``ahead`` steps."""
+    def _bound(self, way: str, ahead: int, share: int, whole: bool) -> Bound:
+        """The loop where each thread takes ``share`` sequences, and projects ``ahead`` steps."""
         text = self.texts[way]
         p, w, count = self.p, self.even, 1
         apart = bool(w) and self.machine.apart(share, w)
@@ -190,7 +190,7 @@ class Compiled(Scan):
         }
         given |= {f"X{k}": self._read(v) for k, v in enumerate(p.xs)}
         loop = self.machine.compiled(text.text)
-        return Form(loop, count, [given.get(name, name) for name in text.arguments])
+        return Bound(loop, count, [given.get(name, name) for name in text.arguments])
 
     # -- arrays of a pass -----------------------------------------------------------------------
 

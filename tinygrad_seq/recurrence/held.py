@@ -36,7 +36,7 @@ RUN = ("forward", "__call__")
 SIMPLE = (bool, int, float, str)
 
 
-class Part(NamedTuple):
+class Watched(NamedTuple):
     """Something that can change: its name, what it holds now, and what puts that back."""
 
     name: str
@@ -57,7 +57,7 @@ class Held:
     """
 
     def __init__(self, step: Any) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[Watched] = []
         self.code: frozenset[Any] = frozenset()
         self._seen: dict[int, Any] = {}  # kept alive, so that no id is used again
         code: set[Any] = set()
@@ -92,7 +92,7 @@ class Held:
             raise Underivable(f"it changes {changed} as it runs")
 
     def _add(self, name: str, now: Callable[[], Any], put: Callable[[Any], Any]) -> Any:
-        self.parts.append(Part(name, now, now(), put))
+        self.parts.append(Watched(name, now, now(), put))
         return self.parts[-1].before
 
     def _within(self, name: str, thing: Any) -> Iterator[tuple[str, Any]]:

@@ -10,18 +10,13 @@ from .cutting import Cutter
 from .passes import simplified
 from .placing import lead_of, placed
 from .plan import Op, Plan, Plane, Row, Stage, is_large
-from .program import SAME, Instr, Program, Value
+from .program import LINEAR, Instr, Program, Value
 
 COSTLY = {
     ops.tanh, ops.sigmoid, ops.exp, ops.log, ops.sqrt, ops.power, ops.softplus, ops.sin, ops.cos,
     ops.expm1, ops.log1p, ops.erf, ops.gelu, ops.silu, ops.elu,
 }  # fmt: skip
 """Maps that are kept for the backward rather than computed again."""
-
-LINEAR = {
-    ops.sum, ops.reshape, ops.transpose, ops.getitem, ops.negative, ops.add, ops.subtract, SAME,
-}  # fmt: skip
-"""f(Σ a) = Σ f(a), of values of a step."""
 
 VIEWS = {ops.reshape, ops.transpose, ops.broadcast_to}
 """Calls that compute nothing: they are done again rather than kept."""
@@ -94,7 +89,7 @@ def _sums(cutter: Cutter, after: list[Instr]) -> list[Value]:
         linear = all(
             i.op in LINEAR
             and all(type(a) is Value and where[a] != "once" for a in i.ins)
-            and summed(i.outs[0])
+            and all(map(summed, i.outs))
             for i in asked
         )
         return linear and v not in p.gxs and bool(asked or v in p.gfree)

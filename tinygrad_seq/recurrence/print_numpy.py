@@ -39,7 +39,7 @@ class NumpyPrinter(Layout):
         super().__init__(plan, way, saved, keep)
         self.names: set[str] = set()
         self.lines: list[Line] = []
-        self.called: dict[Plane, str] = {}  # whole values of calls, by name
+        self.results: dict[Plane, str] = {}  # whole values of calls, by name
         self.behind: dict[Plane, frozenset[str]] = {}  # blocks that such a value may be a view of
         self.inline: dict[Plane, Op] = {}  # maps that are written where they are read
         self._print()
@@ -50,9 +50,9 @@ class NumpyPrinter(Layout):
         """The name of a plane, or of all planes from it to ``end`` in a block."""
         if not isinstance(q, Plane):
             return literal(q)
-        if q in self.called:
+        if q in self.results:
             self.names |= self.behind[q]
-            return self.called[q]
+            return self.results[q]
         block, at, _, _ = self.home[q]
         if block.columns:
             return self._columns_of(self.home[q])
@@ -246,7 +246,7 @@ class NumpyPrinter(Layout):
                 if q in self.home:  # kept: copied into its place
                     self._add(f"copyto({self.ref(q)}, {piece})", False)
                 else:
-                    self.called[q], self.behind[q] = piece, behind
+                    self.results[q], self.behind[q] = piece, behind
 
     def _sums(self) -> None:
         """Add up large values step by step; padding adds nothing."""

@@ -52,6 +52,13 @@ CONTRACT = Operation("contract", _contracted)
 """A sum of products, which makes no array of the products; axes have letters."""
 
 
+LINEAR = {
+    SAME, ops.add, ops.subtract, ops.negative, ops.sum, ops.reshape, ops.transpose,
+    ops.concatenate, ops.split, ops.getitem, ops.index.scatter_add,
+}  # fmt: skip
+"""f(Σ a) = Σ f(a), where all operands are sums."""
+
+
 class Instr(NamedTuple):
     """outs = op(*ins, **params).
 

@@ -58,7 +58,7 @@ class Recording(NamedTuple):
     trace: Recorder
     leaves: tuple[Tensor, ...]
 
-    def form(self) -> Any:
+    def outline(self) -> Any:
         """What programs have in common that differ in their numbers alone."""
         p = self.program
         code = [(i.op, tuple([v if type(v) is Value else None for v in i.ins])) for i in p.code]

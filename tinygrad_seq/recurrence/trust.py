@@ -41,7 +41,7 @@ VARIANTS = 8
 """Programs that differ in numbers alone are compiled so many times."""
 
 _known: OrderedDict[Any, Derived | str] = OrderedDict()
-_forms: OrderedDict[Any, int] = OrderedDict()
+_outlines: OrderedDict[Any, int] = OrderedDict()
 _lock = threading.RLock()  # a signal handler may run a sequence in between
 
 
@@ -134,11 +134,11 @@ def _uncompiled(step: Any, first: Recording, code: frozenset[Any]) -> str:
     """Why numba is not to compile this program, or an empty string."""
     if isinstance(step, Replay):
         return "its loops are the gradient of another"
-    key = (first.form(), code)
+    key = (first.outline(), code)
     with _lock:
-        count = _forms[key] = _forms.pop(key, 0) + 1
-        while len(_forms) > MOST:
-            _forms.popitem(last=False)
+        count = _outlines[key] = _outlines.pop(key, 0) + 1
+        while len(_outlines) > MOST:
+            _outlines.popitem(last=False)
     if count <= VARIANTS:
         return ""
     return (

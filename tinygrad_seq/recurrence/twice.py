@@ -24,7 +24,7 @@ from .program import FULL, Value, called
 from .trees import flat
 from .unroll import filled, where_read
 
-Scan = Callable[..., tuple[Tensor, Any]]
+Runner = Callable[..., tuple[Tensor, Any]]
 """Runs a cell along a sequence: ``scan(step, xs, state, valid, reverse, name)``."""
 
 
@@ -127,7 +127,7 @@ class Twice:
 
     def gradients(
         self,
-        scan: Scan,
+        scan: Runner,
         args: Sequence[Tensor],
         valid: Any,
         reverse: bool,
@@ -167,7 +167,7 @@ class Twice:
         return found | {name: env.all(v) for name, v in whole.items()}
 
     def _run(
-        self, env: Env, part: Part, scan: Scan, start: Sequence[Tensor], valid: Any, reverse: bool
+        self, env: Env, part: Part, scan: Runner, start: Sequence[Tensor], valid: Any, reverse: bool
     ) -> Sequence[Tensor]:
         """Run a loop; what it shows of every step goes into ``env``. The state after it."""
         p, known = self.plan.program, []
