@@ -61,13 +61,13 @@ class Cutter:
             axes = axis if isinstance(axis, tuple) else (axis,)
             fold = i.param("keepdims") and [a % n for a in axes if a is not None] == [n - 1]
             return "fold" if fold else "call"
-        return "call" if self._pieces(i) is None else "structure"
+        return "call" if self._parts(i) is None else "structure"
 
     def _spreads(self, shape: Shape, out: Shape) -> bool:
         """Whether an operand fits rows: of their shape, one number per row, or one row for all."""
         return shape in (out, (*self.lead, 1)) or all(n == 1 for n in shape[:-1])
 
-    def _pieces(self, i: Instr) -> list[tuple[Value, int, int, Value]] | None:
+    def _parts(self, i: Instr) -> list[tuple[Value, int, int, Value]] | None:
         """(whole, low, high, piece) of what only renames columns of rows; None for all others.
 
         A column that is broadcast is no piece: it stands for all columns of the result.
@@ -88,12 +88,17 @@ class Cutter:
             return [(whole, low, high, v) for v, (low, high) in spans]
         if i.op in (ops.getitem, ops.index.scatter_add):
             part = i.ins[0] if whole == out else out
-            columns = _columns(i.param("index"), p.shape(whole), p.shape(part))
+            columns = _picked(i.param("index"), p.shape(whole), p.shape(part))
             return [(whole, *columns, part)] if columns else None
         return None
 
     def _cuts(self) -> dict[Value, set[int]]:
-        """Where each value is cut, so that all operands of a map are cut alike."""
+        """Where each value is cut, so that all operands of a map are cut alike.
+
+        A cut spreads from the result of a map to its operands and back, from a value to its
+        pieces, and from a step to the next, until nothing is cut anew: at each column at the
+        latest.
+        """
         p = self.p
         met = {v for i in self.loop for v in (*i.reads(), *i.outs)}
         met |= {p.y, *p.after, *p.states, *[v for v in p.gstates if v is not None]}
@@ -126,7 +131,7 @@ class Cutter:
                     for v in same:
                         join(v, points)
                 elif kind == "structure":
-                    for v, low, high, w in self._pieces(i) or ():
+                    for v, low, high, w in self._parts(i) or ():
                         shift(v, low, high, w)
             for a, b in pairs:
                 join(a, cuts[b])
@@ -135,13 +140,13 @@ class Cutter:
 
     # -- planes ---------------------------------------------------------------------------------
 
-    def segments(self, v: Value) -> list[tuple[int, int]]:
+    def columns(self, v: Value) -> list[tuple[int, int]]:
         """The columns of the planes of a value."""
         return [*pairwise(sorted(self.cuts[v]))] if self.p.width(v) else [(0, 0)]
 
     def widths(self, v: Value) -> list[int]:
         """The number of columns of each plane of a value."""
-        return [high - low for low, high in self.segments(v)]
+        return [high - low for low, high in self.columns(v)]
 
     def fresh(self, shape: Shape, dtype: Any) -> Plane:
         """A new plane."""
@@ -154,18 +159,18 @@ class Cutter:
             return self.planes[v]
         by, (shape, dtype) = self.made.get(v), self.p.types[v]
         if by is not None and by.op is FULL:
-            self.planes[v] = [by.param("value") for _ in self.segments(v)]
+            self.planes[v] = [by.param("value") for _ in self.columns(v)]
             return self.planes[v]
         self.planes[v] = []
-        for low, high in self.segments(v):
+        for low, high in self.columns(v):
             plane = self.fresh((*shape[:-1], high - low) if shape else (), dtype)
             self.planes[v].append(plane)
             self.inputs[plane] = Input(v, low, high)
         return self.planes[v]
 
-    def columns(self, v: Value) -> list[tuple[Any, int, int]]:
+    def pieces(self, v: Value) -> list[tuple[Any, int, int]]:
         """The planes of a value, each with its first column and the one after its last."""
-        return [(q, a, b) for q, (a, b) in zip(self.of(v), self.segments(v), strict=True)]
+        return [(q, a, b) for q, (a, b) in zip(self.of(v), self.columns(v), strict=True)]
 
     def outputs(self) -> None:
         """Planes for everything that enters or leaves the loops."""
@@ -185,7 +190,7 @@ class Cutter:
                 self.planes[out] = [*self._mapped(i, found)]
             elif kind in ("dot", "fold"):
                 shape, dtype = self.p.types[out]
-                whole = self.segments(out) if kind == "dot" else [(0, 1)]
+                whole = self.columns(out) if kind == "dot" else [(0, 1)]
                 outs = tuple([self.fresh((*shape[:-1], b - a), dtype) for a, b in whole])
                 self.planes[out] = [*outs]
                 left = self.of(i.ins[0]) if kind == "dot" else self._summands(i, found)
@@ -197,7 +202,7 @@ class Cutter:
                         self.cuts[o] = {0, self.p.width(o)}
                     self.planes[o] = [
                         self.fresh((*shape[:-1], high - low) if shape else (), dtype)
-                        for low, high in self.segments(o)
+                        for low, high in self.columns(o)
                     ]
                 outs = tuple([q for o in i.outs for q in self.planes[o]])
                 ins = tuple([q for v in i.reads() for q in self.of(v)])
@@ -205,7 +210,7 @@ class Cutter:
         for v in results:
             for k, q in enumerate(self.of(v)):
                 if not isinstance(q, Plane):
-                    (low, high), (shape, dtype) = self.segments(v)[k], self.p.types[v]
+                    (low, high), (shape, dtype) = self.columns(v)[k], self.p.types[v]
                     plane = self.fresh((*shape[:-1], high - low), dtype)
                     found.append(Op("map", SAME, (q,), (plane,), self.made[v]))
                     self.planes[v] = [*self.planes[v][:k], plane, *self.planes[v][k + 1 :]]
@@ -216,7 +221,7 @@ class Cutter:
         v = i.ins[0]
         shape, dtype = self.p.types[v]
         ins = []
-        for q, low, high in self.columns(v):
+        for q, low, high in self.pieces(v):
             if not isinstance(q, Plane) or q.width < high - low:
                 many, q = (q, high - low), self.fresh((*shape[:-1], 1), dtype)
                 found.append(Op("map", ops.multiply, many, (q,), i))
@@ -226,7 +231,7 @@ class Cutter:
     def _mapped(self, i: Instr, found: list[Op]) -> Iterable[Operand]:
         out = i.outs[0]
         shape, dtype = self.p.types[out]
-        for k, (low, high) in enumerate(self.segments(out)):
+        for k, (low, high) in enumerate(self.columns(out)):
             ins = tuple([self._piece(v, k, self.p.width(out)) for v in i.ins])
             known = _known(i.op, ins)
             if known is not None and out not in self.p.after and out not in self.p.gstates:
@@ -244,21 +249,21 @@ class Cutter:
 
     def _named(self, i: Instr) -> None:
         """The planes of a structure instruction's results, taken from its operands."""
-        out, pieces = i.outs[0], self._pieces(i) or []
-        if not pieces:  # a column that is broadcast
-            self.planes[out] = self.of(i.ins[0]) * len(self.segments(out))
-        elif pieces[0][0] == out:
-            parts = [(low, *part) for _, low, _, v in pieces for part in self.columns(v)]
-            at = {low + start: q for low, q, start, _ in parts}
+        out, parts = i.outs[0], self._parts(i) or []
+        if not parts:  # a column that is broadcast
+            self.planes[out] = self.of(i.ins[0]) * len(self.columns(out))
+        elif parts[0][0] == out:
+            inner = [(low, *piece) for _, low, _, v in parts for piece in self.pieces(v)]
+            at = {low + start: q for low, q, start, _ in inner}
             if i.op is ops.index.scatter_add:  # zeros beside the piece
-                at = {low: 0.0 for low, _ in self.segments(out)} | at
-            self.planes[out] = [at[low] for low, _ in self.segments(out)]
+                at = {low: 0.0 for low, _ in self.columns(out)} | at
+            self.planes[out] = [at[low] for low, _ in self.columns(out)]
         else:
-            for v, low, high, w in pieces:
-                self.planes[w] = [q for q, a, b in self.columns(v) if low <= a and b <= high]
+            for v, low, high, w in parts:
+                self.planes[w] = [q for q, a, b in self.pieces(v) if low <= a and b <= high]
 
 
-def _columns(index: Any, big: Shape, small: Shape) -> tuple[int, int] | None:
+def _picked(index: Any, big: Shape, small: Shape) -> tuple[int, int] | None:
     """The columns (low, high) that an index picks from rows; None if it is another index."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if any(type(part) is not slice and part is not ... for part in parts):

@@ -28,12 +28,14 @@ class Block:
         planes: In order.
         timed: Whether every step has one.
         columns: Whether the planes are columns of rows, not separate pieces.
+        outside: Whether they are made outside the loops.
     """
 
     name: str
     planes: list[Plane]
     timed: bool = False
     columns: bool = False
+    outside: bool = False
 
 
 class Home(NamedTuple):
@@ -132,7 +134,7 @@ class Layout:
 
     def _give(self, a: Array) -> None:
         """Make the planes of a value columns of an array of rows that the loop reads or writes."""
-        own_row = a.written and a.name[0] == "r"
+        own_row = a.written and a.value in self.plan.rows
         pieces = [piece for piece in self.plan.pieces(a.value) if isinstance(piece[0], Plane)]
         several = len(self.plan.planes[a.value]) > 1
         timed = a.timed and (self.kept or not own_row)
@@ -198,9 +200,11 @@ class Layout:
             sorted([(o.op.name, k, self._likeness(o.outs[0], depth - 1)) for o, k in users])
         )
 
-    def _block(self, planes: Iterable[Plane], name: str = "", timed: bool = False) -> Block:
+    def _block(
+        self, planes: Iterable[Plane], name: str = "", timed: bool = False, outside: bool = False
+    ) -> Block:
         scratch = f"{'t' if self.forward else 'b'}{next(self.ids)}"
-        block = Block(name or scratch, [*planes], timed)
+        block = Block(name or scratch, [*planes], timed, outside=outside)
         self.loop.blocks[block.name] = block
         for k, q in enumerate(block.planes):
             self.home[q] = Home(block, k)
@@ -244,10 +248,10 @@ class Layout:
                 if self._hoisted(q) and len(q.shape) == len(self.plan.lead) + 1:
                     groups.setdefault((self._root(source.value), q.shape, q.dtype), []).append(q)
                 else:
-                    self._block([q], f"i{q.id}", timed=self._hoisted(q))
+                    self._block([q], f"i{q.id}", self._hoisted(q), outside=True)
         for planes in groups.values():
             planes.sort(key=self._place_beside)
-            self._block(planes, f"x{planes[0].id}", timed=True)
+            self._block(planes, f"x{planes[0].id}", timed=True, outside=True)
 
     def _is_read(self, q: Plane) -> bool:
         used = q in self.users or any(q in o.ins for o in self.plan.ops(self.way))

@@ -42,7 +42,7 @@ def planned(p: Program, inside: Container[Any] = ()) -> Plan:
     return Plan(
         p, lead, places["once"], places["before"], places["after"], _staged(forward),
         _staged([*again, *backward]), cutter.planes,
-        {v: cutter.segments(v) for v in cutter.planes}, cutter.inputs, saved, rows, sums,
+        {v: cutter.columns(v) for v in cutter.planes}, cutter.inputs, saved, rows, sums,
         where,
     )  # fmt: skip
 

@@ -84,9 +84,11 @@ class Cluster:
             if a.written:
                 (array, t), w = of.lies[a.value], of.width(a.value)
                 r = of.row(t)
-                before = f"S{array[1:]}, {r} * {w}, {w}"
-                put = f"copy({array}, {r} * {w}, {before})" if array[0] == "Z" else ""
-                lines.append(put or f"clear({array}, {r} * {w}, {w})")
+                if a.value in of.p.after:
+                    before = f"S{of.p.after.index(a.value)}"
+                    lines.append(f"copy({array}, {r} * {w}, {before}, {r} * {w}, {w})")
+                else:
+                    lines.append(f"clear({array}, {r} * {w}, {w})")
         for k in of.handed:
             w = of.width(of.p.states[k])
             lines.append(f"copy(H{k}, n * {w}, G{k}, n * {w}, {w})")

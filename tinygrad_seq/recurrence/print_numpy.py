@@ -322,7 +322,7 @@ class NumpyPrinter(Layout):
         pool: list[tuple[Any, int]] = []
         for name, (start, end) in sorted(life.items(), key=lambda item: item[1]):
             block = self.loop.blocks.get(name)
-            if block is None or block.timed or block.columns or name[0] not in "tbd":
+            if block is None or block.timed or block.columns or block.outside:
                 continue
             size = (len(block.planes), block.planes[0].shape, block.planes[0].dtype)
             free = [

@@ -215,15 +215,14 @@ class Rows:
     def _wanted(self) -> None:
         """Note where planes must be written: states, outputs, kept values, whole operands."""
         for a in self.plan.arrays(self.way):
-            if a.written and a.name[0] == "r":
+            if a.written and a.value in self.plan.rows:
                 if a.timed and self.keep:
                     self._row(a.value, a.name, True)
             elif a.timed:
                 self.whole[a.value] = a.name
-                state = a.name[0] == "z"
-                before = self.plan.planes[self.p.states[int(a.name[1:])]] if state else ()
                 if a.written:
-                    self._to_rows(a.value, a.name, before)
+                    old = dict(zip(self.p.after, self.p.states, strict=True)).get(a.value)
+                    self._to_rows(a.value, a.name, () if old is None else self.plan.planes[old])
         if self.way == "forward" and self.keep:
             for q, place in self._saved().items():
                 self.rooms[place.array] = Room(place.width, q.dtype, True)

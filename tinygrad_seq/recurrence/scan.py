@@ -266,9 +266,9 @@ class Scan:
             for name in sorted(loop.arguments, key=loop.timed.__contains__):
                 call.arguments.append((*loop.arguments[name], name in loop.timed))
             for name, block in loop.blocks.items():
-                if name[0] in "xi" and block.timed:
+                if block.outside and block.timed:
                     call.hoists.append((block, self._projected(block)))
-                elif name[0] == "i":
+                elif block.outside:
                     call.inputs[name] = self.plan.inputs[block.planes[0]]
                 else:
                     room: Any = ([], _shape(block), block.planes[0].dtype, block.timed)
