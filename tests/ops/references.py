@@ -130,6 +130,11 @@ def cumulative(scan, first):
 
 
 REFERENCES: dict[str, Reference] = {
+    "chosen": lambda x, size, dtype: np.eye(size, dtype=dtype)[x],
+    "interval": lambda x, xs: np.clip(np.sum(xs <= x[..., None], -1) - 1, 0, max(len(xs) - 2, 0)),
+    "running_argmax": lambda x, axis, beats: np.apply_along_axis(
+        lambda v: [k - np.argmax(v[k::-1]) for k in range(len(v))], axis, x
+    ),
     "ids_below": lambda x, size, says="ids": np.asarray(x, dtype=np.int64),
     "affine": lambda x, weight, bias: np.einsum("...i,oi->...o", x, weight) + bias,
     "product": np.multiply,

@@ -259,6 +259,19 @@ FIXED = {
     "a rule that asks which is larger": _case(
         (3,), {}, "return s0, (ts.logaddexp(s0, x[:, :1]),)", masked=True
     ),
+    "the larger of two columns": _case(
+        (3,), {"U": (3, 6)},
+        "a = ts.reshape(s0 @ U, (-1, 3, 2)).max(-1)", "return a, (ts.tanh(a + x[:, :1]),)",
+        masked=True,
+    ),
+    "a one at the largest": _case(
+        (3,), {"U": (3, 3)},
+        "a = ts.one_hot(ts.argmax(s0, -1), 3, s0.dtype)",
+        "return a, (ts.tanh(a @ U + s0 + x[:, :1]),)", masked=True,
+    ),
+    "a running maximum": _case(
+        (3,), {}, "return s0, (ts.tanh(ts.cummax(s0, -1) + x[:, :1]),)", masked=True
+    ),
     "a split in one": _case(
         (3,), {"K": (3, 1, 3)},
         "(a,) = ops.split(K, 1, 1)", "return s0, (ts.tanh(s0 + a[:, 0] + x[:, :1]),)",

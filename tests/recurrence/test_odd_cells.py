@@ -215,7 +215,7 @@ def one_hot():
 
 @pytest.mark.parametrize(
     ("made", "kind"),
-    [(embedded, "numpy"), (lambda: embedded(1), "numpy"), (picked, "numpy"), (one_hot, "unrolled")],
+    [(embedded, "numpy"), (lambda: embedded(1), "numpy"), (picked, "numpy"), (one_hot, "numpy")],
     ids=["embedded", "with padding_idx", "picked", "one_hot"],
 )
 def test_ids_are_read_at_every_step(made, kind):
@@ -230,6 +230,35 @@ def test_ids_are_read_at_every_step(made, kind):
         for fused, unrolled in zip(*found, strict=True):
             np.testing.assert_allclose(host(fused), host(unrolled), rtol=1e-12)
         assert (nn.derivation(cell, x, h).kind == "unrolled") == (kind == "unrolled")
+
+
+@pytest.mark.host("arrays of NumPy")
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda x: ts.take(np.eye(3), ts.argmax(x, -1), 0),
+        lambda x: ts.take_along_axis(np.eye(3)[:2], ts.argmax(x, -1, keepdims=True), 1),
+        lambda x: ts.index_set(np.zeros((2, 3)), (slice(None), ts.argmax(x, -1)[0]), 1.0),
+        lambda x: ts.interp(x, np.arange(4.0), np.array([1.0, 3.0, 2.0, 0.0])),
+    ],
+    ids=["take", "take_along_axis", "index_set", "interp"],
+)
+def test_an_array_that_a_value_of_the_step_indexes_is_no_constant(choose):
+    """Also if the first two steps choose the same of it."""
+    w, values = drawn(3, 3), np.zeros((5, 2, 3))
+    values[:2, :, 0], values[2:4, :, 1], values[4:, :, 2] = 1, 2, 3
+    x, h, found = ts.tensor(values, requires_grad=True), ts.tensor(np.zeros((2, 3))), []
+
+    def cell(x, h):
+        h = ts.tanh(x @ w + choose(x) + h)
+        return h, h
+
+    for mode in (nullcontext(), nn.unrolled()):
+        with mode:
+            y, _ = nn.Recurrent(cell)(x, h)
+        found.append([y, *ts.autograd.grad((y * y).sum(), [w, x])])
+    for fused, unrolled in zip(*found, strict=True):
+        np.testing.assert_allclose(host(fused), host(unrolled), rtol=1e-12)
 
 
 @pytest.mark.parametrize("wrong", [-1, 5])

@@ -171,9 +171,14 @@ def replaceable(function: F) -> F:
 
 
 def looked(value: Any, how: str) -> None:
-    """Tell the observers that the numbers of a tensor or an array are read."""
+    """Tell the observers that the numbers of tensors or arrays are read, or of those in a list."""
     here = observing.get()
-    if here is not None:
+    if here is None:
+        return
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            looked(part, how)
+    else:
         for observer in here.observers:
             observer.looked(getattr(value, "_data", value), how)
 

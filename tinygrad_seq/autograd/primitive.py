@@ -31,7 +31,7 @@ from ..backend.dtypes import FLOAT16, FLOAT64
 from ..messages import explain, is_ours, named, refusal
 from .graph import Node, Plan, Rule, Source, Use, Variable, applied, interned
 from .mode import recording
-from .observe import known, observing, replaceable
+from .observe import known, looked, observing, replaceable
 from .operands import PLAIN, REAL, as_operand, as_static, settle, single, together
 from .placed import Placed
 from .saved import replaced
@@ -215,6 +215,8 @@ class Primitive:
         if several():
             values = together(self.name, values, args if variable is not None else ())
         if variable is None:
+            if here is not None:  # an index may be a tensor, and is not recorded here
+                looked((*values, *params.values()), f"{self.name} of an array")
             return self.forward(*values, **params)
         if here is None:
             out = self.forward(*values, **params)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import composite
+from ..autograd import Variable, composite, primitive
 from ..autograd.operands import as_static
 from ..backend import Array, default_dtype, xp
-from .arithmetic import quotient, where
+from .arithmetic import REALS, minimum, quotient, where
 from .axes import Axis, many_axes, one_axis
 from .compare import argsort
 from .index import getitem, index_set, numbers, plain, scatter_add
@@ -155,16 +155,24 @@ def pad(x: Array, pad_width: Any, mode: str = "constant", constant_values: Any =
     return index_set(xp(border).pad(border, widths, constant_values=constants), inside, x)
 
 
-@composite
-def tril(x: Array, k: int = 0) -> Array:
+@primitive
+def tril(x: Array, /, k: int = 0) -> Array:
     """The lower triangle (up to the k-th diagonal), zeros above."""
-    return where(xp(plain(x)).tri(*x.shape[-2:], k=k, dtype=bool), x, x.dtype.type(0))
+    return xp(x).where(xp(x).tri(*x.shape[-2:], k=k, dtype=bool), x, x.dtype.type(0))
 
 
-@composite
-def triu(x: Array, k: int = 0) -> Array:
+tril.defvjp(x=lambda g, k: tril(g, k))
+tril.domain(x=REALS)
+
+
+@primitive
+def triu(x: Array, /, k: int = 0) -> Array:
     """The upper triangle (from the k-th diagonal on), zeros below."""
-    return where(xp(plain(x)).tri(*x.shape[-2:], k=k - 1, dtype=bool), x.dtype.type(0), x)
+    return xp(x).where(xp(x).tri(*x.shape[-2:], k=k - 1, dtype=bool), x.dtype.type(0), x)
+
+
+triu.defvjp(x=lambda g, k: triu(g, k))
+triu.domain(x=REALS)
 
 
 @composite
@@ -253,19 +261,25 @@ def interp(x: Array, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> 
         right: The value after the last point; that of the last point by default.
     """
     xs, ys = operands("interp", [xp_, fp])
-    np, at = xp(plain(x)), numbers(xs, "interp")
+    if isinstance(x, Variable):
+        xs, ys = (v if isinstance(v, Variable) else x._wrap(v) for v in (xs, ys))
     if xs.ndim != 1 or xs.shape != ys.shape or not xs.shape[0]:
         raise ValueError(f"interp needs two vectors of one length; got {xs.shape} and {ys.shape}")
-    i = np.clip(
-        np.searchsorted(at, numbers(x, "interp"), side="right") - 1, 0, max(xs.shape[0] - 2, 0)
-    )
-    j = np.minimum(i + 1, xs.shape[0] - 1)
+    i = interval(x, xs)
+    j = minimum(i + 1, xs.shape[0] - 1)
     x0, x1, y0, y1 = (getitem(v, k) for v, k in ((xs, i), (xs, j), (ys, i), (ys, j)))
     inside = (x0 <= x) & (x < x1)
     y = y0 + where(inside, x - x0, 0.0) * quotient(y1 - y0, x1 - x0)
     y = where(x < xs[0], ys[0] if left is None else left, y)
     y = where(x == xs[-1], ys[-1], y)
     return where(x > xs[-1], ys[-1] if right is None else right, y)
+
+
+@primitive
+def interval(x: Array, xs: Array, /) -> Array:
+    """The position of the last of the ascending ``xs``, but the very last, that is at most x."""
+    np = xp(x, xs)
+    return np.clip(np.searchsorted(xs, x, side="right") - 1, 0, max(len(xs) - 2, 0))
 
 
 @composite

@@ -32,8 +32,6 @@ def plain(index: Any) -> Any:
 
 def numbers(x: Any, how: str) -> Any:
     """:func:`plain` of x, noted as read: a cell that reads values may branch on them."""
-    if isinstance(x, (tuple, list)):
-        return type(x)([numbers(part, how) for part in x])
     looked(x, how)
     return plain(x)
 
@@ -169,20 +167,26 @@ def ids_below(x: Array, /, size: int, says: str = "ids") -> Array:
     return x.astype("int64", copy=False)
 
 
+@primitive
+def chosen(x: Array, /, size: int, dtype: Any) -> Array:
+    """1 or True at each of the integers, 0 or False elsewhere: shape (..., size)."""
+    np = xp(x)
+    return (np.asarray(x)[..., None] == np.arange(size)).astype(dtype)
+
+
 @replaceable
-def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Array:
-    """1 at each index, 0 elsewhere: shape (..., num_classes).  An array; it has no gradient.
+def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Mixed:
+    """1 at each index, 0 elsewhere: shape (..., num_classes).  It has no gradient.
+
+    A tensor of indices gives a tensor, an array or a list an array.
 
     Raises:
         IndexError: an index lies outside [0, num_classes).
+        TypeError: the indices are no integers.
     """
-    ids = numbers(indices, "one_hot")
-    np = xp(ids)
-    ids = np.asarray(ids)
+    known = isinstance(indices, Variable)
+    ids = indices if known else xp(plain(indices)).asarray(plain(indices))
     if ids.dtype.kind not in "iu":
         raise TypeError(f"one_hot needs integer indices; got dtype {ids.dtype}")
-    if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
-        raise IndexError(
-            f"one_hot indices must lie in [0, {num_classes}): {ids.min()}..{ids.max()}"
-        )
-    return (ids[..., None] == np.arange(num_classes)).astype(dtype or default_dtype())
+    ids = ids_below(ids, num_classes, "one_hot expects indices")
+    return chosen(ids, num_classes, dtype or default_dtype())

@@ -25,7 +25,7 @@ from .arithmetic import (
 from .arrange import diagonal, flip
 from .axes import Axis, many_axes, one_axis
 from .compare import argmax, argmin
-from .index import getitem, plain
+from .index import chosen, getitem
 from .shape import astype, broadcast_to, concatenate, moveaxis, ravel, reshape
 
 
@@ -153,12 +153,11 @@ def _extreme_rule(arg: Any) -> Any:
     def rule(g: Any, x: Any, y: Any, axis: Axis, keepdims: bool) -> Any:
         g, y = kept(g, x.shape, axis, keepdims), kept(y, x.shape, axis, keepdims)
         if axis is not None and not isinstance(axis, tuple) and x.ndim:
-            along = [-1 if k == one_axis(axis, x.ndim) else 1 for k in range(x.ndim)]
-            places = reshape(xp(plain(x)).arange(x.shape[axis]), tuple(along))
-            return where(arg(x, axis=axis, keepdims=True) == places, g, 0.0)
-        chosen = x == y
-        shares = sum(astype(chosen, g.dtype), axis=axis, keepdims=True)
-        return where(chosen, g / shares, 0.0)
+            first = chosen(arg(x, axis=axis), x.shape[axis], "bool")
+            return where(moveaxis(first, -1, axis), g, 0.0)
+        equal = x == y
+        shares = sum(astype(equal, g.dtype), axis=axis, keepdims=True)
+        return where(equal, g / shares, 0.0)
 
     return rule
 

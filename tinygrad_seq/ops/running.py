@@ -6,13 +6,13 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd import composite
+from ..autograd import composite, primitive
 from ..autograd.operands import in_single
 from ..backend import Array, xp
 from .arrange import take, take_along_axis
 from .axes import one_axis
 from .functions import logaddexp
-from .index import getitem, numbers, plain
+from .index import getitem
 from .joining import operands
 from .reduce import cumprod, cumsum, running, sum
 from .shape import broadcast_to, concatenate, moveaxis, ravel, reshape
@@ -35,7 +35,13 @@ def _running_extreme(x: Any, axis: int | None, beats: Callable[[Any, Any], Any])
     if axis is None or not x.ndim:
         x, axis = ravel(x), 0
     axis = one_axis(axis, x.ndim)
-    np, best, reach = xp(plain(x)), numbers(x, "a running extreme"), 1
+    return take_along_axis(x, running_argmax(x, axis, beats), axis)
+
+
+@primitive
+def running_argmax(x: Array, /, axis: int, beats: Callable[[Any, Any], Any]) -> Array:
+    """The latest position of the element up to each one that no other ``beats``."""
+    np, best, reach = xp(x), x, 1
     line = [-1 if k == axis else 1 for k in range(x.ndim)]
     at = np.broadcast_to(np.arange(x.shape[axis]).reshape(line), x.shape)
     lead = (slice(None),) * axis
@@ -45,7 +51,7 @@ def _running_extreme(x: Any, axis: int | None, beats: Callable[[Any, Any], Any])
         at = np.concatenate([at[head], np.where(stays, at[early], at[late])], axis=axis)
         best = np.concatenate([best[head], np.where(stays, best[early], best[late])], axis=axis)
         reach *= 2
-    return take_along_axis(x, at, axis)
+    return at
 
 
 @composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import gt
 from typing import Any
 
 import numpy as np
@@ -64,4 +65,11 @@ def argmax(draw):
 
 CASES["argmin"] = CASES["argmax"]
 CASES["argsort"] = along_axis(distinct=True)
+CASES["chosen"] = _draw_question("i", 1).map(lambda drawn: (drawn[0], {"size": 8, "dtype": "bool"}))
+CASES["interval"] = _draw_question("f", 2).map(
+    lambda drawn: ((drawn[0][0], np.sort(np.append(drawn[0][1], 0.0))), {})
+)
+CASES["running_argmax"] = along_axis().map(
+    lambda drawn: (drawn[0], {"axis": drawn[1]["axis"] % drawn[0][0].ndim, "beats": gt})
+)
 CASES["ids_below"] = _draw_question("i", 1).map(lambda drawn: (drawn[0], {"size": 8}))
