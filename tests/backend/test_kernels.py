@@ -19,8 +19,9 @@ from tinygrad_seq.backend.cupy import library
 from tinygrad_seq.backend.cupy.kernels import KERNELS
 from tinygrad_seq.backend.steps import STEPS
 from tinygrad_seq.ops.arithmetic import REALS
+from tinygrad_seq.recurrence.forms import FORMS, in_c
 from tinygrad_seq.recurrence.planning import planned
-from tinygrad_seq.recurrence.print_cuda import HOLD, TEMPLATES, CudaPrinter
+from tinygrad_seq.recurrence.print_cuda import HOLD, CudaPrinter
 from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.testing import arrays
 
@@ -147,7 +148,7 @@ def test_cuda_compiles_every_source(kind):
 
 @pytest.mark.parametrize("kind", ["float", "double"])
 def test_cuda_compiles_derived_kernels(kind):
-    """Those of cells with products, sums over rows and padding; and every template."""
+    """Those of cells with products, sums over rows and padding; and every form of a map."""
     sources = {}
     for number, make in enumerate((nn.LSTMCell, nn.GRUCell, nn.LayerNormLSTMCell)):
         cell = make(3, 4)
@@ -157,8 +158,8 @@ def test_cuda_compiles_derived_kernels(kind):
         for way in ("forward", "backward"):
             printed = CudaPrinter(plan, way)
             sources |= {f"{way}{number}_{k}": s for k, s in printed.sources.items()}
-    for number, text in enumerate(TEMPLATES.values()):
+    for number, op in enumerate(FORMS):
         operands = ["x", "(T)0.5", "(T)2.0"]
-        sources[f"template{number}"] = Source("T x", "T y", f"y = {text.format(*operands)};")
+        sources[f"form{number}"] = Source("T x", "T y", f"y = {in_c(op).format(*operands)};")
     sources["hold"] = HOLD
     compiled_by_cuda(sources, kind)

@@ -13,9 +13,9 @@ from device.fake_kernels import COMPILER, on_host
 import tinygrad_seq as ts
 from tinygrad_seq.autograd import grad
 from tinygrad_seq.recurrence.compiled import Compiled
+from tinygrad_seq.recurrence.forms import FORMS
 from tinygrad_seq.recurrence.large import LargeScan
 from tinygrad_seq.recurrence.planning import planned
-from tinygrad_seq.recurrence.print_maps import TEMPLATES
 from tinygrad_seq.recurrence.program import Program
 from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.recurrence.scan import Pass, Scan
@@ -44,7 +44,7 @@ MAKERS: dict[str, Callable[[Program], Scan]] = {
     "numpy": lambda p: Scan(planned(p)),
     "loops": lambda p: Compiled(planned(p), PlainMachine()),
     "loops, planes apart": lambda p: Compiled(planned(p), PlainMachine(sideways=True)),
-    "loops, maps inside": lambda p: Compiled(planned(p, TEMPLATES), PlainMachine()),
+    "loops, maps inside": lambda p: Compiled(planned(p, FORMS), PlainMachine()),
     "loops, large maps": lambda p: LargeScan(planned(p), PlainMachine()),
 }
 if COMPILER is not None:  # kernels are run as C

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -75,18 +76,16 @@ def _clear(array: Any, start: int, count: int) -> None:
 
 def _functions() -> dict[str, Any]:
     F = np.float64
-    functions = (np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.sqrt, np.square, np.sign)
-    found: dict[str, Any] = {f.__name__: f for f in (*functions, np.tanh)}
-    return found | {
+    names = """
+        tanh exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh arcsin arccos arctan
+        arcsinh arccosh arctanh arctan2 floor ceil
+    """
+    return {name: getattr(np, name) for name in names.split()} | {
+        "erf": math.erf,
         "F": F,
         "ZERO": F(0),
         "HALF": F(0.5),
         "ONE": F(1),
-        "larger": lambda a, b: a if a > b or a != a else b,
-        "smaller": lambda a, b: a if a < b or a != a else b,
-        "quotient": lambda a, b: F(0) if a == 0 else a / b,
-        "selected": lambda a, b: F(0) if a == 0 or (b == 0 and a == a) else a * b,
-        "softplus": lambda a: np.logaddexp(0, a),
         "empty": lambda n: np.full(n, np.nan),
         "empty3": lambda i, j, k: np.full((i, j, k), np.nan),
         "view": _view,

@@ -10,7 +10,7 @@ import tinygrad_seq as ts
 from tinygrad_seq import nn, ops
 from tinygrad_seq.backend import Source, backend_named, use_backend
 from tinygrad_seq.recurrence import explained, flat, found, scan, unroll
-from tinygrad_seq.recurrence.print_cuda import TEMPLATES, CudaPrinter
+from tinygrad_seq.recurrence.print_cuda import CudaPrinter
 from tinygrad_seq.recurrence.program import SAME
 from tinygrad_seq.recurrence.scan_cuda import CudaScan
 

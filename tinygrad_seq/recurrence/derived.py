@@ -12,9 +12,9 @@ from ..autograd.fused import Fused
 from ..autograd.graph import Node, Variable
 from ..backend import backend_of, jit
 from ..tensor import Tensor
+from .forms import FORMS
 from .plan import Plan
 from .planning import planned
-from .print_maps import TEMPLATES
 from .record import Recording, differentiated
 from .scan import Scan
 from .scan_cuda import CudaScan
@@ -96,7 +96,7 @@ class Derived:
 
                 plan = self.plan
                 if not any(stage.dots for stage in plan.forward):  # maps alone: all in one loop
-                    plan = planned(self._program, TEMPLATES)
+                    plan = planned(self._program, FORMS)
                 self._scans[kind] = Compiled(plan)
             elif kind == "large":
                 from .large import LargeScan  # imports numba

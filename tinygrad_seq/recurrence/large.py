@@ -12,11 +12,11 @@ from typing import Any
 
 from ..backend import threads
 from .compiled import Numba
+from .forms import FORMS, constant, in_python, with_functions
 from .layout import Home, Loop
-from .loop_text import Uncompiled, constant
+from .loop_text import Uncompiled
 from .plan import Op, Plan, Plane
 from .planning import COSTLY
-from .print_maps import TEMPLATES
 from .print_numpy import NumpyPrinter
 from .scan import Scan
 
@@ -72,7 +72,7 @@ class LargePrinter(NumpyPrinter):
     def _large(self, o: Op) -> bool:
         planes = [q for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
         same = all(q.dtype == self.machine.dtype for q in planes)
-        return o.kind == "map" and same and len(o.outs[0].shape) > 2 and o.op in TEMPLATES
+        return o.kind == "map" and same and len(o.outs[0].shape) > 2 and o.op in FORMS
 
     def _compiles(self, o: Op) -> bool:
         """Whether a map of its own is compiled: NumPy's calls of a plain one take no longer."""
@@ -103,13 +103,13 @@ class LargePrinter(NumpyPrinter):
         lines.append(f"{inner}row = out[{', '.join(axes)}]")
         lines += [f"{inner}for j in range(len(row)):", f"{inner}    row[j] = {text}"]
         called = f"maps_{len(self.loop.compiled)}"
-        self.loop.compiled.append("\n".join(lines) + "\n")
+        self.loop.compiled.append(with_functions("\n".join(lines) + "\n"))
         self.loop.calls[called] = _shared(self.machine.compiled(self.loop.compiled[-1]))
         self._add(f"{called}({', '.join([*map(self.ref, leaves), self.ref(out)])})")
 
     def _written_out(self, o: Op, leaves: dict[Plane, str]) -> str:
         """A map of planes that lie in memory, through the maps written where they are read."""
-        return f"({TEMPLATES[o.op].format(*[self._operand(q, leaves) for q in o.ins])})"
+        return in_python(o.op).format(*[self._operand(q, leaves) for q in o.ins])
 
     def _operand(self, q: Any, leaves: dict[Plane, str]) -> str:
         if not isinstance(q, Plane):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from .forms import FORMS
 from .plan import Input, Op, Plan, Plane, is_row
 from .program import Value
 
@@ -91,37 +92,25 @@ class Projection(NamedTuple):
     planes: dict[int, Plane]
 
 
-def literal(number: Any) -> str:
-    """A number as Python reads it: infinity and NaN too, whose ``repr`` is a name."""
-    return repr(number).replace("inf", "1e999").replace("nan", "(1e999 - 1e999)")
-
-
-def constant(v: Any) -> str:
-    """A number of a map, in the dtype of the loop."""
-    known = {0: "ZERO", 0.5: "HALF", 1: "ONE"}
-    return known[v] if v in known and not isinstance(v, bool) else f"F({literal(v)})"
-
-
 class Uncompiled(Exception):
     """No loop of this kind exists for the plan; the message says why."""
 
 
-def check(plan: Plan, templates: dict[Any, str], form: str) -> None:
-    """Refuse a plan whose loops have more than maps with a template, folds and products.
+def check(plan: Plan, what: str) -> None:
+    """Refuse a plan whose loops have more than maps with a form, folds and products.
 
     Args:
         plan: The plan.
-        templates: How maps are written.
-        form: What an operation without a template lacks: ``"kernel for"``.
+        what: What an operation without a form lacks: ``"kernel for"``.
 
     Raises:
         Uncompiled: the plan has another operation, which the message names, or several dtypes.
     """
     p, loops = plan.program, [*plan.ops("forward"), *plan.ops("backward")]
     others = {o.op.name for o in loops if o.kind == "call"}
-    others |= {o.op.name for o in loops if o.kind == "map" and o.op not in templates}
+    others |= {o.op.name for o in loops if o.kind == "map" and o.op not in FORMS}
     if others:
-        raise Uncompiled(f"there is no {form} {', '.join(sorted(others))} in a loop")
+        raise Uncompiled(f"there is no {what} {', '.join(sorted(others))} in a loop")
     dtype, rows = p.types[p.y].dtype, (*p.states, *p.after, p.y)
     alike = all(p.types[v].dtype == dtype and is_row(p.shape(v), plan.lead) for v in rows)
     planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]

@@ -95,15 +95,27 @@ def state_copied(p: Program) -> Program:
 
 
 def without_options(p: Program) -> Program:
-    """Makes named numbers of elementwise primitives operands: leaky_relu(x, 0.01)."""
-    code = []
+    """Makes named numbers of elementwise primitives operands: leaky_relu(x, 0.01).
+
+    A condition as numbers becomes a choice of 1 or 0, a value within limits one of two values.
+    """
+    code, b = [], Builder(p)
     for i in p.code:
+        if i.op is ops.astype and p.types[i.ins[0]].dtype.kind == "b":
+            i = Instr(ops.where, (i.ins[0], 1.0, 0.0), (), i.outs)
+        elif i.op is ops.arithmetic.limit:
+            x, low, high = i.ins
+            if low is not None and high is not None:
+                x = b.fresh(*p.types[i.outs[0]])
+                code.append(Instr(ops.maximum, (i.ins[0], low), (), (x,)))
+            other = (ops.maximum, low) if high is None else (ops.minimum, high)
+            i = Instr(other[0], (x, other[1]), (), i.outs)
         names = signature(i.op.forward).parameters if i.op.elementwise and i.params else ()
         numbers = [i.param(name) for name in names if any(name == n for n, _ in i.params)]
         if numbers and all(type(n) in (int, float) for n in numbers):
             i = i._replace(ins=(*i.ins, *numbers), params=())
         code.append(i)
-    return p._replace(code=tuple(code))
+    return p._replace(code=tuple(code), types=b.types)
 
 
 def reshaped(p: Program) -> Program:
@@ -150,7 +162,9 @@ def without_repeats(p: Program) -> Program:
 
 
 def _shorter(i: Instr, made: dict[Value, Instr]) -> Instr:
-    """a + (-b) as a - b, and a value reshaped twice as reshaped once."""
+    """a + (-b) as a - b, a² and a^½ as square and root, what is reshaped twice reshaped once."""
+    if i.op is ops.power and i.ins[1] in (2, 0.5) and type(i.ins[1]) is not Value:
+        return i._replace(op=ops.square if i.ins[1] == 2 else ops.sqrt, ins=i.ins[:1])
     if i.op is ops.reshape:
         by = made.get(i.ins[0])
         return i._replace(ins=by.ins) if by is not None and by.op is ops.reshape else i
@@ -180,6 +194,8 @@ def _identity(p: Program, i: Instr, made: dict[Value, Instr]) -> Value | None:
         for a, b in (i.ins, i.ins[::-1]):
             if number(a, neutral) and same(b):
                 return b  # type: ignore[no-any-return]
+    if i.op is ops.power and number(i.ins[1], 1) and same(i.ins[0]):
+        return i.ins[0]  # type: ignore[no-any-return]
     if i.op in (ops.reshape, ops.broadcast_to, ops.astype, SAME) and same(i.ins[0]):
         return i.ins[0]  # type: ignore[no-any-return]
     if i.op is TRANSPOSE:

@@ -13,62 +13,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import ops
 from ..backend import Source
 from . import loop_text
 from .clusters import clustered
+from .forms import in_c
 from .loop_text import Uncompiled
 from .plan import Op, Plan, Plane
-from .program import SAME, Value
+from .program import Value
 from .rows import Place, Rows
-
-SQUASH = "(T)0.5 * tanh((T)0.5 * {0}) + (T)0.5"
-BELOW_1 = "log1p(exp(-fabs({0})))"
-
-TEMPLATES: dict[Any, str] = {
-    SAME: "{0}",
-    ops.add: "{0} + {1}",
-    ops.subtract: "{0} - {1}",
-    ops.multiply: "{0} * {1}",
-    ops.divide: "{0} / {1}",
-    ops.arithmetic.quotient: "{0} == 0 ? (T)0 : {0} / {1}",
-    ops.arithmetic.product: "{0} == 0 || ({1} == 0 && {0} == {0}) ? (T)0 : {0} * {1}",
-    ops.negative: "-{0}",
-    ops.where: "{0} ? {1} : {2}",
-    ops.power: "pow({0}, {1})",
-    ops.square: "{0} * {0}",
-    ops.sign: "{0} > 0 ? (T)1 : {0} < 0 ? (T)-1 : {0}",
-    ops.absolute: "fabs({0})",
-    ops.maximum: "{0} > {1} || {0} != {0} ? {0} : {1}",
-    ops.minimum: "{0} < {1} || {0} != {0} ? {0} : {1}",
-    ops.logaddexp: "{0} == {1} ? {0} + (T)0.6931471805599453 : "
-    "({0} > {1} ? {0} : {1}) + log1p(exp(-fabs({0} - {1})))",
-    ops.sigmoid: SQUASH,  # by tanh, which does not overflow
-    ops.silu: f"{{0}} * ({SQUASH})",
-    ops.relu: "{0} > 0 || {0} != {0} ? {0} : (T)0",
-    ops.leaky_relu: "{0} > 0 ? {0} : {1} * {0}",
-    ops.elu: "{0} > 0 ? {0} : {1} * expm1({0})",
-    ops.softplus: f"({{0}} > 0 ? {{0}} : (T)0) + {BELOW_1}",
-    ops.gelu: "{0} * ((T)0.5 + (T)0.5 * erf({0} * (T)0.7071067811865476))",
-    ops.equal: "{0} == {1}",
-    ops.not_equal: "{0} != {1}",
-    ops.less: "{0} < {1}",
-    ops.less_equal: "{0} <= {1}",
-    ops.greater: "{0} > {1}",
-    ops.greater_equal: "{0} >= {1}",
-    ops.logical_and: "{0} && {1}",
-    ops.logical_or: "{0} || {1}",
-    ops.logical_xor: "!{0} != !{1}",
-    ops.logical_not: "!{0}",
-    ops.isnan: "{0} != {0}",
-}
-"""How a map is written in C; operands are names and numbers."""
-
-_SAME_NAME = "tanh exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh floor ceil erf"
-_ARCS = "sin cos tan sinh cosh tanh"
-TEMPLATES |= {getattr(ops, name): f"{name}({{0}})" for name in _SAME_NAME.split()}
-TEMPLATES |= {getattr(ops, f"arc{name}"): f"a{name}({{0}})" for name in _ARCS.split()}
-TEMPLATES |= {ops.arctan2: "atan2({0}, {1})"}
 
 
 def check(plan: Plan) -> None:
@@ -78,7 +30,7 @@ def check(plan: Plan) -> None:
         Uncompiled: the plan has an operation without a kernel, which the message names, or another
             dtype than float32 or float64, and booleans.
     """
-    loop_text.check(plan, TEMPLATES, "kernel for")
+    loop_text.check(plan, "kernel for")
     p = plan.program
     known = p.types[p.y].dtype.name in ("float32", "float64")
     if not known or len(plan.lead) > 1 or not p.states:
@@ -226,7 +178,7 @@ class Body:
     def map(self, o: Op) -> None:
         """A line for a map."""
         operands = [self.operand(q) for q in o.ins]
-        self._let(o.outs[0], TEMPLATES[o.op].format(*operands))
+        self._let(o.outs[0], in_c(o.op).format(*operands))
 
     def write(self, place: Place, q: Plane, value: Plane | float) -> None:
         """A line that stores a value in q; for one number per row the first thread does it."""

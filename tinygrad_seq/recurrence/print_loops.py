@@ -23,9 +23,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from .forms import with_functions
 from .loop_text import Address, Projection, Text, Uncompiled, check, even_width
 from .plan import Op, Plan, Plane
-from .print_maps import TEMPLATES, Cluster
+from .print_maps import Cluster
 from .program import SAME, Instr, Value
 from .projection import projected
 
@@ -57,7 +58,7 @@ class LoopPrinter:
         self.padded = False
         self.handed: list[int] = []  # parts of the state whose gradient goes from step to step
         self.numbers = False  # whether a plane of one column is one number per row
-        check(plan, TEMPLATES, "compiled form of")
+        check(plan, "compiled form of")
         if any(q.dtype.kind == "b" for q in plan.saved):
             raise Uncompiled("it saves booleans")
         self._places()
@@ -217,7 +218,7 @@ class LoopPrinter:
         lines = [f"def loop({FIXED}, {', '.join(self.out.arguments)}):"]
         lines += [f"    {line}" for line in (*room, "for s in range(T):")]
         lines += [f"        {line}" for line in (*head, *body)]
-        self.out.text = "\n".join(lines) + "\n"
+        self.out.text = with_functions("\n".join(lines) + "\n")
 
     # -- products -------------------------------------------------------------------------------
 

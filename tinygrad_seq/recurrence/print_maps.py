@@ -9,48 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import ops
-from .loop_text import Address, Uncompiled, constant, rowless
+from .forms import constant, in_python
+from .loop_text import Address, Uncompiled, rowless
 from .plan import Input, Op, Plane
 from .planning import COSTLY
 from .program import SAME
 
 if TYPE_CHECKING:
     from .print_loops import LoopPrinter
-
-TEMPLATES: dict[Any, str] = {
-    SAME: "{}",
-    ops.add: "({} + {})",
-    ops.subtract: "({} - {})",
-    ops.multiply: "{} * {}",
-    ops.divide: "({} / {})",
-    ops.arithmetic.quotient: "quotient({}, {})",
-    ops.arithmetic.product: "selected({}, {})",
-    ops.negative: "(-{})",
-    ops.tanh: "tanh({})",
-    ops.sigmoid: "(HALF + HALF * tanh(HALF * {}))",
-    ops.exp: "exp({})",
-    ops.expm1: "expm1({})",
-    ops.log: "log({})",
-    ops.log1p: "log1p({})",
-    ops.sin: "sin({})",
-    ops.cos: "cos({})",
-    ops.sqrt: "sqrt({})",
-    ops.square: "square({})",
-    ops.absolute: "abs({})",
-    ops.sign: "sign({})",
-    ops.relu: "larger({}, ZERO)",
-    ops.maximum: "larger({}, {})",
-    ops.minimum: "smaller({}, {})",
-    ops.softplus: "softplus({})",
-    ops.where: "({1} if {0} else {2})",
-    ops.greater: "({} > {})",
-    ops.less: "({} < {})",
-    ops.greater_equal: "({} >= {})",
-    ops.less_equal: "({} <= {})",
-    ops.equal: "({} == {})",
-    ops.not_equal: "({} != {})",
-}
-"""How a map of float32 is written; the functions are those of ``backend/jit/loops.py``."""
 
 
 class Cluster:
@@ -109,7 +75,7 @@ class Cluster:
         if o.op is ops.add and any(u in of.summed for u in o.ins):
             text = self.expr(next(u for u in o.ins if u not in of.summed))
         else:
-            text = TEMPLATES[o.op].format(*map(self.expr, o.ins))
+            text = in_python(o.op).format(*map(self.expr, o.ins))
         if o.op is SAME and isinstance(o.ins[0], Plane) and o.ins[0] == q:
             cost = 10  # a copy to where it is needed
         else:
@@ -122,7 +88,7 @@ class Cluster:
         if q.dtype.kind == "b" or (not live and (self.uses.get(q, 0) == 1 or cost <= 1)):
             if q.dtype.kind == "b" and live:
                 raise Uncompiled("booleans are kept from one product to the next")
-            self.inline[q] = f"({text})" if o.op is ops.multiply else text
+            self.inline[q] = text
             self.cost[q] = cost
             return
         self.cost[q] = 0

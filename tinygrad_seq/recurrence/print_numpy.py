@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from .. import ops
 from ..backend import xp
 from .batch import axes_of
+from .forms import literal
 from .layout import Block, Home, Layout
-from .loop_text import literal
 from .numpy_calls import EXACT, TEMPLATES, vector_sum
 from .plan import Op, Plan, Plane
 from .program import Instr, Program, Value, called, function_of

@@ -7,6 +7,7 @@ does not. The functions hold no lock while they run.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -44,42 +45,6 @@ def larger(a: Any, b: Any) -> Any:
 
 
 @compiled
-def smaller(a: Any, b: Any) -> Any:
-    """The smaller of two; NaN stays NaN."""
-    return a if a < b or a != a else b
-
-
-@compiled
-def quotient(a: Any, b: Any) -> Any:
-    """a / b, and 0 where a is 0."""
-    return ZERO if a == ZERO else a / b
-
-
-@compiled
-def selected(a: Any, b: Any) -> Any:
-    """a b, and 0 if a is 0, or if b is 0 and a is not NaN: ``ops.arithmetic.product``."""
-    return ZERO if a == ZERO or (b == ZERO and a == a) else a * b
-
-
-@compiled
-def square(a: Any) -> Any:
-    """a²."""
-    return a * a
-
-
-@compiled
-def sign(a: Any) -> Any:
-    """-1, 0 or 1."""
-    return ONE if a > ZERO else -ONE if a < ZERO else a
-
-
-@compiled
-def softplus(a: Any) -> Any:
-    """ln(1 + eᵃ)."""
-    return larger(a, ZERO) + np.log1p(np.exp(-abs(a)))
-
-
-@compiled
 def empty(n: int) -> Any:
     """Uninitialised memory for this many numbers."""
     return np.empty(n, np.float32)
@@ -91,11 +56,44 @@ def empty3(i: int, j: int, k: int) -> Any:
     return np.empty((i, j, k), np.float32)
 
 
-exp, expm1, log, log1p, sin, cos, sqrt = (
-    np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.sqrt,
+exp, exp2, expm1, log, log2, log10, log1p, sqrt = (
+    np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.sqrt,
 )  # fmt: skip
+sin, cos, tan, sinh, cosh, arcsin, arccos, arctan, arcsinh, arccosh, arctanh, arctan2 = (
+    np.sin, np.cos, np.tan, np.sinh, np.cosh, np.arcsin, np.arccos, np.arctan, np.arcsinh,
+    np.arccosh, np.arctanh, np.arctan2,
+)  # fmt: skip
+floor, ceil, erf = np.floor, np.ceil, math.erf
 
 __all__ = [
-    "HALF", "ONE", "ZERO", "F", "cos", "empty", "empty3", "exp", "expm1", "larger", "log", "log1p",
-    "quotient", "selected", "sign", "sin", "smaller", "softplus", "sqrt", "square", "tanh",
+    "HALF",
+    "ONE",
+    "ZERO",
+    "F",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "ceil",
+    "cos",
+    "cosh",
+    "empty",
+    "empty3",
+    "erf",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
 ]  # fmt: skip
