@@ -272,6 +272,25 @@ FIXED = {
     "a running maximum": _case(
         (3,), {}, "return s0, (ts.tanh(ts.cummax(s0, -1) + x[:, :1]),)", masked=True
     ),
+    "a condition that a later product waits for": _case(
+        (3,), {"U": (3, 3)},
+        "return s0, (ts.where(s0 > 0.1, ts.tanh(s0 @ U + x[:, :1]), 0.5 * s0),)", masked=True,
+    ),
+    "one condition for a row": _case(
+        (3,), {}, "return s0, (ts.where(s0[:, :1] > 0.1, ts.sin(s0 + x[:, :1]), 0.5 * s0),)",
+        masked=True,
+    ),
+    "a condition as numbers": _case(
+        (3,), {"U": (3, 3)},
+        "a = (s0 > x[:, :1]).astype(s0.dtype)", "return a, (ts.tanh(s0 @ U) * a + x[:, :1],)",
+        masked=True,
+    ),
+    "limits, powers and slopes": _case(
+        (3,), {},
+        "a = ts.clip(s0, -0.4, 0.3) + ts.clip(s0, None, 0.1) + s0**2 + (s0 * s0 + 0.1) ** 0.5",
+        "return ts.elu(a) + ts.silu(s0), (ts.tanh(ts.leaky_relu(a, 0.2) - s0**3 + x[:, :1]),)",
+        masked=True,
+    ),
     "a split in one": _case(
         (3,), {"K": (3, 1, 3)},
         "(a,) = ops.split(K, 1, 1)", "return s0, (ts.tanh(s0 + a[:, 0] + x[:, :1]),)",

@@ -33,6 +33,11 @@ UNARY = (
     "ts.absolute({})",
     "{}.detach()",
     "ts.leaky_relu({}, 0.2)",
+    "ts.elu(ts.clip({}, -0.8, 0.6))",
+    "ts.silu({})",
+    "ts.where({0} > 0.1, {0}, ts.sin({0}))",
+    "ts.where({0}[:, :1] > 0.1, {0}, ts.tanh({0}))",
+    "ts.tanh({}) ** 3",
     "{}[:, ::-1]",
 )
 BINARY = (

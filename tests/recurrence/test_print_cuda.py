@@ -1,4 +1,4 @@
-"""Derived loops as CUDA kernels, run as C: against the cell unrolled; and each template."""
+"""Derived loops as CUDA kernels, run as C: against the cell unrolled."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from device import counts, fake, host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn, ops
-from tinygrad_seq.backend import Source, backend_named, use_backend
+from tinygrad_seq.backend import backend_named, use_backend
 from tinygrad_seq.recurrence import explained, flat, found, scan, unroll
 from tinygrad_seq.recurrence.print_cuda import CudaPrinter
-from tinygrad_seq.recurrence.program import SAME
 from tinygrad_seq.recurrence.scan_cuda import CudaScan
 
 D, H, N, T = 3, 4, 3, 5
@@ -418,37 +417,3 @@ def test_launches_per_step(name):
 def test_padding_costs_no_launch_where_a_kernel_writes_the_state():
     cell, parts = CELLS["LSTM"]()
     assert per_step(cell, parts, VALID) == BUDGET["LSTM"]
-
-
-# -- templates -------------------------------------------------------------------------------------
-
-NUMBERS = np.array([-np.inf, -1e4, -3.0, -1.0, -0.3, -0.0, 0.0, 0.2, 1.0, 2.5, 1e4, np.inf, np.nan])
-LOGICAL = {ops.logical_and, ops.logical_or, ops.logical_xor, ops.logical_not}
-
-
-@pytest.mark.parametrize("op", [op for op in TEMPLATES if op is not SAME], ids=lambda op: op.name)
-def test_a_template_is_its_primitive(gpu, op):
-    """At every pair of numbers, also those that are not finite."""
-    text = TEMPLATES[op]
-    arity = 1 + max(k for k in range(3) if f"{{{k}}}" in text)
-    kind = "bool" if op in LOGICAL else "T"
-    a, b = (v.ravel() for v in np.meshgrid(NUMBERS, NUMBERS))
-    if op in LOGICAL:
-        a, b = a > 0.5, b > 0.5
-    operands = [(a > 0.5), a, b] if op is ops.where else [a, b][:arity]
-    if op in (ops.leaky_relu, ops.elu):
-        operands[1] = 0.7
-    with np.errstate(all="ignore"):
-        expected = np.asarray(op.forward(*operands))
-    names = ["a", "b", "c"][:arity]
-    kinds = ["bool", "T", "T"] if op is ops.where else [kind] * arity
-    out = "bool" if expected.dtype == bool else "T"
-    source = Source(
-        ", ".join(f"{k} {n}" for k, n in zip(kinds, names, strict=True)),
-        f"{out} y",
-        f"y = {text.format(*names)};",
-    )
-    y = gpu.np.empty(a.shape, expected.dtype)
-    there = [v if isinstance(v, float) else gpu.from_host(v) for v in operands]
-    gpu.kernel(source)(*there, y)
-    np.testing.assert_allclose(host(y), expected, rtol=1e-12, atol=1e-15)

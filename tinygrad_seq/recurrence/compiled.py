@@ -207,7 +207,7 @@ class Compiled(Scan):
         v, low, high = source
 
         def make(run: Pass) -> Any:
-            row = run.env.arrays[v].reshape(-1)[low:high]
+            row = run.env.arrays[v].reshape(-1)[low:high].astype(self.dtype, copy=False)
             if high - low == width and count == 1:
                 return plain(row)
             return np.tile(np.broadcast_to(row, width), count)
@@ -217,13 +217,14 @@ class Compiled(Scan):
     def _input(self, v: Value) -> Callable[[Pass], Any]:
         """A value made before the loop, in rows of all steps unless it is made once."""
         if self.plan.where[v] == "once":
-            return lambda run: _flat(run.env.arrays[v])
+            return lambda run: _flat(run.env.arrays[v].astype(self.dtype, copy=False))
         *few, width = self.p.shape(v) or (1,)
         lead = self.plan.lead
         ones = (1,) * (len(lead) - len(few))
 
         def make(run: Pass) -> Any:
             array = run.env.all(v).reshape(run.T, *ones, *few, width)
+            array = array.astype(self.dtype, copy=False)  # conditions are numbers in the loop
             return _flat(np.broadcast_to(array, (run.T, *lead, width)))
 
         return make

@@ -80,34 +80,36 @@ def literal(number: Any) -> str:
     return repr(number).replace("inf", "1e999").replace("nan", "(1e999 - 1e999)")
 
 
+PLACES = {"a": "{0}", "b": "{1}", "c": "{2}"}
+
 # -- Python ----------------------------------------------------------------------------------------
 
 
-OPERAND, PLACES = re.compile(r"\b[abc]\b"), {"a": "{0}", "b": "{1}", "c": "{2}"}
-
-
-@functools.cache
 def in_python(op: Any) -> str:
     """A template of an expression; it calls a function if the form reads an operand twice."""
-    operands = _operands(FORMS[op])
+    form = FORMS[op]
+    operands = _operands(form)
     if len(operands) > len({*operands}):
-        places = ", ".join([f"{{{k}}}" for k in range(len({*operands}))])
-        return f"{op.name}_of({places})"
-    text = OPERAND.sub(lambda found: PLACES[found[0]], _in_dtype(FORMS[op]))
+        return f"{op.name}_of({', '.join([PLACES[name] for name in sorted({*operands})])})"
+    text = re.sub(r"\b[abc]\b", lambda found: PLACES[found[0]], _in_dtype(form))
     return text if op is SAME else f"({text})"
 
 
 def with_functions(text: str) -> str:
-    """The text, after the functions that it calls."""
-    names = {f"{op.name}_of": form for op, form in FORMS.items()}
-    called = sorted({*re.findall(r"\b\w+_of\b", text)})
-    return "".join([_function(name, names[name]) for name in called]) + text
+    """The text of a loop, after the functions that it calls."""
+    forms = {f"{op.name}_of": form for op, form in FORMS.items()}
+    lines = []
+    for name in sorted({*re.findall(r"\b\w+_of\b", text)}):
+        operands = ", ".join(sorted({*_operands(forms[name])}))
+        lines.append(f"def {name}({operands}):\n    return {_in_dtype(forms[name])}\n\n")
+    return "".join([*lines, text])
 
 
-def _function(name: str, form: str) -> str:
-    return f"def {name}({', '.join(sorted({*_operands(form)}))}):\n    return {_in_dtype(form)}\n\n"
+def _operands(form: str) -> list[str]:
+    return re.findall(r"\b[abc]\b", form)
 
 
+@functools.cache
 def _in_dtype(form: str) -> str:
     return ast.unparse(_Numbers().visit(ast.parse(form, mode="eval")))
 
@@ -119,23 +121,18 @@ class _Numbers(ast.NodeTransformer):
         return ast.Name(constant(node.value))
 
 
-def _operands(form: str) -> list[str]:
-    return OPERAND.findall(form)
-
-
 # -- C ---------------------------------------------------------------------------------------------
 
-_C_NAMES = {"abs": "fabs"} | {
+C_NAMES = {"abs": "fabs"} | {
     f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")
 }
-_C_SIGNS: dict[Any, str] = {
+C_SIGNS: dict[Any, str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.And: "&&", ast.Or: "||",
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
     ast.USub: "-", ast.Not: "!",
 }  # fmt: skip
 
 
-@functools.cache
 def in_c(op: Any) -> str:
     """A template of an expression whose operands are names or numbers."""
     return _in_c(ast.parse(FORMS[op], mode="eval").body)
@@ -146,15 +143,15 @@ def _in_c(node: ast.expr) -> str:
         case ast.Name(name):
             return PLACES[name]
         case ast.Constant(value):
-            return f"(T){value}"
+            return str(value) if type(value) is int else f"(T){value!r}"
         case ast.Call(ast.Name(name), operands):
-            return f"{_C_NAMES.get(name, name)}({', '.join(map(_in_c, operands))})"
+            return f"{C_NAMES.get(name, name)}({', '.join(map(_in_c, operands))})"
         case ast.IfExp(condition, a, b):
             return f"({_in_c(condition)} ? {_in_c(a)} : {_in_c(b)})"
         case ast.BinOp(a, ast.Pow(), b):
             return f"pow({_in_c(a)}, {_in_c(b)})"
         case ast.BinOp(a, sign, b) | ast.Compare(a, [sign], [b]) | ast.BoolOp(sign, [a, b]):
-            return f"({_in_c(a)} {_C_SIGNS[type(sign)]} {_in_c(b)})"
+            return f"({_in_c(a)} {C_SIGNS[type(sign)]} {_in_c(b)})"
         case ast.UnaryOp(sign, a):
-            return f"({_C_SIGNS[type(sign)]}{_in_c(a)})"
+            return f"({C_SIGNS[type(sign)]}{_in_c(a)})"
     raise NotImplementedError(ast.dump(node))

@@ -116,7 +116,3 @@ def check(plan: Plan, what: str) -> None:
     planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
     if not alike or any(q.dtype not in (dtype, bool) for q in planes):
         raise Uncompiled("its values have several shapes or dtypes")
-    if any(q.dtype == bool for q in plan.inputs):
-        raise Uncompiled("a loop reads a condition that is computed outside of it")
-    if any(q.dtype == bool and q.width == 1 for o in loops for q in o.outs):
-        raise Uncompiled("it computes one condition for a whole row")

@@ -59,8 +59,6 @@ class LoopPrinter:
         self.handed: list[int] = []  # parts of the state whose gradient goes from step to step
         self.numbers = False  # whether a plane of one column is one number per row
         check(plan, "compiled form of")
-        if any(q.dtype.kind == "b" for q in plan.saved):
-            raise Uncompiled("it saves booleans")
         self._places()
         self._find_projections()
         self._print()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import ops
 from .forms import constant, in_python
-from .loop_text import Address, Uncompiled, rowless
+from .loop_text import Address, rowless
 from .plan import Input, Op, Plane
 from .planning import COSTLY
 from .program import SAME
@@ -84,15 +84,13 @@ class Cluster:
             self.loops.append(f"m{q.id} = {text}")
             self._scalar(q)
             return
-        live = q in of.stored or of.last.get(q, -1) > self.stage
-        if q.dtype.kind == "b" or (not live and (self.uses.get(q, 0) == 1 or cost <= 1)):
-            if q.dtype.kind == "b" and live:
-                raise Uncompiled("booleans are kept from one product to the next")
+        live, condition = q in of.stored or of.last.get(q, -1) > self.stage, q.dtype.kind == "b"
+        if not live and (condition or self.uses.get(q, 0) == 1 or cost <= 1):
             self.inline[q] = text
             self.cost[q] = cost
             return
         self.cost[q] = 0
-        self._store(q, text)
+        self._store(q, f"(ONE if {text} else ZERO)" if condition else text)
 
     def _column(self, q: Plane) -> str:
         """The column at which a plane is read; for one number per row, its only column."""
@@ -122,11 +120,15 @@ class Cluster:
             of.read[q] = place
 
     def expr(self, q: Any) -> str:
-        of = self.of
+        """A plane or a number where it is read; in memory, a condition is 1 or 0."""
         if not isinstance(q, Plane):
             return constant(q)
         if q in self.inline:
             return self.inline[q]
+        return f"({self._read(q)} != ZERO)" if q.dtype.kind == "b" else self._read(q)
+
+    def _read(self, q: Plane) -> str:
+        of = self.of
         if q in of.projected:
             out, low = of.projected[q]
             m, known = int(out), of.out.projections[out]

@@ -117,9 +117,11 @@ class Scan:
     Attributes:
         arguments: Names of the arguments of :meth:`forward`: inputs, states, free values.
         kind: What runs the loop.
+        dtype: Of all arrays that the loop writes, conditions too; None for their own.
     """
 
     kind = "numpy"
+    dtype: Any = None
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.p = plan, plan.program
@@ -249,8 +251,8 @@ class Scan:
         for v, row in self.plan.rows.items():
             if row.kept:
                 host = run.saved[f"r{int(row.host)}"]
-                part = host[..., row.low : row.low + self.p.width(v)]
-                run.env.put(v, host if v == row.host else part, ALL)
+                part = host if v == row.host else host[..., row.low : row.low + self.p.width(v)]
+                run.env.put(v, part.astype(self.p.types[v].dtype, copy=False), ALL)
 
     # -- the arrays of a loop -------------------------------------------------------------------
 
@@ -305,7 +307,7 @@ class Scan:
             shape, dtype = self.p.types[v]
             shape = (run.T, *shape) if kept and keep else shape
             size = math.prod(shape)
-            flat = run.np.empty(size + self.p.width(v), dtype)
+            flat = run.np.empty(size + self.p.width(v), self.dtype or dtype)
             rows = flat[:size].reshape(shape)
             for number, low, high in numbers:
                 rows[..., low:high] = number
