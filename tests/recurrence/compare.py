@@ -18,6 +18,7 @@ from tinygrad_seq.recurrence.large import LargeScan
 from tinygrad_seq.recurrence.planning import planned
 from tinygrad_seq.recurrence.program import Program
 from tinygrad_seq.recurrence.record import differentiated, record
+from tinygrad_seq.recurrence.rowwise import rowwise
 from tinygrad_seq.recurrence.scan import Pass, Scan
 from tinygrad_seq.recurrence.scan_cuda import CudaScan
 from tinygrad_seq.recurrence.trees import flat, like
@@ -42,13 +43,13 @@ class Kernels(CudaScan):
 
 MAKERS: dict[str, Callable[[Program], Scan]] = {
     "numpy": lambda p: Scan(planned(p)),
-    "loops": lambda p: Compiled(planned(p), PlainMachine()),
-    "loops, planes apart": lambda p: Compiled(planned(p), PlainMachine(sideways=True)),
-    "loops, maps inside": lambda p: Compiled(planned(p, FORMS), PlainMachine()),
+    "loops": lambda p: Compiled(planned(rowwise(p)), PlainMachine()),
+    "loops, planes apart": lambda p: Compiled(planned(rowwise(p)), PlainMachine(sideways=True)),
+    "loops, maps inside": lambda p: Compiled(planned(rowwise(p), FORMS), PlainMachine()),
     "loops, large maps": lambda p: LargeScan(planned(p), PlainMachine()),
 }
 if COMPILER is not None:  # kernels are run as C
-    MAKERS["kernels"] = lambda p: Kernels(planned(p), on_host)
+    MAKERS["kernels"] = lambda p: Kernels(planned(rowwise(p)), on_host)
 
 
 def _unwritten(*args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:

@@ -291,6 +291,29 @@ FIXED = {
         "return ts.elu(a) + ts.silu(s0), (ts.tanh(ts.leaky_relu(a, 0.2) - s0**3 + x[:, :1]),)",
         masked=True,
     ),
+    "a softmax of two pieces": _case(
+        (3, 2), {"U": (5, 3)},
+        "a = ts.softmax(ops.concatenate([ts.sin(s0), s1], -1), -1)",
+        "return a, (ts.tanh(a @ U + x[:, :1]), a[:, :2])", masked=True,
+    ),
+    "sums of exponentials": _case(
+        (3,), {"U": (3, 3)},
+        "a = ts.logsumexp(s0 @ U, -1)[:, None]", "b = ts.log_softmax(s0 - a, axis=-1)",
+        "return a, (ts.tanh(b + x[:, :1]),)", masked=True,
+    ),
+    "variances and norms of rows": _case(
+        (3,), {},
+        "a = s0.mean(-1)[:, None] + s0.sum(axis=1)[:, None]",
+        "b = ts.var(s0, -1, keepdims=True) + ts.std(s0, axis=-1, ddof=1)[:, None]",
+        "c = ts.norm(s0, axis=-1, keepdims=True) + ts.norm(s0, 3, -1)[:, None]",
+        "return a + b + c, (ts.tanh(a * s0 + b * c + x[:, :1]),)", masked=True,
+    ),
+    "the largest of a row with columns that are one": _case(
+        (3,), {},
+        "a = ops.concatenate([s0, ts.broadcast_to(x[:, :1], (len(x), 4))], -1) - 3",
+        "b = a.detach().max(-1, keepdims=True)", "return b, (ts.tanh(s0 * b + x[:, :1]),)",
+        masked=True,
+    ),
     "a split in one": _case(
         (3,), {"K": (3, 1, 3)},
         "(a,) = ops.split(K, 1, 1)", "return s0, (ts.tanh(s0 + a[:, 0] + x[:, :1]),)",

@@ -83,7 +83,8 @@ def _pairs(module: Any, other: Any) -> Iterator[tuple[Any, Any]]:
             if thing.__code__ != twin.__code__:
                 yield thing, twin
         elif isinstance(thing, dict) and name[:2] != "__" and thing != twin:
-            yield thing, twin
+            if not any(isinstance(value, FunctionType) for value in thing.values()):
+                yield thing, twin
 
 
 def listed() -> list[Mutation]:

@@ -56,7 +56,7 @@ class Cutter:
             if not values or self.where.get(b) != "once" or len(p.shape(b)) != 2:
                 return "call"
             return "dot" if is_row(p.shape(a), self.lead) else "call"
-        if i.op in (ops.sum, ops.mean) and is_row(shapes[0], self.lead) and row:
+        if i.op in (ops.sum, ops.mean, ops.max) and is_row(shapes[0], self.lead) and row:
             axis, n = i.param("axis"), len(shapes[0])
             axes = axis if isinstance(axis, tuple) else (axis,)
             fold = i.param("keepdims") and [a % n for a in axes if a is not None] == [n - 1]
@@ -217,13 +217,14 @@ class Cutter:
         return found
 
     def _summands(self, i: Instr, found: list[Op]) -> list[Any]:
-        """Planes whose sum over a row is the fold's; a column that is used twice counts twice."""
+        """The planes that a fold reads; in a sum, a column that is used twice counts twice."""
         v = i.ins[0]
         shape, dtype = self.p.types[v]
         ins = []
         for q, low, high in self.pieces(v):
-            if not isinstance(q, Plane) or q.width < high - low:
-                many, q = (q, high - low), self.fresh((*shape[:-1], 1), dtype)
+            if not isinstance(q, Plane) or (q.width < high - low and i.op is not ops.max):
+                many = (q, 1 if i.op is ops.max else high - low)
+                q = self.fresh((*shape[:-1], 1), dtype)
                 found.append(Op("map", ops.multiply, many, (q,), i))
             ins.append(q)
         return ins

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import numpy
@@ -16,6 +16,7 @@ from .forms import FORMS
 from .plan import Plan
 from .planning import planned
 from .record import Recording, differentiated
+from .rowwise import rowwise
 from .scan import Scan
 from .scan_cuda import CudaScan
 from .twice import Twice
@@ -94,19 +95,23 @@ class Derived:
             if kind == "numba":
                 from .compiled import Compiled  # imports numba
 
-                plan = self.plan
-                if not any(stage.dots for stage in plan.forward):  # maps alone: all in one loop
-                    plan = planned(self._program, FORMS)
-                self._scans[kind] = Compiled(plan)
+                alone = not any(stage.dots for stage in self.plan.forward)  # all in one loop
+                self._scans[kind] = Compiled(self._compiled_plan(FORMS if alone else ()))
             elif kind == "large":
                 from .large import LargeScan  # imports numba
 
                 self._scans[kind] = LargeScan(self.plan)
             elif kind == "cuda" and self._kernel is not None:
-                self._scans[kind] = CudaScan(self.plan, self._kernel)
+                self._scans[kind] = CudaScan(self._compiled_plan(), self._kernel)
             else:
                 self._scans[kind] = Scan(self.plan)
         return self._scans[kind]
+
+    def _compiled_plan(self, inside: Container[Any] = ()) -> Plan:
+        """The plan for a compiler, which has no other operations on rows than maps and folds."""
+        written = rowwise(self._program)
+        same = written.code == self._program.code and not inside
+        return self.plan if same else planned(written, inside)
 
     def operation(self, name: str, scan: Scan) -> Fused:
         """The loop as an operation of the engine, under the name that the graph gives it."""

@@ -48,12 +48,14 @@ def space_of(np: Any) -> dict[str, Any]:
             "product": lambda a, b, out: np.copyto(out, product(a, b)),
             "quotient": lambda a, b, out: np.copyto(out, quotient(a, b)),
             "outer": np.multiply,
+            "row_max": _row_max,
             "row_sum": lambda x, count, out=None: np.divide(x.sum(-1, keepdims=True), count, out),
         }
     return found | {
         "product": functools.partial(_unless_nan, numpy.multiply, product),
         "quotient": functools.partial(_unless_nan, numpy.true_divide, quotient),
         "outer": _outer,
+        "row_max": _row_max,
         "row_sum": _row_sum,
     }
 
@@ -76,6 +78,11 @@ def _column(size: int, dtype: Any, value: float) -> Any:
 def _row_sum(x: Any, count: int, out: Any = None) -> Any:
     """Sums over rows ÷ ``count``, as products with a vector: quicker than ``add.reduce``."""
     return numpy.matmul(x, _column(x.shape[-1], x.dtype, 1 / count), out)
+
+
+def _row_max(x: Any, out: Any = None) -> Any:
+    """The largest number of each row."""
+    return x.max(-1, keepdims=True, out=out)
 
 
 def vector_sum(x: Any, axis: int, keepdims: bool) -> Any:

@@ -6,6 +6,7 @@ is read once, or costs one operation, is written where it is read.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from .. import ops
@@ -63,10 +64,12 @@ class Cluster:
     def _do(self, o: Op) -> None:
         of, q = self.of, o.outs[0]
         if o.kind == "fold":
-            self.loops.append(f"m{q.id} = ZERO")
+            largest, m = o.op is ops.max, f"m{q.id}"
+            self.loops.append(f"{m} = {constant(-math.inf) if largest else 'ZERO'}")
             for u in o.ins:
-                w = of.number("w", u.width) if isinstance(u, Plane) else "0"
-                self.loops += [f"for j in range({w}):", f"    m{q.id} += {self.expr(u)}"]
+                w = of.number("w", u.width) if isinstance(u, Plane) else "1"
+                more = in_python(ops.maximum if largest else ops.add).format(m, self.expr(u))
+                self.loops += [f"for j in range({w}):", f"    {m} = {more}"]
             if o.op is ops.mean:
                 total = of.width(o.instr.ins[0])
                 self.loops.append(f"m{q.id} = m{q.id} / F({total})")

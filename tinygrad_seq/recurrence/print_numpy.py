@@ -192,10 +192,14 @@ class NumpyPrinter(Layout):
     def _fold(self, o: Op) -> None:
         (q,) = o.outs
         out, first, *rest = [self.ref(v) for v in (q, *o.ins)]
-        count = self.p.shape(o.instr.ins[0])[-1] if o.op is ops.mean else 1
-        self._add(f"row_sum({first}, {count}, {out})", False)
+        if o.op is ops.max:
+            row, join = "row_max({}{})", "maximum"
+        else:
+            count = self.p.shape(o.instr.ins[0])[-1] if o.op is ops.mean else 1
+            row, join = f"row_sum({{}}, {count}{{}})", "add"
+        self._add(row.format(first, f", {out}"), False)
         for more in rest:
-            self._add(f"add({out}, row_sum({more}, {count}), {out})", False)
+            self._add(f"{join}({out}, {row.format(more, '')}, out={out})", False)
 
     def _dot(self, o: Op) -> None:
         left, weight = self._whole(o.instr.ins[0]), f"u{int(o.instr.outs[0])}"
