@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy
@@ -11,6 +10,7 @@ from . import ops
 from .autograd import is_grad_enabled
 from .autograd.observe import replaceable
 from .backend import backend_named, backend_of, current, default_dtype, generator
+from .messages import warn
 from .tensor import Tensor
 
 _CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and for managed memory
@@ -24,10 +24,9 @@ def tensor(
     Of a tensor it copies the numbers, and warns if that tensor requires grad.
     """
     if isinstance(data, Tensor) and data.requires_grad and is_grad_enabled():
-        warnings.warn(
+        warn(
             "ts.tensor copies the numbers of a tensor that requires grad, off the graph: say "
-            "t.clone() to stay on the graph, or t.detach().clone() if a copy is wanted",
-            stacklevel=3,
+            "t.clone() to stay on the graph, or t.detach().clone() if a copy is wanted"
         )
     made = Tensor(data, dtype=dtype)
     made._data = made._data.copy()

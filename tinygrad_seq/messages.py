@@ -1,10 +1,11 @@
-"""Errors that say which name is meant: of an argument, of an attribute."""
+"""Errors that say which name is meant, and warnings that name a line of the user."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
@@ -269,3 +270,11 @@ class Hinted:
             for part in value if isinstance(value, tuple) else (value,):
                 if _is_class(part):
                     raise TypeError(f"{cls.__name__} got {kind_of(part)} for {name}")
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the nearest line outside of the library."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and f"{frame.f_globals.get('__name__', '')}.".startswith(_LIBRARY):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

@@ -6,7 +6,6 @@ forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost")
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -16,6 +15,7 @@ from .autograd.graph import Source, source_of
 from .autograd.reach import reachable
 from .autograd.writes import clock, written_since
 from .backend import get_rng_state, set_rng_state
+from .messages import warn
 from .tensor import Tensor
 from .trees import leaves, mapped
 
@@ -54,10 +54,9 @@ def recompute(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 def checkpoint(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """:func:`recompute` by its former name, which differed from ``ts.Checkpoint`` by a capital."""
-    warnings.warn(
+    warn(
         "ts.checkpoint is called ts.recompute now; a file of a training run is a ts.Checkpoint",
         DeprecationWarning,
-        stacklevel=2,
     )
     return recompute(f, *args, **kwargs)
 

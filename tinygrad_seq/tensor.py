@@ -7,7 +7,6 @@ Tensors are values: no operator changes one in place.
 from __future__ import annotations
 
 import itertools
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
@@ -30,7 +29,7 @@ from .backend import Array, backend_named, backend_of, current, is_array, one_ba
 from .hints import IN_PLACE, METHODS
 from .html import tensor_html
 from .interop import from_numpy_function, from_ufunc
-from .messages import absent
+from .messages import absent, warn
 
 if TYPE_CHECKING:
     from .autograd.signatures import DType, Index, Operand, Operators
@@ -273,11 +272,10 @@ class Tensor(Variable, Operators):
         """The value for who asks for a number: ``float(t)``, ``math.sin(t)``, ``array[i] = t``."""
         value = self.item()
         if self._requires_grad:
-            warnings.warn(
+            warn(
                 "a tensor that requires grad became a number, which is not on the graph: compute "
                 "with functions of tinygrad_seq, collect with ts.stack or ts.index_set, or say "
-                "t.item() if the value alone is wanted",
-                stacklevel=3,
+                "t.item() if the value alone is wanted"
             )
         return value
 
@@ -363,10 +361,9 @@ class Tensor(Variable, Operators):
     def grad(self) -> Tensor | None:
         """The sum of the gradients of all backward passes so far; None before the first."""
         if self._grad is None and self.node is not None and self.node.retained is None:
-            warnings.warn(
+            warn(
                 "this tensor is a result, no leaf, so that backward leaves no .grad in it: call "
-                "t.retain_grad() before backward, or ask for it with ts.grad",
-                stacklevel=2,
+                "t.retain_grad() before backward, or ask for it with ts.grad"
             )
         return self._grad
 

@@ -246,8 +246,9 @@ def test_dropout_draws_a_new_mask_for_every_step():
 
 
 def test_dropout_of_a_single_layer_warns():
-    with pytest.warns(UserWarning, match="no effect with num_layers=1"):
+    with pytest.warns(UserWarning, match="no effect with num_layers=1") as told:
         nn.GRU(INPUTS, HIDDEN, dropout=0.1)
+    assert told[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nn.GRU(INPUTS, HIDDEN, num_layers=2, dropout=0.1)

@@ -82,9 +82,13 @@ def _pairs(module: Any, other: Any) -> Iterator[tuple[Any, Any]]:
         if isinstance(thing, FunctionType) and isinstance(twin, FunctionType):
             if thing.__code__ != twin.__code__:
                 yield thing, twin
-        elif isinstance(thing, dict) and name[:2] != "__" and thing != twin:
-            if not any(isinstance(value, FunctionType) for value in thing.values()):
-                yield thing, twin
+        elif (
+            isinstance(thing, dict)
+            and name[:2] != "__"
+            and thing != twin
+            and not any(isinstance(value, FunctionType) for value in thing.values())
+        ):
+            yield thing, twin
 
 
 def listed() -> list[Mutation]:

@@ -10,7 +10,6 @@ runs unrolled, and ``nn.derivation`` says why.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from ..autograd.observe import Place
 from ..autograd.operands import on_host
 from ..backend import backend_of, there, xp
 from ..backend.forks import in_forked_child
+from ..messages import warn
 from ..tensor import Tensor
 from . import constant
 from .derived import MOST, Derived
@@ -194,11 +194,10 @@ def _verdict(derived: Derived, kind: str, case: Case) -> Any:
         return str(error)
     except Exception as error:
         why = f"its derived loop ({kind}) fails: {type(error).__name__}: {error}"
-    warnings.warn(
+    warn(
         f"a cell is computed in a slower way, because {why}. This is a fault of tinygrad_seq; "
         "please report the cell",
         RuntimeWarning,
-        stacklevel=6,
     )
     return why
 

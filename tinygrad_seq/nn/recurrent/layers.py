@@ -8,11 +8,11 @@ Shapes: T steps, N sequences, I inputs, H hidden units, L layers, D directions (
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from ... import ops
+from ...messages import warn
 from ...tensor import Tensor
 from ..activation import Activation
 from ..checks import features, flag, fraction, mask_of, positive, state_of
@@ -57,11 +57,9 @@ class DeepLayer(Module, Generic[S]):
         self.dropout = fraction(owner, "dropout", dropout)
         self.bidirectional = flag(owner, "bidirectional", bidirectional)
         if dropout and num_layers == 1:
-            warnings.warn(
+            warn(
                 f"{owner}(dropout={dropout}) has no effect with num_layers=1: "
-                "dropout acts between layers",
-                UserWarning,
-                stacklevel=4,
+                "dropout acts between layers"
             )
 
     def _in_order(self) -> list[Any]:
