@@ -64,7 +64,7 @@ _OF_ONE = """
     arccosh arctanh floor ceil erf
 """
 FORMS |= {getattr(ops, name): f"{name}(a)" for name in _OF_ONE.split()}
-FORMS |= {ops.arctan2: "arctan2(a, b)"}
+FORMS |= {ops.arctan2: "arctan2(a, b)", ops.hypot: "hypot(a, b)"}
 
 
 def constant(number: Any) -> str:

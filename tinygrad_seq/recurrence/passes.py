@@ -101,9 +101,10 @@ def without_options(p: Program) -> Program:
     """
     code, b = [], Builder(p)
     for i in p.code:
-        if i.op is ops.astype and p.types[i.ins[0]].dtype.kind == "b":
+        floating = p.types[i.outs[0]].dtype.kind == "f"
+        if i.op is ops.astype and floating and p.types[i.ins[0]].dtype.kind == "b":
             i = Instr(ops.where, (i.ins[0], 1.0, 0.0), (), i.outs)
-        elif i.op is ops.arithmetic.limit:
+        elif i.op is ops.arithmetic.limit and floating:
             x, low, high = i.ins
             if low is not None and high is not None:
                 x = b.fresh(*p.types[i.outs[0]])

@@ -63,7 +63,7 @@ sin, cos, tan, sinh, cosh, arcsin, arccos, arctan, arcsinh, arccosh, arctanh, ar
     np.sin, np.cos, np.tan, np.sinh, np.cosh, np.arcsin, np.arccos, np.arctan, np.arcsinh,
     np.arccosh, np.arctanh, np.arctan2,
 )  # fmt: skip
-floor, ceil, erf = np.floor, np.ceil, math.erf
+hypot, floor, ceil, erf = np.hypot, np.floor, np.ceil, math.erf
 
 __all__ = [
     "HALF",
@@ -86,7 +86,7 @@ __all__ = [
     "exp",
     "exp2",
     "expm1",
-    "floor",
+    "floor", "hypot",
     "log",
     "log1p",
     "log2",
