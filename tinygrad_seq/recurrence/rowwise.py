@@ -14,6 +14,7 @@ import numpy
 
 from .. import ops
 from .batch import axes_of
+from .passes import reads
 from .placing import lead_of
 from .plan import is_row
 from .program import Builder, Instr, Program, Shape, Value
@@ -21,7 +22,7 @@ from .program import Builder, Instr, Program, Shape, Value
 
 def rowwise(p: Program) -> Program:
     """The program with such operations along the last axis of rows written out."""
-    w, lead = _Writer(p), lead_of(p)
+    w, lead, found = _Writer(p), lead_of(p), reads(p)
     for i in p.code:
         params, (out, *_) = dict(i.params), i.outs
         if i.op in WRITTEN and _along_rows(p, i, lead):
@@ -31,7 +32,7 @@ def rowwise(p: Program) -> Program:
                 w.code.append(i)
             else:
                 w.reshape(WRITTEN[i.op](w, i.ins[0], **params), out)
-        elif i.op.elementwise and not params and p.shape(out) == lead != ():
+        elif i.op.elementwise and not params and p.shape(out) == lead != () and found[out]:
             columns = [w.column(v, lead) if type(v) is Value else v for v in i.ins]
             w.reshape(w.map(i.op, *columns, dtype=p.types[out].dtype), out)
         else:
