@@ -208,6 +208,18 @@ def two_layers():
     return cell, "nested"
 
 
+def reading():
+    """A softmax over the slots of a memory, and a row over its deviation."""
+    W, U, keys = weight(D, H), weight(H, H), weight(6, H)
+
+    def cell(x, h):
+        read = ts.softmax(h @ keys.T, -1) @ keys
+        h = ts.tanh(x @ W + read @ U)
+        return h, h / (0.1 + ts.std(h, axis=-1)[:, None])
+
+    return cell, 1
+
+
 def library(kind, parts, **options):
     return lambda: (kind(D, H, dtype=np.float64, **options), parts)
 
@@ -229,7 +241,7 @@ CELLS |= {
     make.__name__: make
     for make in (
         gated, four, readout, projected, normalised, normalised_exponentials, uneven, sliced,
-        swapped, shared, unread, branching, detached, narrow, two_layers,
+        swapped, shared, unread, branching, detached, narrow, two_layers, reading,
     )
 }  # fmt: skip
 

@@ -101,7 +101,7 @@ class CudaPrinter:
 
     def _fold(self, o: Op) -> str:
         array, out = self._name(self.rows.whole[o.instr.ins[0]]), self._name(f"f{o.outs[0].id}")
-        return f"{o.op.name}({array}, axis=-1, out={out}, keepdims=True)"
+        return f"{array}.{o.op.name}(axis=-1, out={out}, keepdims=True)"
 
     def _product(self, array: str, dots: list[Op]) -> str:
         left, weight = self.rows.whole[dots[0].instr.ins[0]], f"u_{array}"
