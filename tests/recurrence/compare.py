@@ -64,7 +64,7 @@ class Sequences:
     """Inputs, a state, a mask and upstream gradients, drawn from a seed, in float64."""
 
     def __init__(
-        self, seed: int, T: int, N: int, inputs: int, states: tuple[int, ...], masked: bool
+        self, seed: int, T: int, N: int, inputs: int, states: tuple[Any, ...], masked: bool
     ) -> None:
         rng = np.random.default_rng(seed)
         self.rng = rng
@@ -74,7 +74,8 @@ class Sequences:
             x = np.where(self.mask[:, :, None], x, 0)
         self.x = ts.Tensor(x, requires_grad=True)
         self.state = tuple(
-            ts.Tensor(rng.standard_normal((N, w)), requires_grad=True) for w in states
+            ts.Tensor(rng.standard_normal((N, *np.atleast_1d(w))), requires_grad=True)
+            for w in states
         )
 
 

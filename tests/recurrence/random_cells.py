@@ -50,6 +50,10 @@ BINARY = (
 )
 
 
+Width = int | tuple[int, ...]
+"""Of a part of the state: columns, or the shape after the axis of the sequences."""
+
+
 @dataclass
 class RandomCell:
     """A cell and how it was drawn.
@@ -63,7 +67,7 @@ class RandomCell:
 
     source: str
     shapes: dict[str, tuple[int, ...]]
-    states: tuple[int, ...]
+    states: tuple[Width, ...]
     inputs: int
 
     def __repr__(self) -> str:

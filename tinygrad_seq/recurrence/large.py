@@ -20,6 +20,9 @@ from .planning import COSTLY
 from .print_numpy import NumpyPrinter
 from .scan import Scan
 
+HALVED = "(HALF + HALF * tanh({}))"
+"""σ of an argument whose weights are halved."""
+
 WORK = 500_000
 """Fewer numbers are not worth a thread."""
 
@@ -109,7 +112,8 @@ class LargePrinter(NumpyPrinter):
 
     def _written_out(self, o: Op, leaves: dict[Plane, str]) -> str:
         """A map of planes that lie in memory, through the maps written where they are read."""
-        return in_python(o.op).format(*[self._operand(q, leaves) for q in o.ins])
+        template = HALVED if o.outs[0] in self.folded else in_python(o.op)
+        return template.format(*[self._operand(q, leaves) for q in o.ins])
 
     def _operand(self, q: Any, leaves: dict[Plane, str]) -> str:
         if not isinstance(q, Plane):

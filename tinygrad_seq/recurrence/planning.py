@@ -172,8 +172,8 @@ def _remembered(
         have.update(o.outs)
         if o.op in COSTLY:
             cheap = all(u in held or not isinstance(u, Plane) for u in o.ins)
-        elif o.kind == "map" or o.op in VIEWS:
-            cheap = available(o)
+        elif o.kind == "map" or (o.op in VIEWS and len(o.ins) == 1):
+            cheap = available(o)  # a view of several planes needs them as one array
         else:
             cheap = False
         if not cheap:

@@ -329,7 +329,8 @@ class Scan:
         blocks = np.empty((len(planes), W.shape[0], planes[0].width), W.dtype)
         for k, q in enumerate(planes):
             blocks[k] = found[q]
-        return blocks
+        axes = len(self.p.shape(o.instr.ins[0])) - 2  # of rows beside the sequences
+        return blocks.reshape(len(planes), *(1,) * axes, *blocks.shape[1:])
 
     def _call(
         self, run: Pass, call: Call, arrays: dict[str, Any], low: int, high: int, forward: bool
