@@ -73,14 +73,14 @@ def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False)
 def zeros_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape and dtype of ``like``."""
     like = Tensor(like)
-    return _made(backend_of(like.data).np.zeros(like.shape, dtype or like.dtype), requires_grad)
+    return _made(backend_of(like._data).np.zeros(like.shape, dtype or like.dtype), requires_grad)
 
 
 @replaceable
 def ones_like(like: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape and dtype of ``like``."""
     like = Tensor(like)
-    return _made(backend_of(like.data).np.ones(like.shape, dtype or like.dtype), requires_grad)
+    return _made(backend_of(like._data).np.ones(like.shape, dtype or like.dtype), requires_grad)
 
 
 @replaceable
@@ -90,7 +90,7 @@ def full_like(like: Any, value: Any, dtype: Any = None, requires_grad: bool = Fa
     if isinstance(value, Tensor):
         return full(like.shape, value, dtype or like.dtype)
     return _made(
-        backend_of(like.data).np.full(like.shape, value, dtype or like.dtype), requires_grad
+        backend_of(like._data).np.full(like.shape, value, dtype or like.dtype), requires_grad
     )
 
 

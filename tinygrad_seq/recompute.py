@@ -48,7 +48,7 @@ def recompute(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return result
     shape, dtype = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
     node = Node(segment, sources, saved, None, shape, dtype)
-    made = {id(y): Tensor._wrap(y.data, n) for y, n in zip(outputs, node.outputs(), strict=True)}
+    made = {id(y): Tensor._wrap(y._data, n) for y, n in zip(outputs, node.outputs(), strict=True)}
     return cast("R", mapped(lambda y: made.get(id(y), y), result))
 
 

@@ -64,6 +64,13 @@ def index_set(x, v, index):
     return y
 
 
+def lasting(x, index):
+    """Each position asked for the same one after it."""
+    at = np.arange(np.size(x)).reshape(np.shape(x))[index]
+    later = [p not in at.ravel()[k + 1 :] for k, p in enumerate(at.ravel())]
+    return np.array(later, bool).reshape(at.shape)
+
+
 def topk(x, k, axis=-1):
     """The k largest, in descending order."""
     return np.take(np.flip(np.sort(x, axis), axis), np.arange(k), axis)
@@ -170,6 +177,7 @@ REFERENCES: dict[str, Reference] = {
     "scatter_add": scatter_add,
     "add_at": index_add,
     "set_at": index_set,
+    "lasting": lasting,
     "index_add": index_add,
     "index_set": index_set,
     "topk": topk,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .random_cells import Case, RandomCell
+from .random_cells import Case, RandomCell, Width
 
 
 def _case(
-    states: tuple[int, ...], shapes: dict[str, tuple[int, ...]], *lines: str, **how: Any
+    states: tuple[Width, ...], shapes: dict[str, tuple[int, ...]], *lines: str, **how: Any
 ) -> Case:
     unpack = f"{', '.join(f's{k}' for k in range(len(states)))}, = state"
     body = "\n".join(f"    {line}" for line in (unpack, *lines))
@@ -317,6 +317,28 @@ FIXED = {
     "a split in one": _case(
         (3,), {"K": (3, 1, 3)},
         "(a,) = ops.split(K, 1, 1)", "return s0, (ts.tanh(s0 + a[:, 0] + x[:, :1]),)",
+    ),
+    "slots that read a gate of one product": _case(
+        ((4, 3),), {"W": (2, 3), "U": (3, 6)},
+        "f, g = ops.split(s0 @ U, 2, -1)",
+        "s0 = ts.sigmoid(f) * s0 + ts.tanh(g + (x @ W)[:, None])",
+        "return ts.sum(s0, 1), (s0,)",
+    ),
+    "slots whose gates begin with the input": _case(
+        ((4, 3),), {"W": (2, 6), "U": (3, 6)},
+        "f, g = ops.split((x @ W)[:, None] + s0 @ U, 2, -1)",
+        "s0 = ts.sigmoid(f) * s0 + ts.tanh(g)", "return s0[:, 0], (s0,)",
+    ),
+    "a view of several planes that the backward reads": _case(
+        (3, 2), {"K": (5, 3)},
+        "a = ts.minimum(ops.concatenate([s0, s1], -1), ops.concatenate([s1, s0], -1))",
+        "s0 = ts.tanh(ts.sum(a[:, :, None] * ts.sin(s0[:, None] * K), 1))",
+        "return s0, (s0 + x[:, :1], s1 * x)",
+    ),
+    "the largest of an axis": _case(
+        (4,), {"W": (2, 12), "U": (4, 12)},
+        "a = (x @ W + s0 @ U).reshape(s0.shape[0], 4, 3)",
+        "return ts.max(s0, -1, keepdims=True), (ts.tanh(ts.max(a, -1) - ts.min(a, 2)),)",
     ),
     "columns that move by one": _case(
         (24,), {}, "a = ops.concatenate([s0[:, 1:], s0[:, :1]], -1)",

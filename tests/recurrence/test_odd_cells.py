@@ -214,11 +214,11 @@ def one_hot():
 
 
 @pytest.mark.parametrize(
-    ("made", "kind"),
-    [(embedded, "numpy"), (lambda: embedded(1), "numpy"), (picked, "numpy"), (one_hot, "numpy")],
+    "made",
+    [embedded, lambda: embedded(1), picked, one_hot],
     ids=["embedded", "with padding_idx", "picked", "one_hot"],
 )
-def test_ids_are_read_at_every_step(made, kind):
+def test_ids_are_read_at_every_step(made):
     ids = np.array([[0, 1], [0, 1], [4, 1], [2, 2]])  # the first two steps are equal
     for dtype in ("int64", "int32"):
         (cell, w), found = made(), []
@@ -229,7 +229,84 @@ def test_ids_are_read_at_every_step(made, kind):
             found.append([y, ts.autograd.grad((y * y).sum(), [w])[0]])
         for fused, unrolled in zip(*found, strict=True):
             np.testing.assert_allclose(host(fused), host(unrolled), rtol=1e-12)
-        assert (nn.derivation(cell, x, h).kind == "unrolled") == (kind == "unrolled")
+        assert nn.derivation(cell, x, h).kind != "unrolled"
+
+
+def written_at():
+    """A write into a slot, by positions that are computed."""
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        at = ts.argsort(h, axis=-1)
+        h = ts.put_along_axis(0.5 * h, at[:, :2], ts.tanh(x @ w)[:, :2])
+        return h, h
+
+    return cell, w
+
+
+def beside_zeros():
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        nothing, one = ts.zeros_like(h[:, :1]), ts.ones_like(h[:, :1])
+        h = ts.tanh(x @ w + ts.concatenate([nothing, h[:, 1:]], -1) + one)
+        return ts.concatenate([h, ts.full_like(h[:, :1], 2.0)], -1), h
+
+    return cell, w
+
+
+def hot():
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        h = ts.tanh(x @ w + ts.one_hot(ts.argmax(h, axis=-1), 3, "float64") @ w + h)
+        return h, h
+
+    return cell, w
+
+
+def recomputing():
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        h = ts.recompute(lambda a: ts.tanh(a @ w), x + h)
+        return h, h
+
+    return cell, w
+
+
+def losing():
+    """Its output is a loss, a fused operation."""
+    w = drawn(3, 3)
+
+    def cell(x, h):
+        h = ts.tanh(x @ w + h)
+        return nn.cross_entropy(h, np.array([0, 2]), reduction="none"), h
+
+    return cell, w
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("made", [written_at, beside_zeros, hot, recomputing, losing])
+def test_what_reads_no_numbers_is_a_loop(made):
+    for lengths in (None, [5, 3]):
+        both = [gradients(made, mode, lengths) for mode in (nullcontext(), nn.unrolled())]
+        for fused, unrolled in zip(*both, strict=True):
+            np.testing.assert_allclose(fused, unrolled, rtol=1e-11, atol=1e-14)
+        cell, _ = made()
+        found = nn.derivation(cell, ts.zeros(5, 2, 3, dtype="float64"), drawn(2, 3), lengths)
+        assert found.kind != "unrolled"
+
+
+def test_a_layer_inside_a_cell_keeps_its_own_loop():
+    inner = nn.Recurrent(nn.RNNCell(3, 3))
+
+    def cell(x, h):
+        y, h = inner(ts.stack([x, x + 1]), h)
+        return y[-1], h
+
+    found = nn.derivation(cell, ts.zeros(5, 2, 3), ts.zeros(2, 3))
+    assert found == ("unrolled", "it reads a sequence itself, by the layer rnn", "")
 
 
 @pytest.mark.host("arrays of NumPy")

@@ -99,13 +99,18 @@ def _set_at_rule(g: Any, v_shape: tuple[int, ...], index: Any) -> Any:
 
 def _last(taken: Any, g: Any, index: Any) -> Any:
     """The values taken at the last of each repeated position, 0 at the others."""
-    index = numbers(index, "index_set")
-    backend = backend_of(plain(g))
-    np, index = backend.np, backend.index(index, g.shape)
-    order = np.arange(taken.size).reshape(taken.shape)
-    winner = np.zeros(g.shape, order.dtype)
+    return where(lasting(g, index), taken, 0.0)
+
+
+@primitive
+def lasting(x: Array, /, index: Any) -> Array:
+    """Of each element of x[index], whether its position does not come again after it."""
+    backend = backend_of(x)
+    np, index = backend.np, backend.index(index, x.shape)
+    order = np.arange(x[index].size).reshape(x[index].shape)
+    winner = np.zeros(x.shape, order.dtype)
     backend.assign(winner, index, order)
-    return where(winner[index] == order, taken, 0.0)
+    return winner[index] == order
 
 
 set_at.defvjp(x=lambda g, index: set_at(g, 0.0, index), v=_set_at_rule)

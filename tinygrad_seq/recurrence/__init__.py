@@ -12,17 +12,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..autograd.observe import unfused
+from ..autograd.observe import symbolic, unfused
 from ..backend import there
 from ..tensor import Tensor
 from .derived import as_tensor, compilable
 from .record import Underivable
 from .trees import each, flat, like
 from .trust import Found, found
-from .unroll import filled, pair, step_by_step, unroll, unrolled
+from .unroll import filled, pair, step_by_step, unroll, unrolled, written
 
 __all__ = [
     "Underivable", "each", "filled", "flat", "found", "like", "pair", "scan", "unroll", "unrolled",
+    "written",
 ]  # fmt: skip
 
 
@@ -57,6 +58,8 @@ def scan(
     def plain() -> tuple[Tensor, Any]:
         return whole() if whole else unroll(step, xs, state, valid, reverse)
 
+    if symbolic() and len(flat(xs)[0]) > 1:  # its own loop is faster than all steps in a program
+        raise Underivable(f"it reads a sequence itself, by the layer {name}")
     if refusal(xs, state):
         return plain()
     if whole and not compilable(flat(xs)[0]._data, [part.dtype for part in flat(state)]):

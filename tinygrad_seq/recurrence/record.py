@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from ..autograd import enable_grad
 from ..autograd.engine import pull
-from ..autograd.fused import Fused
 from ..autograd.graph import Node, Source, source_of
 from ..autograd.observe import Observer
 from ..backend import is_array, xp
@@ -82,6 +81,7 @@ class Recorder(Observer):
     """An observer that records every primitive as an instruction."""
 
     symbolic = True
+    unfuses = True
 
     def __init__(self) -> None:
         self.values: dict[int, Value] = {}  # by the identity of arrays, which are kept alive here
@@ -141,8 +141,6 @@ class Recorder(Observer):
 
     def forward(self, op: Any, compute: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
         """Run a primitive and record it."""
-        if isinstance(op, Fused):
-            raise Underivable(f"it calls {op.name}, which is a fused operation itself")
         result = compute(*args, **params)
         several = type(result) is tuple
         # a new view, if the primitive returned an array that already has a number
@@ -224,7 +222,8 @@ def record(step: Step, xs: Any, state: Any) -> Recording:
     leaves = []
     for part in (*flat(xs), *flat(state)):
         if not isinstance(part, Tensor):
-            raise Underivable(f"its state holds a {type(part).__name__}, which is not a tensor")
+            kind = type(part).__name__
+            raise Underivable(f"its state has a part of type {kind}, which is not a tensor")
         leaf = Tensor._wrap(part._data.view())
         leaf._requires_grad = leaf.dtype.kind == "f"
         leaves.append(leaf)

@@ -19,6 +19,9 @@ def getitem(draw):
     return (draw(arrays(shape, layouts=True)),), {"index": draw(indices(shape))}
 
 
+CASES["lasting"] = CASES["getitem"]
+
+
 @case
 def scatter_add(draw):
     """Into zeros, at any index."""
