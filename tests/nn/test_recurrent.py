@@ -1,6 +1,7 @@
 """Recurrent and Bidirectional: any cell, either direction, padded or not."""
 
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -429,6 +430,70 @@ def test_a_state_that_changes_its_form_is_told(cell, start, message):
     for cell_or_wrapper in (cell, nn.Zoneout(cell, 0.1)):
         with pytest.raises(TypeError, match="with the structure that it was given; " + message):
             nn.Recurrent(cell_or_wrapper)(ts.ones((4, 2, 3)), state)
+
+
+def test_outputs_of_several_shapes_are_told():
+    steps = []
+
+    def cell(x, s):
+        steps.append(x)
+        return x[:, : 1 + len(steps) % 2], s
+
+    for mode in (nullcontext(), nn.unrolled()):
+        with mode, pytest.raises(ValueError, match=r"y of one shape at every step; got \(2, "):
+            nn.Recurrent(cell)(ts.ones((3, 2, 3)), ts.ones((2, 3)))
+
+
+def test_an_error_in_a_users_cell_says_what_the_cell_was_given():
+    def cell(x, s):
+        return x + s, s
+
+    with pytest.raises(ValueError, match="broadcast") as told:
+        nn.Recurrent(cell)(ts.ones((3, 2, 4)), ts.ones((5, 4)))
+    assert told.value.__notes__ == [
+        "the cell cell was first called with x of shape (2, 4) and the state Tensor[5, 4]"
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_state_that_all_sequences_share_cannot_be_padded():
+    def cell(x, s):
+        h = ts.tanh(x @ s)
+        return h, s + 1
+
+    read = nn.Recurrent(cell)
+    y, last = read(ts.ones((3, 2, 4)), ts.ones((4, 4)))
+    assert (y.shape, last.shape) == ((3, 2, 4), (4, 4))
+    with pytest.raises(ValueError, match=r"\(4, 4\) does not begin with the axis of the 2 seq"):
+        read(ts.ones((3, 2, 4)), ts.ones((4, 4)), lengths=[3, 1])
+
+
+class Memory(NamedTuple):
+    """A state by names; a part may be nothing."""
+
+    fast: ts.Tensor
+    slow: ts.Tensor
+    nothing: None = None
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 2]])
+def test_a_named_tuple_stays_one(lengths):
+    def cell(x, s):
+        assert isinstance(s, Memory)
+        fast = ts.tanh(x + s.fast - s.slow)
+        return fast, s._replace(fast=fast, slow=0.9 * s.slow + 0.1 * fast)
+
+    x = ts.tensor(np.random.default_rng(0).normal(size=(4, 2, 3)))
+    part, found = ts.ones(2, 3, dtype="float64"), []
+    for mode in (nullcontext(), nn.unrolled()):
+        with mode:
+            y, last = nn.Recurrent(cell)(x, Memory(part, part), lengths)
+        assert isinstance(last, Memory)
+        assert last.nothing is None
+        found.append([host(y), host(last.fast), host(last.slow)])
+    for fused, unrolled in zip(*found, strict=True):
+        np.testing.assert_allclose(fused, unrolled, rtol=1e-14)
+    assert nn.derivation(cell, x, Memory(part, part), lengths).kind != "unrolled"
 
 
 def test_a_cell_that_overrides_forward_is_what_runs():

@@ -1,4 +1,4 @@
-"""States and inputs: one tensor, or (nested) tuples of them."""
+"""States and inputs: one tensor, or (nested) tuples of them; a named tuple stays one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 def each(f: Callable[..., Any], *trees: Any) -> Any:
     """f applied to the parts of trees with the same structure."""
     if isinstance(trees[0], tuple | list):
-        return tuple(each(f, *parts) for parts in zip(*trees, strict=True))
-    return f(*trees)
+        return _again(trees[0], [each(f, *parts) for parts in zip(*trees, strict=True)])
+    return None if trees[0] is None else f(*trees)
 
 
 def flat(tree: Any) -> list[Any]:
@@ -27,5 +27,9 @@ def like(tree: Any, parts: Iterable[Any]) -> Any:
 
 def _filled(tree: Any, parts: Iterator[Any]) -> Any:
     if isinstance(tree, tuple | list):
-        return tuple([_filled(branch, parts) for branch in tree])
+        return _again(tree, [_filled(branch, parts) for branch in tree])
     return None if tree is None else next(parts)
+
+
+def _again(tree: Any, parts: list[Any]) -> Any:
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)

@@ -254,7 +254,10 @@ def error_of(scan: Scan, case: Case) -> tuple[float | None, str | None]:
     mask = _some_padding(leaves[0]._data) if masked else None
     rng, want = numpy.random.default_rng(0), []
     with enable_grad(), numpy.errstate(all="ignore"):
-        y, last = unroll(step, x, s, mask, reverse)
+        try:
+            y, last = unroll(step, x, s, mask, reverse)
+        except Exception as error:  # it is raised again when the cell runs step by step
+            raise Underivable(f"its step raised {type(error).__name__}: {error}") from error
         outs = [y, *flat(last)]
         seeds = [_drawn(rng, out) for out in outs]
         asked = [(o, g) for o, g in zip(outs, seeds, strict=True) if o._requires_grad]

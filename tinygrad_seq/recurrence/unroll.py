@@ -43,6 +43,11 @@ def unroll(
                 after = _freeze(valid[t], after, state)
         outputs.append(y)
         state = after
+    shapes = [*dict.fromkeys([y.shape for y in outputs])]
+    if len(shapes) > 1:
+        raise ValueError(
+            f"a cell must return y of one shape at every step; got {shapes[0]} and {shapes[1]}"
+        )
     y = ops.stack(outputs[::-1] if reverse else outputs)
     return (y if valid is None else where_read(valid, y)), state
 
@@ -66,7 +71,7 @@ def pair(owner: str, result: Any, before: Any = None) -> tuple[Tensor, Any]:
     if not _continues(before, after):
         raise TypeError(
             f"{owner} must return its state with the structure that it was given; "
-            f"got {_written(after)} after {_written(before)}"
+            f"got {written(after)} after {written(before)}"
         )
     return y, after
 
@@ -90,10 +95,10 @@ def _continues(before: Any, after: Any) -> bool:
     )
 
 
-def _written(state: Any) -> str:
+def written(state: Any) -> str:
     """The structure of a state as text, with the shapes of its parts."""
     if isinstance(state, tuple | list):
-        return f"({', '.join(map(_written, state))}{',' * (len(state) == 1)})"
+        return f"({', '.join(map(written, state))}{',' * (len(state) == 1)})"
     shape = getattr(state, "shape", None)
     return repr(state) if shape is None else f"{type(state).__name__}{list(shape)}"
 
@@ -130,4 +135,13 @@ def _freeze(valid: Any, after: Any, before: Any) -> Any:
             "a mask that leaves out a sequence's first step needs a state to keep until then: "
             "give state=, or the cell an initial_state(batch_shape)"
         )
-    return each(lambda a, b: where_read(valid, a, b), after, before)
+
+    def kept(a: Tensor, b: Tensor) -> Tensor:
+        if a.shape[: valid.ndim] != valid.shape:
+            raise ValueError(
+                f"where a sequence is padded, its state is kept; a part of the state of shape "
+                f"{a.shape} does not begin with the axis of the {len(valid)} sequences"
+            )
+        return where_read(valid, a, b)
+
+    return each(kept, after, before)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import ops
-from ...recurrence import each, filled, scan
+from ...recurrence import each, filled, flat, scan, written
 from ...tensor import Tensor
 from ..checks import as_sequence, as_tensor, flag, valid_steps
 from ..module import Module
@@ -105,12 +105,15 @@ class Recurrent(Module):
         name, scope = _name_of(self.cell), inside_cell(self.cell)
         try:
             y, last = scan(step, xs, state, valid, self.reverse, name, scope)
-        except (TypeError, AttributeError) as error:
-            if state is None:
+        except Exception as error:
+            if state is None and isinstance(error, TypeError | AttributeError):
                 error.add_note(
                     "the cell got state None at its first step: call with a first state, "
                     "Recurrent(cell)(x, state), or give the cell initial_state(batch_shape)"
                 )
+            elif cell_within(self.cell) is None:
+                given = f"x of shape {flat(xs)[0].shape[1:]} and the state {written(state)}"
+                error.add_note(f"the cell {name} was first called with {given}")
             raise
         if alone:
             y, last = ops.squeeze(y, 1), each(lambda part: ops.squeeze(part, 0), last)
