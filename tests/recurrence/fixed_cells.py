@@ -327,7 +327,7 @@ FIXED = {
     "slots whose gates begin with the input": _case(
         ((4, 3),), {"W": (2, 6), "U": (3, 6)},
         "f, g = ops.split((x @ W)[:, None] + s0 @ U, 2, -1)",
-        "s0 = ts.sigmoid(f) * s0 + ts.tanh(g)", "return s0[:, 0], (s0,)",
+        "s0 = ts.sigmoid(f) * s0 + ts.tanh(g)", "return s0, (s0,)",
     ),
     "a view of several planes that the backward reads": _case(
         (3, 2), {"K": (5, 3)},
@@ -339,6 +339,31 @@ FIXED = {
         (4,), {"W": (2, 12), "U": (4, 12)},
         "a = (x @ W + s0 @ U).reshape(s0.shape[0], 4, 3)",
         "return ts.max(s0, -1, keepdims=True), (ts.tanh(ts.max(a, -1) - ts.min(a, 2)),)",
+    ),
+    "a condition on both sides of a product": _case(
+        (3,), {"W": (2, 3), "U": (3, 3), "V": (3, 3)},
+        "a = x @ W + s0 @ U", "on = a > 0", "b = ts.where(on, a, 0.1 * a) @ V",
+        "return b, (ts.tanh(ts.where(on, b, -b)),)",
+    ),
+    "a condition for a whole row": _case(
+        (3, 1), {"w": (3, 1), "U": (3, 3)},
+        "go = (s0 @ w > 0) | (s1 > 0.5)", "a = ts.where(go, 0.5, s1)",
+        "return a, (ts.where(go, ts.tanh(x[:, 1:] + s0 @ U), 0.9 * s0), ts.sin(a))",
+    ),
+    "conditions of the input and of a parameter": _case(
+        (3,), {"W": (2, 3), "U": (3, 3), "b": (3,)},
+        "a = ts.where(b > 0, s0, ts.sin(s0)) + ts.where(x > 0, x, 0.0) @ W",
+        "return a, (ts.where(x[:, :1] > 0, ts.tanh(a @ U), 0.5 * a),)",
+    ),
+    "limits, a power, a variance, and a condition as a number": _case(
+        (3,), {"W": (2, 3), "U": (3, 3)},
+        "a = ts.clip(s0 @ U, -0.5, 0.5) ** 2 + ts.clip(s0, 0.1) * ts.clip(s0, max=0.2)",
+        "a = a - ts.var(s0, -1, keepdims=True) * (s0 > x[:, :1]).astype(s0.dtype)",
+        "return a, (ts.tanh(x @ W + a),)",
+    ),
+    "slots of which each reads its own row of a parameter": _case(
+        ((4, 3),), {"K": (4, 3), "U": (3, 3), "W": (2, 3)},
+        "s0 = ts.sigmoid(s0 @ U + K) * ts.tanh((x @ W)[:, None] - K * s0)", "return s0, (s0,)",
     ),
     "columns that move by one": _case(
         (24,), {}, "a = ops.concatenate([s0[:, 1:], s0[:, :1]], -1)",

@@ -48,6 +48,20 @@ def test_fixed_cells(name: str) -> None:
             assert comparison.error(MAKERS[printer]) < EXACT
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a condition on both sides of a product", "a condition for a whole row",
+        "conditions of the input and of a parameter",
+        "limits, a power, a variance, and a condition as a number",
+        "slots whose gates begin with the input",
+        "slots of which each reads its own row of a parameter",
+    ],
+)  # fmt: skip
+def test_what_is_compiled(name: str) -> None:
+    MAKERS["loops"](FIXED[name].compared().program)
+
+
 @pytest.mark.skipif("kernels" not in MAKERS, reason="kernels are run as C, which needs gcc or cc")
 @settings(max_examples=EXAMPLES // 4)
 @given(case=cases())

@@ -138,7 +138,7 @@ class Compiled(Scan):
         if key not in self._bound_for:
             self._bound_for[key] = self._bound(*key)
         loop, count, arguments = self._bound_for[key]
-        flags = _NO_MASK if mask is None else _flat(mask)
+        flags = _NO_MASK if mask is None else np.repeat(_flat(mask), N // mask[0].size)
         rest = [T, N, run.reverse, keep, count, flags, mask is not None]
         for a in arguments:
             rest.append(arrays[a] if type(a) is str else a(run) if callable(a) else a)
@@ -207,7 +207,7 @@ class Compiled(Scan):
         v, low, high = source
 
         def make(run: Pass) -> Any:
-            row = run.env.arrays[v].reshape(-1)[low:high].astype(self.dtype, copy=False)
+            row = self._floats(run.env.arrays[v]).reshape(-1)[low:high]
             if high - low == width and count == 1:
                 return plain(row)
             return np.tile(np.broadcast_to(row, width), count)
@@ -216,18 +216,20 @@ class Compiled(Scan):
 
     def _input(self, v: Value) -> Callable[[Pass], Any]:
         """A value made before the loop, in rows of all steps unless it is made once."""
-        if self.plan.where[v] == "once":
-            return lambda run: _flat(run.env.arrays[v].astype(self.dtype, copy=False))
         *few, width = self.p.shape(v) or (1,)
-        lead = self.plan.lead
+        lead, once = self.plan.lead, self.plan.where[v] == "once"
         ones = (1,) * (len(lead) - len(few))
 
         def make(run: Pass) -> Any:
-            array = run.env.all(v).reshape(run.T, *ones, *few, width)
-            array = array.astype(self.dtype, copy=False)  # conditions are numbers in the loop
-            return _flat(np.broadcast_to(array, (run.T, *lead, width)))
+            array, steps = (run.env.arrays[v], ()) if once else (run.env.all(v), (run.T,))
+            array = self._floats(array).reshape(*steps, *ones, *few, width)
+            return _flat(np.broadcast_to(array, (*steps, *lead, width)))
 
         return make
+
+    def _floats(self, array: Any) -> Any:
+        """Conditions as 0 and 1, which a loop compares with 0."""
+        return array.astype(self.dtype) if array.dtype.kind == "b" else array
 
 
 _NO_MASK = np.zeros(1, bool)

@@ -45,9 +45,8 @@ class Cutter:
         shapes = [p.shape(v) for v in i.reads()]
         row = is_row(p.shape(out), self.lead)
         if i.op.elementwise and len(i.outs) == 1 and row and not i.params:
-            one = all(self._spreads(s, p.shape(out)) for s in shapes)
             dtypes = {p.types[v].dtype.kind for v in (*i.reads(), out)}
-            return "map" if one and dtypes <= set("fb") else "call"
+            return "map" if dtypes <= set("fb") else "call"
         if i.op is SAME:
             return "map" if row else "call"
         if i.op is ops.matmul:
@@ -62,10 +61,6 @@ class Cutter:
             fold = i.param("keepdims") and [a % n for a in axes if a is not None] == [n - 1]
             return "fold" if fold else "call"
         return "call" if self._parts(i) is None else "structure"
-
-    def _spreads(self, shape: Shape, out: Shape) -> bool:
-        """Whether an operand fits rows: of their shape, one number per row, or one row for all."""
-        return shape in (out, (*self.lead, 1)) or all(n == 1 for n in shape[:-1])
 
     def _parts(self, i: Instr) -> list[tuple[Value, int, int, Value]] | None:
         """(whole, low, high, piece) of what only renames columns of rows; None for all others.

@@ -59,16 +59,23 @@ class Derived:
         """The kinds of loop available for this input, the fastest first."""
         if self._kernel is not None:
             return ["cuda", "numpy"]
-        p = self.plan.program
-        dtypes = [p.types[v].dtype for v in (*p.states, p.y)]
-        if not self._uncompiled and compilable(x, dtypes):
+        if not self._uncompiled and compilable(x, self._dtypes()):
             return ["numba", "large", "numpy"]
         return ["numpy"]
+
+    def _dtypes(self) -> list[Any]:
+        p = self.plan.program
+        return [p.types[v].dtype for v in (*p.states, p.y)]
 
     def reason(self, x: Any, masked: bool) -> str:
         """Why the fastest kind of loop is not used for this input, or an empty string."""
         verdict = self.trusted.get((self.kinds(x)[0], masked))
-        return verdict if isinstance(verdict, str) else self._uncompiled
+        if isinstance(verdict, str):
+            return verdict
+        if self.kinds(x) == ["numpy"] and not self._uncompiled and compilable(x, [FLOAT32]):
+            names = ", ".join(sorted({d.name for d in self._dtypes()}))
+            return f"compiled loops are of float32; its state and output are of {names}"
+        return self._uncompiled
 
     @functools.cached_property
     def twice(self) -> Twice:

@@ -104,13 +104,21 @@ def check(plan: Plan, what: str) -> None:
         what: What an operation without a form lacks: ``"kernel for"``.
 
     Raises:
-        Uncompiled: the plan has another operation, which the message names, or several dtypes.
+        Uncompiled: the plan has another operation, which the message names, or values of several
+            shapes or dtypes.
     """
     p, loops = plan.program, [*plan.ops("forward"), *plan.ops("backward")]
-    others = {o.op.name for o in loops if o.kind == "call"}
-    others |= {o.op.name for o in loops if o.kind == "map" and o.op not in FORMS}
+    calls = [o for o in loops if o.kind == "call"]
+    others = {o.op.name for o in loops if o.kind in ("call", "map") and o.op not in FORMS}
     if others:
         raise Uncompiled(f"there is no {what} {', '.join(sorted(others))} in a loop")
+    if calls:
+        shapes = {p.shape(v) for o in calls for v in (*o.instr.reads(), *o.instr.outs)}
+        other = max([s for s in shapes if not is_row(s, plan.lead)], key=len, default=())
+        raise Uncompiled(
+            f"it computes {calls[0].op.name} on values of shape {other}, which are no rows of its "
+            "state"
+        )
     dtype, rows = p.types[p.y].dtype, (*p.states, *p.after, p.y)
     alike = all(p.types[v].dtype == dtype and is_row(p.shape(v), plan.lead) for v in rows)
     planes = [q for o in loops for q in (*o.ins, *o.outs) if isinstance(q, Plane)]
