@@ -17,6 +17,7 @@ import numpy
 
 from . import ops
 from .autograd import Variable, mark_written
+from .autograd.observe import looked
 from .autograd.operands import on_host
 from .backend import backend_of, xp
 from .trees import leaves, mapped
@@ -101,12 +102,15 @@ METHODS: dict[str, dict[Any, Callable[..., Any]]] = {
 
 # Shapes, order, equality and constants: they have no derivative, so values are enough.
 _ON_VALUES = """
-    allclose argpartition argwhere array_equal array_equiv can_cast common_type
-    count_nonzero digitize empty_like flatnonzero isclose iscomplexobj isin isneginf
-    isposinf isrealobj lexsort may_share_memory nanargmax nanargmin ndim nonzero ones_like
-    result_type searchsorted shape shares_memory size zeros_like
+    allclose argpartition argwhere array_equal array_equiv count_nonzero digitize flatnonzero
+    isclose isin isneginf isposinf lexsort nanargmax nanargmin nonzero searchsorted
 """
-ON_VALUES = frozenset(getattr(numpy, name) for name in _ON_VALUES.split())
+_ON_SHAPES = """
+    can_cast common_type empty_like iscomplexobj isrealobj may_share_memory ndim ones_like
+    result_type shape shares_memory size zeros_like
+"""
+ON_SHAPES = frozenset(getattr(numpy, name) for name in _ON_SHAPES.split())
+ON_VALUES = ON_SHAPES.union(getattr(numpy, name) for name in _ON_VALUES.split())
 
 # Arguments that change neither values nor gradients: the sort algorithm, the memory layout.
 _NO_MATTER = {"kind", "stable", "casting", "copy", "subok", "optimize", "overwrite_input"}
@@ -145,6 +149,7 @@ def from_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[st
         return _adapted(name, METHODS[method][ufunc], _reduce, inputs, kwargs)
     op = TABLE.get(ufunc)
     if op is None and not _requires_grad((inputs, kwargs)):
+        _told((inputs, kwargs), name)
         return getattr(ufunc, method)(*_on_host(inputs), **_on_host(kwargs))
     if op is None or method not in ("__call__", "outer"):
         raise TypeError(_unsupported(name))
@@ -166,6 +171,8 @@ def _reduce(array: Any, axis: Any, dtype: Any = None, out: Any = None, keepdims:
 def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
     """What ``Tensor.__array_function__`` does: the op of the function's name."""
     if function in ON_VALUES:
+        if function not in ON_SHAPES:
+            _told((args, kwargs), function.__name__)
         args, kwargs = _arrays(args), _arrays(kwargs)
         np = xp(*args, *kwargs.values())
         args = [np.asarray(a) if isinstance(a, list) else a for a in args]  # CuPy takes no lists
@@ -176,6 +183,7 @@ def from_numpy_function(function: Any, args: Any, kwargs: Any) -> Any:
     if op is None and not _requires_grad((args, kwargs)):
         if isinstance(kwargs.get("out"), Variable):
             raise TypeError(f"np.{function.__name__} on a tensor takes no out: tensors are values")
+        _told((args, kwargs), function.__name__)
         return function(*_on_host(args), **_on_host(kwargs))  # the values are enough
     if op is None:
         name = name_of(function)
@@ -298,6 +306,12 @@ def _unsupported(name: str) -> str:
 def _arrays(value: Any, of: Callable[[Any], Any] = lambda array: array) -> Any:
     """``of`` applied to the array of every tensor, also within lists."""
     return mapped(lambda part: of(part._data) if isinstance(part, Variable) else part, value)
+
+
+def _told(value: Any, name: str) -> None:
+    """Tell observers that the numbers of tensors are read, by a function of NumPy."""
+    for part in leaves(value):
+        looked(part, f"np.{name}")
 
 
 def _on_host(value: Any) -> Any:

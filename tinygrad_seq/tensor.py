@@ -307,6 +307,7 @@ class Tensor(Variable, Operators):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.node is not None:
             raise RuntimeError("only leaves can be copied deeply or pickled: detach() it first")
+        looked(self, "pickle")
         return type(self)._rebuild, (self._data, self._requires_grad, self.name)
 
     @classmethod

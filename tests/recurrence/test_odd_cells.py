@@ -1,7 +1,9 @@
 """Cells that do more than compute: each runs as it would unrolled, whatever was run before it."""
 
+import pickle
 import random
 from contextlib import nullcontext
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from device import host
 
 import tinygrad_seq as ts
 from tinygrad_seq import nn
+
+settings = ModuleType("settings")
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -67,6 +71,54 @@ def counting_in_an_attribute():
 
     cell = Cell()
     return cell, cell.weight
+
+
+def counting_on_its_class():
+    class Cell(nn.Module):
+        steps = 0
+
+        def __init__(self):
+            self.weight = nn.Parameter(drawn(3, 3).data)
+
+        def forward(self, x, h):
+            type(self).steps += 1
+            h = ts.tanh(x @ self.weight + h) if self.steps < 4 else x - h
+            return h, h
+
+    cell = Cell()
+    return cell, cell.weight
+
+
+def counting_in_a_slot():
+    class Counter:
+        __slots__ = ("steps",)
+
+    counter = Counter()
+    counter.steps = 0
+
+    def change():
+        counter.steps += 1
+        return counter.steps < 4
+
+    return stepping(change)
+
+
+def counting_on_a_function_from_the_first_step():
+    def change():
+        change.steps = getattr(change, "steps", 0) + 1
+        return change.steps < 4
+
+    return stepping(change)
+
+
+def counting_on_a_module():
+    settings.steps = 0
+
+    def change():
+        settings.steps += 1
+        return settings.steps < 4
+
+    return stepping(change)
 
 
 def counting_in_a_buffer():
@@ -155,6 +207,8 @@ def gradients(made, mode, lengths=None):
     "made",
     [
         counting, counting_on_itself, counting_in_an_attribute, counting_in_a_buffer,
+        counting_on_its_class, counting_in_a_slot, counting_on_a_function_from_the_first_step,
+        counting_on_a_module,
         summing_in_an_array, hooking,
         tossing_a_coin, tossing_the_librarys_coin, tossing_numpys_coin, reading_a_generator,
         remembering, choosing_weights,
@@ -166,6 +220,34 @@ def test_a_step_that_changes_something_runs_once_for_each_step(made):
         both = [gradients(made, mode, lengths) for mode in (nullcontext(), nn.unrolled())]
         for fused, unrolled in zip(*both, strict=True):
             np.testing.assert_array_equal(fused, unrolled)
+
+
+@pytest.mark.parametrize(
+    ("look", "how"),
+    [
+        (
+            lambda n: np.array_equal(n, [[0], [0]]) or np.array_equal(n, [[1], [1]]),
+            "np.array_equal",
+        ),
+        (lambda n: np.count_nonzero(n > 1.5) == 0, "np.count_nonzero"),
+        (lambda n: pickle.loads(pickle.dumps(n)).data[0, 0] < 2, "pickle"),
+    ],
+)
+def test_a_branch_on_what_numpy_says_of_a_state_is_noticed(look, how):
+    w = drawn(3, 3)
+
+    def cell(x, state):
+        h, n = state
+        h = ts.tanh(x @ w + h) if look(n.detach()) else x - h
+        return h, (h, n + 1)
+
+    x = drawn(5, 2, 3).detach()
+    state, found = (ts.zeros(2, 3, dtype="float64"), ts.zeros(2, 1, dtype="float64")), []
+    for mode in (nullcontext(), nn.unrolled()):
+        with mode:
+            found.append(host(nn.Recurrent(cell)(x, state)[0].detach()))
+    np.testing.assert_array_equal(*found)
+    assert how in nn.derivation(cell, x, state).reason
 
 
 def test_what_a_cell_keeps_is_that_of_the_last_step():

@@ -3,8 +3,8 @@
 A step is run a few times before a loop stands for it. If that changed something, no loop may stand
 for it, and the change is taken back: then each step of time is run once, as it was written.
 
-Not noticed are the clock, files, the environment, attributes of classes, ``__slots__``, context
-variables, caches of functions, and what exceeds the limits below.
+Not noticed are the clock, files, buffers of bytes, the environment, context variables, caches of
+functions, and what exceeds the limits below.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ THINGS = 2000
 RUN = ("forward", "__call__")
 
 SIMPLE = (bool, int, float, str)
+
+DATA = (*SIMPLE, list, dict, set, deque, numpy.ndarray, Tensor)
+"""What is looked at of the attributes of classes and modules, which hold functions too."""
 
 
 class Watched(NamedTuple):
@@ -100,6 +103,9 @@ class Held:
         if isinstance(thing, (type, ModuleType, Primitive)):
             if thing in (random, numpy, numpy.random):  # whose functions are methods of one
                 yield f"{thing.__name__}'s random numbers", _owner(thing)
+            elif isinstance(thing, type) and not is_ours(thing):
+                own = self._add(thing.__name__, *_attributes(thing, lambda: vars(thing)))
+                yield from own.items()
         elif isinstance(thing, FunctionType):
             yield from self._within_function(thing)
         elif isinstance(thing, MethodType):
@@ -130,6 +136,11 @@ class Held:
             items = self._add(name, own.copy, functools.partial(_refill, own))
             yield from items.items()
             yield from [(name, getattr(type(thing), method, None)) for method in RUN]
+            yield name, type(thing)
+        elif names := [s for c in type(thing).__mro__ for s in vars(c).get("__slots__", ())]:
+            slots = lambda: {s: getattr(thing, s) for s in names if hasattr(thing, s)}  # noqa: E731
+            yield from self._add(name, *_attributes(thing, slots)).items()
+            yield name, type(thing)
 
     def _within_function(self, function: Any) -> Iterator[tuple[str, Any]]:
         names = function.__code__.co_freevars
@@ -138,16 +149,18 @@ class Held:
                 yield name, self._add(name, *_contents(cell))
             except ValueError:  # not yet assigned
                 continue
-        if vars(function):
-            yield function.__name__, vars(function)
+        yield function.__name__, vars(function)
         yield from (function.__kwdefaults__ or {}).items()
         yield from [(function.__name__, part) for part in function.__defaults__ or ()]
         if not is_ours(function):
-            space = function.__globals__
-            for name in _names(function.__code__):
-                if name in space:
-                    get = functools.partial(space.__getitem__, name)
-                    yield name, self._add(name, get, functools.partial(space.__setitem__, name))
+            known, found = _names(function.__code__), function.__globals__
+            spaces = [vars(m) for n in known if isinstance(m := found.get(n), ModuleType)]
+            for space in (found, *spaces):
+                for name in known:
+                    if name in space and (space is found or isinstance(space[name], DATA)):
+                        get = functools.partial(space.__getitem__, name)
+                        put = functools.partial(space.__setitem__, name)
+                        yield name, self._add(name, get, put)
 
     def _note(self, name: str, source: Any) -> None:
         """The state of a generator of random numbers."""
@@ -168,6 +181,25 @@ def _changed_key(before: Any, after: Any, name: str) -> str:
 
 def _contents(cell: CellType) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     return lambda: cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
+
+
+def _attributes(
+    thing: Any, held: Callable[[], Any]
+) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """The data among the attributes of a class, or in the slots of an object."""
+
+    def now() -> dict[str, Any]:
+        return {name: v for name, v in held().items() if isinstance(v, DATA)}
+
+    def put(before: dict[str, Any]) -> None:
+        after = now()
+        for name in after.keys() - before.keys():
+            delattr(thing, name)
+        for name, value in before.items():
+            if after.get(name) is not value:
+                setattr(thing, name, value)
+
+    return now, put
 
 
 def _elements(array: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
