@@ -422,6 +422,8 @@ def test_what_is_no_cell_is_told_what_to_write(make, message):
         (lambda x, s: (x, (x,)), 2, r"got \(Tensor\[2, 3\],\) after \(Tensor\[2, 3\], "),
         (lambda x, s: (x, x), 2, r"got Tensor\[2, 3\] after \("),
         (lambda x, s: (x, None), 1, r"got None after Tensor\[2, 3\]"),
+        (lambda x, s: (x, {"h": x}), 1, r"got \{h: Tensor\[2, 3\]\} after Tensor\[2, 3\]"),
+        (lambda x, s: (x, (x, (x,))), 2, r"got \(Tensor\[2, 3\], \(Tensor\[2, 3\],\)\) after \("),
     ],
 )
 def test_a_state_that_changes_its_form_is_told(cell, start, message):
@@ -430,6 +432,25 @@ def test_a_state_that_changes_its_form_is_told(cell, start, message):
     for cell_or_wrapper in (cell, nn.Zoneout(cell, 0.1)):
         with pytest.raises(TypeError, match="with the structure that it was given; " + message):
             nn.Recurrent(cell_or_wrapper)(ts.ones((4, 2, 3)), state)
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 2]])
+def test_a_state_may_be_a_dict(lengths):
+    def cell(x, s):
+        h, (c, d) = s["h"], s["more"]
+        c = 0.9 * c + ts.tanh(x + h)
+        return c * d, {"more": (c, h), "h": c}  # the names in another order
+
+    x, part = ts.tensor(np.random.default_rng(0).normal(size=(4, 2, 3))), ts.ones(2, 3)
+    part, found = part.astype("float64"), []
+    start = {"h": part, "more": (part, 2 * part)}
+    for mode in (nullcontext(), nn.unrolled()):
+        with mode:
+            y, last = nn.Recurrent(cell)(x, start, lengths)
+        found.append([host(y), host(last["h"]), *map(host, last["more"])])
+    for fused, unrolled in zip(*found, strict=True):
+        np.testing.assert_allclose(fused, unrolled, rtol=1e-14)
+    assert nn.derivation(cell, x, start, lengths).kind != "unrolled"
 
 
 def test_outputs_of_several_shapes_are_told():

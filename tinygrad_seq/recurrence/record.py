@@ -18,7 +18,7 @@ from ..backend import is_array, xp
 from ..ops.linear import affine, affine_in_parts
 from ..tensor import Tensor
 from .program import FULL, Instr, Program, Type, Value, values_in
-from .trees import flat, like
+from .trees import alike, flat, like
 
 Step = Callable[[Any, Any], Any]
 
@@ -267,7 +267,7 @@ def _checked(result: Any, state: Any) -> tuple[Tensor, Any]:
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
         raise Underivable("it does not return the pair (y, state)")
     y, after = result
-    if len(flat(after)) != len(flat(state)) or not all(isinstance(p, Tensor) for p in flat(after)):
+    if not alike(state, after) or not all(isinstance(p, Tensor) for p in flat(after)):
         raise Underivable("its state changes its structure from step to step")
     return y, after
 

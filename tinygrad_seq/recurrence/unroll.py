@@ -13,7 +13,7 @@ from ..autograd.mode import Mode
 from ..autograd.observe import at_step
 from ..backend import there, xp
 from ..tensor import Tensor
-from .trees import each, flat, like
+from .trees import branches_alike, each, flat, keys, like
 
 step_by_step: ContextVar[bool] = ContextVar("step_by_step", default=False)
 
@@ -81,12 +81,12 @@ def _continues(before: Any, after: Any) -> bool:
 
     None may become anything.
     """
-    if isinstance(before, tuple | list):
-        same = isinstance(after, tuple | list) and len(after) == len(before)
-        return same and all(map(_continues, before, after))
+    if isinstance(before, dict | tuple | list):
+        same = branches_alike(before, after)
+        return same and all(_continues(before[k], after[k]) for k in keys(before))
     if before is None:
         return True
-    if after is None or isinstance(after, tuple | list):
+    if after is None or isinstance(after, dict | tuple | list):
         return False
     old, new = getattr(before, "shape", ()), getattr(after, "shape", ())
     return old == new or (
@@ -97,6 +97,8 @@ def _continues(before: Any, after: Any) -> bool:
 
 def written(state: Any) -> str:
     """The structure of a state as text, with the shapes of its parts."""
+    if isinstance(state, dict):
+        return f"{{{', '.join([f'{name}: {written(part)}' for name, part in state.items()])}}}"
     if isinstance(state, tuple | list):
         return f"({', '.join(map(written, state))}{',' * (len(state) == 1)})"
     shape = getattr(state, "shape", None)

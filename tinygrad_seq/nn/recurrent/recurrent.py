@@ -29,9 +29,9 @@ class Recurrent(Module):
     It equals the cell unrolled, see :class:`unrolled`.
 
     Args:
-        cell: Any callable ``(x_t, state) -> (y_t, state)`` whose state is a Tensor or a tuple of
-            Tensors. A :class:`Cell` starts from zeros. Any other cell starts from None, unless it
-            has ``initial_state(batch_shape)``.
+        cell: Any callable ``(x_t, state) -> (y_t, state)`` whose state is a Tensor, or a tuple,
+            named tuple or dict of Tensors. A :class:`Cell` starts from zeros. Any other cell starts
+            from None, unless it has ``initial_state(batch_shape)``.
         reverse: Whether to read from the end to the start. Outputs keep their order in time.
             (Keras' ``go_backwards`` gives them in the order read: y[::-1].)
 
