@@ -365,6 +365,26 @@ FIXED = {
         ((4, 3),), {"K": (4, 3), "U": (3, 3), "W": (2, 3)},
         "s0 = ts.sigmoid(s0 @ U + K) * ts.tanh((x @ W)[:, None] - K * s0)", "return s0, (s0,)",
     ),
+    "a parameter that is cut like a state, and read whole": _case(
+        (3,), {"K": (6,), "U": (3, 6)},
+        "f, g = ops.split((s0 @ U) * K, 2, -1)",
+        "return f, (ts.tanh(f * g + x[:, :1] + K[ts.argsort(s0, axis=-1)]),)",
+    ),
+    "the largest of several planes": _case(
+        (3,), {},
+        "a = ops.concatenate([ts.tanh(s0), s0 + ts.sin(s0)], -1)",
+        "return s0, (ts.tanh(s0 * ts.max(a, -1, keepdims=True) + x[:, :1]),)",
+    ),
+    "the largest number, of no gradient, beside a constant": _case(
+        (3,), {"U": (3, 3)},
+        "a = ops.concatenate([s0 @ U, 0.0 * s0 + 0.2], -1)",
+        "return s0, (ts.tanh(s0 - ts.max(a.detach(), -1, keepdims=True) + x[:, :1]),)",
+    ),
+    "a softmax of several planes, and its logarithm": _case(
+        (3,), {"U": (3, 3), "W": (2, 3)},
+        "a = ts.softmax(ops.concatenate([s0 @ U, x], -1), -1)",
+        "return ts.log_softmax(s0, 1), (a[:, :3] + ts.log_softmax(s0 * x[:, :1] + x @ W, -1),)",
+    ),
     "columns that move by one": _case(
         (24,), {}, "a = ops.concatenate([s0[:, 1:], s0[:, :1]], -1)",
         "return a, (ts.sin(a) + x[:, :1],)", masked=True,

@@ -289,7 +289,7 @@ def one_hot():
     w = drawn(5, 3)
 
     def cell(x, h):
-        h = ts.tanh(ts.one_hot(x, 5, "float64") @ w + h)
+        h = ts.tanh(ts.one_hot(x, 5, "float32") @ w + h)  # beside float64
         return h, h
 
     return cell, w

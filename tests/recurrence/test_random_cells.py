@@ -54,6 +54,7 @@ def test_fixed_cells(name: str) -> None:
         "a condition on both sides of a product", "a condition for a whole row",
         "conditions of the input and of a parameter",
         "limits, a power, a variance, and a condition as a number",
+        "a softmax of several planes, and its logarithm",
         "slots whose gates begin with the input",
         "slots of which each reads its own row of a parameter",
     ],

@@ -409,7 +409,7 @@ ERRORS = [
         "nothing that the loss depends on",
     ),
     ({"cell": lambda x, s: (learned(x), None)}, TypeError, "state .* Tensors; got a NoneType"),
-    ({"cell": lambda x, s: (learned(x), {"h": x})}, TypeError, "state .* Tensors; got a dict"),
+    ({"cell": lambda x, s: (learned(x), {"h": 3})}, TypeError, "state .* Tensors; got a int"),
     ({"update": 3}, TypeError, "update as a function without arguments, or None; got 3"),
 ]
 

@@ -261,8 +261,10 @@ class Planning:
         if i.op in (ops.concatenate, ops.split):
             params["axis"] += params["axis"] >= 0
             return lambda env: forward(*map(env.all, ins), **params)
-        if i.op in (ops.sum, ops.mean) and shapes[0]:
-            params["axis"] = tuple([axis + 1 for axis in axes_of(params["axis"], ranks[0])])
+        if i.op in (ops.sum, ops.mean, ops.max, ops.min) and shapes[0]:
+            axes = tuple([axis + 1 for axis in axes_of(params["axis"], ranks[0])])
+            one = isinstance(params["axis"], int)  # of equal ones, max along one axis has the first
+            params["axis"] = axes[0] if one else axes
             return lambda env: forward(env.arrays[a], **params)
         if i.op is ops.getitem and is_basic(params["index"]):
             index = _after_time(params["index"])
@@ -297,7 +299,8 @@ def _rows_product(env: Env, a: Any, b: Value) -> Any:
     """Σ aᵀ b over steps and rows, of a ``(T, N, M)`` and b ``(T, N, K)``."""
     other = env.arrays[b]
     a, other = a.reshape(-1, a.shape[2]).T, other.reshape(-1, other.shape[2])
-    return env.product(a, other, out=env.np.empty((a.shape[0], other.shape[1]), a.dtype))
+    dtype = numpy.result_type(a.dtype, other.dtype)  # a may be float32 beside float64
+    return env.product(a, other, out=env.np.empty((a.shape[0], other.shape[1]), dtype))
 
 
 def _outer_products(

@@ -9,7 +9,9 @@ from typing import Any
 from .. import ops
 from .passes import cuts_of
 from .plan import Input, Op, Operand, Plane, is_row
-from .program import FULL, SAME, Instr, Program, Shape, Value
+from .program import FULL, SAME, Instr, Program, Shape, Value, substituted
+
+FOLDS = (ops.sum, ops.mean, ops.max)
 
 FINEST = 16
 """A value is cut into so many planes at most, as by slices that overlap."""
@@ -26,6 +28,7 @@ class Cutter:
         self.loop = [*places["forward"], *places["backward"]]
         self.planes: dict[Value, list[Any]] = {}
         self.inputs: dict[Plane, Input] = {}
+        self.uncut: dict[Value, Value] = {}
         self.count = 0
         self.kinds = {i.outs[0]: self._kind(i) for i in self.loop}
         self.cuts = self._cuts()
@@ -55,7 +58,7 @@ class Cutter:
             if not values or self.where.get(b) != "once" or len(p.shape(b)) != 2:
                 return "call"
             return "dot" if is_row(p.shape(a), self.lead) else "call"
-        if i.op in (ops.sum, ops.mean, ops.max) and is_row(shapes[0], self.lead) and row:
+        if i.op in FOLDS and is_row(shapes[0], self.lead) and row:
             axis, n = i.param("axis"), len(shapes[0])
             axes = axis if isinstance(axis, tuple) else (axis,)
             fold = i.param("keepdims") and [a % n for a in axes if a is not None] == [n - 1]
@@ -191,6 +194,7 @@ class Cutter:
                 left = self.of(i.ins[0]) if kind == "dot" else self._summands(i, found)
                 found.append(Op(kind, i.op, tuple(left), outs, i))
             else:
+                i = substituted(i, self._uncut)
                 for o in i.outs:
                     shape, dtype = self.p.types[o]
                     if not is_row(shape, self.lead):
@@ -210,6 +214,16 @@ class Cutter:
                     found.append(Op("map", SAME, (q,), (plane,), self.made[v]))
                     self.planes[v] = [*self.planes[v][:k], plane, *self.planes[v][k + 1 :]]
         return found
+
+    def _uncut(self, v: Value) -> Value:
+        """A value that a call reads whole: if it is cut and no loop makes it, by another number."""
+        if self.where.get(v) not in ("once", "before") or len(self.of(v)) == 1:
+            return v
+        if v not in self.uncut:
+            w = self.uncut[v] = Value(1 + max(self.p.types))
+            self.p.types[w], self.where[w] = self.p.types[v], self.where[v]
+            self.cuts[w] = {0, self.p.width(v)}
+        return self.uncut[v]
 
     def _summands(self, i: Instr, found: list[Op]) -> list[Any]:
         """The planes that a fold reads; in a sum, a column that is used twice counts twice."""

@@ -177,7 +177,8 @@ class _Listing:
             weight = _in(self._value(o.instr.ins[1]), 4)
             return (f"{_in((joined, bound), 3)} {weight}", 3)
         if o.kind == "fold":
-            terms = " + ".join([_in(self._plane(q), 2) for q in o.ins])
+            between = ", " if o.op is ops.max else " + "
+            terms = between.join([_in(self._plane(q), 2) for q in o.ins])
             return (f"{o.op.name}({terms})", ATOM)
         if o.op is CONTRACT:
             product = _written(ops.multiply, [self._value(v) for v in o.instr.ins])

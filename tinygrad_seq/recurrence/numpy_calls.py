@@ -43,19 +43,19 @@ def space_of(np: Any) -> dict[str, Any]:
     """The functions that a loop calls, of an array library."""
     product, quotient = ops.arithmetic.product.forward, ops.arithmetic.quotient.forward
     found: dict[str, Any] = {name: getattr(np, name) for name in CALLS}
+    found["rows_dot"] = functools.partial(_rows_dot, np)
+    found["row_max"] = lambda x, out=None: x.max(-1, out, True)
     if np is not numpy:
         return found | {
             "product": lambda a, b, out: np.copyto(out, product(a, b)),
             "quotient": lambda a, b, out: np.copyto(out, quotient(a, b)),
             "outer": np.multiply,
-            "row_max": _row_max,
             "row_sum": lambda x, count, out=None: np.divide(x.sum(-1, keepdims=True), count, out),
         }
     return found | {
         "product": functools.partial(_unless_nan, numpy.multiply, product),
         "quotient": functools.partial(_unless_nan, numpy.true_divide, quotient),
         "outer": _outer,
-        "row_max": _row_max,
         "row_sum": _row_sum,
     }
 
@@ -80,11 +80,6 @@ def _row_sum(x: Any, count: int, out: Any = None) -> Any:
     return numpy.matmul(x, _column(x.shape[-1], x.dtype, 1 / count), out)
 
 
-def _row_max(x: Any, out: Any = None) -> Any:
-    """The largest number of each row."""
-    return x.max(-1, keepdims=True, out=out)
-
-
 def vector_sum(x: Any, axis: int, keepdims: bool) -> Any:
     """Sums over the last axis or the one before, as products with ones."""
     if type(x) is not numpy.ndarray or x.dtype.kind != "f":
@@ -92,6 +87,15 @@ def vector_sum(x: Any, axis: int, keepdims: bool) -> Any:
     ones = _column(x.shape[axis], x.dtype, 1)
     y = numpy.matmul(x, ones) if axis == x.ndim - 1 else numpy.matmul(ones.T, x)
     return y if keepdims else y.squeeze(axis)
+
+
+def _rows_dot(np: Any, a: Any, w: Any, out: Any) -> None:
+    """A product of rows of several axes, as one of all rows where they lie one after the other."""
+    if a.flags.c_contiguous and out.flags.c_contiguous:
+        np.matmul(a.reshape(-1, a.shape[-1]), w, out=out.reshape(*w.shape[:-2], -1, w.shape[-1]))
+    else:
+        blocks = w.reshape(*w.shape[:-2], *(1,) * (a.ndim - 2), *w.shape[-2:])
+        np.matmul(a, w if w.ndim == 2 else blocks, out=out)
 
 
 def _outer(numbers: Any, row: Any, out: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from .. import ops
-from .program import FULL, SAME, Builder, Instr, Program, Value, substituted
+from .program import FULL, SAME, Builder, Instr, Program, Shape, Value, substituted
 
 PIECES = {
     ops.split, ops.getitem, ops.concatenate, ops.index.scatter_add, ops.broadcast_to, ops.reshape,
@@ -94,6 +94,11 @@ def state_copied(p: Program) -> Program:
     return p._replace(code=tuple(code), types=b.types, after=after, gstates=gstates)
 
 
+def lead_of(p: Program) -> Shape:
+    """The leading axes of rows."""
+    return next((p.shape(v)[:-1] for v in p.states if p.shape(v)), ())
+
+
 def without_options(p: Program) -> Program:
     """Makes named numbers of elementwise primitives operands: leaky_relu(x, 0.01).
 
@@ -103,7 +108,10 @@ def without_options(p: Program) -> Program:
     for i in p.code:
         floating = p.types[i.outs[0]].dtype.kind == "f"
         if i.op is ops.astype and floating and p.types[i.ins[0]].dtype.kind == "b":
-            i = Instr(ops.where, (i.ins[0], 1.0, 0.0), (), i.outs)
+            one, zero = (b.fresh((), p.types[i.outs[0]].dtype) for _ in range(2))
+            code.append(Instr(FULL, (), (("value", 1.0),), (one,)))
+            code.append(Instr(FULL, (), (("value", 0.0),), (zero,)))
+            i = Instr(ops.where, (i.ins[0], one, zero), (), i.outs)
         elif i.op is ops.arithmetic.limit and floating:
             x, low, high = i.ins
             if low is not None and high is not None:

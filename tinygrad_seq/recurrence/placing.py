@@ -15,9 +15,9 @@ import numpy
 
 from .. import ops
 from .batch import axes_of
-from .passes import ancestors, reads, uses, without_unused
+from .passes import ancestors, lead_of, reads, uses, without_unused
 from .plan import is_large, is_row
-from .program import CONTRACT, SAME, Builder, Instr, Program, Shape, Value, substituted
+from .program import CONTRACT, SAME, Builder, Instr, Program, Value, substituted
 
 
 def placed(p: Program, inside: Container[Any] = ()) -> tuple[Program, dict[str, list[Instr]]]:
@@ -56,11 +56,6 @@ def placed(p: Program, inside: Container[Any] = ()) -> tuple[Program, dict[str, 
             made_in.update(i.outs)
     _large_in_loop(p, places)
     return _with_gradients(_contracted(p, places), places)
-
-
-def lead_of(p: Program) -> Shape:
-    """The leading axes of rows."""
-    return next((p.shape(v)[:-1] for v in p.states if p.shape(v)), ())
 
 
 def _unstretched(p: Program) -> Program:

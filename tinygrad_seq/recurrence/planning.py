@@ -7,10 +7,10 @@ from typing import Any
 
 from .. import ops
 from .cutting import Cutter
-from .passes import simplified
-from .placing import lead_of, placed
+from .passes import lead_of, simplified
+from .placing import placed
 from .plan import Op, Plan, Plane, Row, Stage, is_large
-from .program import LINEAR, Instr, Program, Value
+from .program import LINEAR, SAME, Instr, Program, Value
 
 COSTLY = {
     ops.tanh, ops.sigmoid, ops.exp, ops.log, ops.sqrt, ops.power, ops.softplus, ops.sin, ops.cos,
@@ -35,9 +35,11 @@ def planned(p: Program, inside: Container[Any] = ()) -> Plan:
     results = [v for v in dict.fromkeys((*p.after, p.y)) if where[v] == "forward"]
     forward = cutter.lowered(places["forward"], results)
     backward = cutter.lowered(places["backward"])
+    for v, w in cutter.uncut.items():
+        places[where[v]].append(Instr(SAME, (v,), (), (w,)))
     cutter.outputs()
     sums = _sums(cutter, places["after"])
-    rows = _rows(cutter, places["after"], [*forward, *backward], {*sums})
+    rows = _rows(cutter, places["after"], forward, backward, {*sums})
     again, saved = _remembered(cutter, forward, backward, rows)
     return Plan(
         p, lead, places["once"], places["before"], places["after"], _staged(forward),
@@ -101,7 +103,9 @@ def _sums(cutter: Cutter, after: list[Instr]) -> list[Value]:
     return [v for v in large if isinstance(cutter.of(v)[0], Plane) and summed(v)]
 
 
-def _rows(cutter: Cutter, after: list[Instr], loop: list[Op], sums: set[Value]) -> dict[Value, Row]:
+def _rows(
+    cutter: Cutter, after: list[Instr], forward: list[Op], backward: list[Op], sums: set[Value]
+) -> dict[Value, Row]:
     """Values that are one array, and those of them that are kept for all steps."""
     p, where = cutter.p, cutter.where
     given = {*p.after, p.y} if where[p.y] == "forward" else {*p.after}
@@ -109,12 +113,18 @@ def _rows(cutter: Cutter, after: list[Instr], loop: list[Op], sums: set[Value]) 
     late |= {v for v in (*p.gxs, *p.gfree) if v is not None}
     inside = ("forward", "backward")
     kept = {v for v in late if where[v] in inside and v not in given} - sums
-    whole = set(kept)
-    for o in loop:
-        if o.kind in ("dot", "call"):
-            left = [o.instr.ins[0]] if o.kind == "dot" else o.instr.reads()
-            several = [v for v in left if o.kind == "dot" or len(cutter.of(v)) > 1]
-            whole.update([v for v in several if where[v] in inside and v not in given])
+
+    def read_whole(loop: list[Op]) -> set[Value]:
+        found = set[Value]()
+        for o in loop:
+            if o.kind in ("dot", "call"):
+                left = [o.instr.ins[0]] if o.kind == "dot" else o.instr.reads()
+                several = [v for v in left if o.kind == "dot" or len(cutter.of(v)) > 1]
+                found.update([v for v in several if where[v] in inside and v not in given])
+        return found
+
+    across = {v for v in read_whole(backward) if where[v] == "forward"}
+    whole = kept | read_whole(forward) | read_whole(backward)
     rows: dict[Value, Row] = {}
     hosts: list[Value] = []
     laid = {v: [*zip(cutter.of(v), cutter.widths(v), strict=True)] for v in whole}
@@ -128,7 +138,7 @@ def _rows(cutter: Cutter, after: list[Instr], loop: list[Op], sums: set[Value]) 
         else:
             hosts.append(v)
             rows[v] = Row(where[v], v, 0, False)
-    keeping = {rows[v].host for v in kept}
+    keeping = {rows[v].host for v in kept | across}
     return {v: row._replace(kept=row.host in keeping) for v, row in rows.items()}
 
 

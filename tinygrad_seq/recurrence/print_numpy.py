@@ -204,16 +204,18 @@ class NumpyPrinter(Layout):
     def _dot(self, o: Op) -> None:
         left, weight = self._whole(o.instr.ins[0]), f"u{int(o.instr.outs[0])}"
         self.loop.arguments[weight] = (weight, ())
-        first, last = self.loop.weights[weight][1][:1], self.loop.weights[weight][1][-1:]
-        if len(o.outs) == 1 and len(self.p.shape(o.instr.ins[0])) == 2:
-            self._add(f"dot({left}, {weight}, {self.ref(o.outs[0])})", False)
-        elif len(o.outs) == 1:  # of more axes dot does not call BLAS
-            self._add(f"matmul({left}, {weight}, out={self.ref(o.outs[0])})", False)
-        elif first:
-            out = self.ref(first[0], last[0])
-            self._add(f"matmul({left}, {weight}, out={out})", False)  # CuPy takes out= by name only
+        planes = self.loop.weights[weight][1]
+        if len(o.outs) == 1:
+            out = self.ref(o.outs[0])
+        elif planes:
+            out = self.ref(planes[0], planes[-1])
         else:
             out = self._columns_of(self.home[o.outs[0]]._replace(whole=True))
+        if len(self.p.shape(o.instr.ins[0])) > 2:
+            self._add(f"rows_dot({left}, {weight}, {out})", False)
+        elif len(o.outs) > 1 and planes:
+            self._add(f"matmul({left}, {weight}, out={out})", False)  # CuPy takes out= by name only
+        else:
             self._add(f"dot({left}, {weight}, {out})", False)
 
     def _whole(self, v: Value) -> str:

@@ -14,8 +14,8 @@ import numpy
 
 from .. import ops
 from .batch import axes_of
-from .passes import reads
-from .placing import lead_of
+from .cutting import FOLDS
+from .passes import lead_of, reads
 from .plan import is_row
 from .program import Builder, Instr, Program, Shape, Value
 
@@ -144,8 +144,6 @@ def _vector_norm(w: _Writer, x: Value, ord: float) -> Value:
     total = w.fold(ops.sum, w.map(ops.power, z, ord))
     return w.map(ops.multiply, w.map(ops.power, total, 1 / ord), top)
 
-
-FOLDS = (ops.sum, ops.mean, ops.max)
 
 WRITTEN: dict[Any, Callable[..., Value]] = {
     ops.softmax: _softmax,

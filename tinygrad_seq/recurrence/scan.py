@@ -329,8 +329,7 @@ class Scan:
         blocks = np.empty((len(planes), W.shape[0], planes[0].width), W.dtype)
         for k, q in enumerate(planes):
             blocks[k] = found[q]
-        axes = len(self.p.shape(o.instr.ins[0])) - 2  # of rows beside the sequences
-        return blocks.reshape(len(planes), *(1,) * axes, *blocks.shape[1:])
+        return blocks
 
     def _call(
         self, run: Pass, call: Call, arrays: dict[str, Any], low: int, high: int, forward: bool

@@ -11,7 +11,7 @@ def each(f: Callable[..., Any], *trees: Any) -> Any:
     first = trees[0]
     if isinstance(first, dict | tuple | list):
         return _filled_by(first, lambda k: each(f, *[tree[k] for tree in trees]))
-    return None if first is None else f(*trees)
+    return f(*trees)
 
 
 def flat(tree: Any) -> list[Any]:

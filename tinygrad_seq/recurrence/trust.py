@@ -116,7 +116,7 @@ def _derived(
         if known is not None:
             _known.move_to_end(key)
             return known
-    now = each(lambda part: part.detach(), first.after)
+    now = each(lambda part: None if part is None else part.detach(), first.after)
     why = difference(first, record(step, _at(xs, after), now))
     verdict: Derived | str
     try:

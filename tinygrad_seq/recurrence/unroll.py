@@ -138,7 +138,9 @@ def _freeze(valid: Any, after: Any, before: Any) -> Any:
             "give state=, or the cell an initial_state(batch_shape)"
         )
 
-    def kept(a: Tensor, b: Tensor) -> Tensor:
+    def kept(a: Any, b: Any) -> Any:
+        if a is None:
+            return None
         if a.shape[: valid.ndim] != valid.shape:
             raise ValueError(
                 f"where a sequence is padded, its state is kept; a part of the state of shape "

@@ -52,7 +52,7 @@ def beam_search(
         step: ``(tokens (R,), state) -> (scores (R, V), state)``, as for :func:`generate`, of any
             number R of sequences; log p is the log-softmax of its scores.
         tokens: The first tokens to read ``(N,)``, for N separate searches.
-        state: The first state: None, an array, or nested tuples of them. **The batch is the axis
+        state: The first state: None, an array, or tuples or dicts of them. **The batch is the axis
             before the last of every part**, as in ``(N, H)``, ``(L*D, N, H)`` and ``(S, N, K)``, or
             its only axis; a part without axes, such as a number, is shared by all
             sequences.
@@ -137,14 +137,14 @@ def select(state: Any, rows: Any, batch: int) -> Any:
     """Select sequences of a batched state, in any order, with repeats.
 
     Args:
-        state: None, an array, or nested tuples of them. The batch is the axis before the last of
+        state: None, an array, or tuples or dicts of them. The batch is the axis before the last of
             every part, or its only axis; a part without axes belongs to all sequences.
         rows: The indices of the sequences.
         batch: N, the size of that axis.
 
     Raises:
         ValueError: that axis of a part has another size.
-        TypeError: a part is something else, such as a dict.
+        TypeError: a part is something else, such as a set.
     """
 
     def of(part: Any) -> Any:
@@ -152,7 +152,7 @@ def select(state: Any, rows: Any, batch: int) -> Any:
         shape = () if shared else getattr(part, "shape", None)
         if shape is None:
             raise TypeError(
-                "sequences can be chosen from a state of arrays, numbers, None, or nested tuples "
+                "sequences can be chosen from a state of arrays, numbers, None, or tuples or dicts "
                 f"of them; got a {type(part).__name__} in it"
             )
         if not shape:

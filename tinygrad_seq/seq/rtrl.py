@@ -82,7 +82,7 @@ def check_part(part: Any) -> None:
     """Raise unless a part of a state is a Tensor."""
     if not isinstance(part, Tensor):
         raise TypeError(
-            "bptt expects of a cell a state that is a Tensor, or nested tuples of Tensors; got a "
+            "bptt expects of a cell a state that is a Tensor, or tuples or dicts of Tensors; got a "
             f"{type(part).__name__}"
         )
 
