@@ -291,6 +291,7 @@ def _write(function: Any, args: Any, kwargs: Any) -> None:
         raise TypeError(
             f"np.{function.__name__} does not write into the GPU's memory: use t[i] = v"
         )
+    _told((args, kwargs), function.__name__)
     function(*_on_host(args), **_on_host(kwargs))
     if isinstance(target, Variable):
         mark_written(target._data)

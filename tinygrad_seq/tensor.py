@@ -134,6 +134,7 @@ class Tensor(Variable, Operators):
 
     @data.setter
     def data(self, value: Any) -> None:
+        looked(value, "data")
         array = there(_as_array(value), self._data)
         if array is self._data:
             mark_written(array)  # ``t.data -= step`` wrote in place before it came here
@@ -407,7 +408,7 @@ class Tensor(Variable, Operators):
 
     def clone(self) -> Tensor:
         """The same values in memory of their own, on the graph."""
-        return self * 1 if self._requires_grad else Tensor._wrap(self._data.copy())
+        return self * 1 if self._requires_grad else ops.astype(self, self.dtype)
 
     copy = clone
 
@@ -429,6 +430,7 @@ class Tensor(Variable, Operators):
                 "copy_ writes numbers, and this value is on the graph: use the value itself, or "
                 "say copy_(value.detach()) if its numbers alone are wanted"
             )
+        looked((self, value), "copy_()")
         new = _as_array(value)
         if new.shape != self.shape:
             raise ValueError(f"copy_ needs shape {self.shape}; got {new.shape}")
@@ -535,6 +537,7 @@ class Tensor(Variable, Operators):
                 "x[i] = v with a v that requires grad would lose its gradient: use "
                 "x = ts.index_set(x, i, v)"
             )
+        looked((self, index, value), "x[i] = v")
         new, backend = there(_as_array(value), self._data), backend_of(self._data)
         backend.assign(self._data, backend.index(ops.index.plain(index), self.shape), new)
         mark_written(self._data)
@@ -659,7 +662,7 @@ class Tensor(Variable, Operators):
 def _as_array(data: Any, dtype: Any = None) -> Array:
     """Data given by a user as an array: arrays keep their dtype, Python numbers are weak."""
     if isinstance(data, Variable):
-        data = data._data
+        data = data._data if dtype is None else ops.astype(Tensor._wrap(data._data), dtype)._data
     refuse_masked(data, "a tensor")
     if is_array(data):
         array = numpy.asarray(data) if isinstance(data, numpy.ndarray) else data  # no subclass

@@ -391,18 +391,40 @@ def test_a_layer_inside_a_cell_keeps_its_own_loop():
     assert found == ("unrolled", "it reads a sequence itself, by the layer rnn", "")
 
 
+def put(x):
+    """Written in place, at positions that are fixed, and at positions that are computed."""
+    made = ts.zeros(2, 3, dtype="float64")
+    made[:, :1] = x.detach()[:, :1]
+    return made
+
+
+def put_at(x):
+    made = ts.zeros(2, 3, dtype="float64")
+    made[np.arange(2), ts.argmax(x, -1)] = 1.0
+    return made
+
+
 @pytest.mark.host("arrays of NumPy")
 @pytest.mark.parametrize(
     "choose",
     [
+        lambda x: x.detach().clone(),
+        lambda x: ts.tensor(x.detach()),
+        lambda x: ts.Tensor(x.detach(), dtype="float32"),
+        lambda x: ts.zeros(2, 3, dtype="float64").copy_(x.detach()),
+        put,
+        put_at,
         lambda x: ts.take(np.eye(3), ts.argmax(x, -1), 0),
         lambda x: ts.take_along_axis(np.eye(3)[:2], ts.argmax(x, -1, keepdims=True), 1),
         lambda x: ts.index_set(np.zeros((2, 3)), (slice(None), ts.argmax(x, -1)[0]), 1.0),
         lambda x: ts.interp(x, np.arange(4.0), np.array([1.0, 3.0, 2.0, 0.0])),
     ],
-    ids=["take", "take_along_axis", "index_set", "interp"],
-)
-def test_an_array_that_a_value_of_the_step_indexes_is_no_constant(choose):
+    ids=[
+        "clone", "tensor", "another dtype", "copy_", "written", "written at computed positions",
+        "take", "take_along_axis", "index_set", "interp",
+    ],
+)  # fmt: skip
+def test_an_array_that_a_value_of_the_step_made_or_indexes_is_no_constant(choose):
     """Also if the first two steps choose the same of it."""
     w, values = drawn(3, 3), np.zeros((5, 2, 3))
     values[:2, :, 0], values[2:4, :, 1], values[4:, :, 2] = 1, 2, 3
