@@ -29,7 +29,7 @@ def tensor(
             "t.clone() to stay on the graph, or t.detach().clone() if a copy is wanted"
         )
     made = Tensor(data, dtype=dtype)
-    made._data = made.clone()._data
+    made._data = made.clone()._data if isinstance(data, Tensor) else made._data.copy()
     made.name = name
     return made.requires_grad_(requires_grad)
 

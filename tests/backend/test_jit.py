@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from inspect import signature
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from tinygrad_seq.backend import threads
 from tinygrad_seq.recurrence import explained
 from tinygrad_seq.recurrence.compiled import Compiled
 from tinygrad_seq.recurrence.planning import planned
-from tinygrad_seq.recurrence.print_maps import TEMPLATES
 from tinygrad_seq.recurrence.record import differentiated, record
 from tinygrad_seq.recurrence.scan import Scan
 from tinygrad_seq.recurrence.trees import flat, like
@@ -133,40 +131,6 @@ def test_a_loop_of_maps_alone_computes_the_gates_too(name, rng):
         found[-1] += [p.grad.numpy() for p in layer.parameters()]
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
-
-
-CONDITIONS = {
-    "logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "invert", "logical_xor",
-}  # fmt: skip
-NUMBER = {"elu": 0.7, "leaky_relu": 0.2, "round": 1}
-
-
-def test_every_map_equals_its_primitive():
-    from tinygrad_seq.backend.jit.texts import compiled_text
-
-    numbers = np.array([*np.linspace(-3, 3, 13), 1e-3, 50, -50, np.inf, -np.inf, np.nan], "f4")
-    a, b = (v.ravel() for v in np.meshgrid(numbers, numbers))
-    lines, expected = ["def loop(a, b, out):"], []
-    for op, template in TEMPLATES.items():
-        arrays, texts = [a, b], ["a[j]", "b[j]"]
-        if op.name in CONDITIONS:
-            arrays, texts = [a > 0, b > 0], ["(a[j] > ZERO)", "(b[j] > ZERO)"]
-        elif op.name == "where":
-            arrays, texts = [a > 0, a, b], ["(a[j] > ZERO)", *texts]
-        elif op.name in NUMBER:
-            arrays, texts = [a, NUMBER[op.name]], ["a[j]", f"F({NUMBER[op.name]})"]
-        arguments = signature(op.forward).parameters
-        with np.errstate(all="ignore"):
-            y = op.forward(*arrays[: len(arguments)])
-        text = template.format(*texts)
-        stored = f"(ONE if {text} else ZERO)" if y.dtype == bool else text
-        lines.append(f"    for j in range(len(a)): out[{len(expected)}, j] = {stored}")
-        expected.append(y)
-    found = np.empty((len(expected), len(a)), "f4")
-    compiled_text("\n".join(lines) + "\n")(a, b, found)
-    for op, y, exact in zip(TEMPLATES, found, expected, strict=True):
-        np.testing.assert_allclose(y, exact, rtol=2e-5, atol=2e-6, err_msg=op.name)
 
 
 def test_what_the_compiled_form_lacks_is_said():
