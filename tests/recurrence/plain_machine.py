@@ -78,7 +78,7 @@ def _functions() -> dict[str, Any]:
     F = np.float64
     names = """
         tanh exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh arcsin arccos arctan
-        arcsinh arccosh arctanh arctan2 hypot floor ceil
+        arcsinh arccosh arctanh arctan2 hypot floor ceil rint fmod
     """
     return {name: getattr(np, name) for name in names.split()} | {
         "erf": math.erf,

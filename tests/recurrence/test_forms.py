@@ -19,6 +19,7 @@ CONDITIONS = {
     ops.logical_and, ops.logical_or, ops.logical_xor, ops.logical_not, ops.bitwise_and,
     ops.bitwise_or, ops.bitwise_xor, ops.invert,
 }  # fmt: skip
+OPTIONS = {ops.leaky_relu: 0.7, ops.elu: 0.7, ops.round: 1}
 MAPS = [op for op in FORMS if op is not SAME]
 
 
@@ -28,10 +29,11 @@ def case(op, dtype):
     if op in CONDITIONS:
         a, b = a > 0.5, b > 0.5
     operands = [a > 0.5, a, b] if op is ops.where else [a, b][: 1 + ("b" in arguments(op))]
-    if op in (ops.leaky_relu, ops.elu):
-        operands[1] = np.full_like(a, 0.7)
+    if op in OPTIONS:
+        operands[1] = OPTIONS[op]
     with np.errstate(all="ignore"):
-        return operands, np.asarray(op.forward(*operands))
+        expected = np.asarray(op.forward(*operands))
+    return [np.full_like(a, v) if v is OPTIONS.get(op) else v for v in operands], expected
 
 
 def arguments(op):

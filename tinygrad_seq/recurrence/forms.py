@@ -40,6 +40,8 @@ FORMS: dict[Any, str] = {
     ops.leaky_relu: "a if a > 0 else b * a",
     ops.elu: "a if a > 0 else b * expm1(a)",
     ops.softplus: "(a if a > 0 else 0) + log1p(exp(-abs(a)))",
+    ops.round: "rint(a * 10**b) / 10**b",
+    ops.remainder: "fmod(a, b) + (b if fmod(a, b) != 0 and (fmod(a, b) < 0) != (b < 0) else 0)",
     ops.gelu: "a * (0.5 + 0.5 * erf(a * 0.7071067811865476))",
     ops.equal: "a == b",
     ops.not_equal: "a != b",

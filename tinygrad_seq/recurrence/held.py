@@ -138,7 +138,7 @@ class Held:
             yield from [(name, getattr(type(thing), method, None)) for method in RUN]
             yield name, type(thing)
         elif names := [s for c in type(thing).__mro__ for s in vars(c).get("__slots__", ())]:
-            slots = lambda: {s: getattr(thing, s) for s in names if hasattr(thing, s)}  # noqa: E731
+            slots = functools.partial(_slots, thing, names)
             yield from self._add(name, *_attributes(thing, slots)).items()
             yield name, type(thing)
 
@@ -181,6 +181,10 @@ def _changed_key(before: Any, after: Any, name: str) -> str:
 
 def _contents(cell: CellType) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     return lambda: cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
+
+
+def _slots(thing: Any, names: list[str]) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names if hasattr(thing, name)}
 
 
 def _attributes(
