@@ -149,6 +149,21 @@ def test_what_the_compiled_form_lacks_is_said():
     assert known.reason == "compiled loops are of float32; its state and output are of float64"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_state_that_is_a_matrix_beside_one_number_for_each_sequence():
+    weights = ts.randn(4, 3)
+
+    def cell(x, s):  # the delta rule
+        a = x @ weights
+        b = ts.sigmoid(x[:, :1]) * (a - (s @ a[:, :, None])[:, :, 0])
+        s = s + b[:, :, None] * a[:, None]
+        return ts.matvec(s, a), s
+
+    with ts.use_jit():
+        y, _ = nn.Recurrent(cell)(ts.randn(8, 2, 4), ts.zeros(2, 3, 3))
+    assert y.shape == (8, 2, 3)
+
+
 SCRIPT = """
 import sys, numpy as np, tinygrad_seq as ts
 from tinygrad_seq import nn

@@ -172,7 +172,7 @@ class Layout:
             if q in dots or self._hoisted(q):
                 return [q]
             o = self.made.get(q)
-            if o is None or o.op is not ops.add:
+            if o is None or (o.kind, o.op) != ("map", ops.add):
                 return None
             found = [parts(u) for u in o.ins]
             return None if None in found else [x for part in found if part for x in part]

@@ -25,6 +25,7 @@ def rowwise(p: Program) -> Program:
     w, lead, found = _Writer(p), lead_of(p), reads(p)
     for i in p.code:
         params, (out, *_) = dict(i.params), i.outs
+        numbers = lead != () and all(p.shape(v) in (lead, ()) for v in i.reads())
         if i.op in WRITTEN and _along_rows(p, i, lead):
             del params["axis"]
             keeps = params.pop("keepdims", True)
@@ -32,7 +33,7 @@ def rowwise(p: Program) -> Program:
                 w.code.append(i)
             else:
                 w.reshape(WRITTEN[i.op](w, i.ins[0], **params), out)
-        elif i.op.elementwise and not params and p.shape(out) == lead != () and found[out]:
+        elif i.op.elementwise and not params and numbers and p.shape(out) == lead and found[out]:
             columns = [w.column(v, lead) if type(v) is Value else v for v in i.ins]
             w.reshape(w.map(i.op, *columns, dtype=p.types[out].dtype), out)
         else:
