@@ -3,8 +3,8 @@
 A step is run a few times before a loop stands for it. If that changed something, no loop may stand
 for it, and the change is taken back: then each step of time is run once, as it was written.
 
-Not noticed are the clock, files, buffers of bytes, the environment, context variables, caches of
-functions, and what exceeds the limits below.
+Not noticed are the clock, files, buffers of bytes, NumPy's bit generators, the environment, context
+variables, caches of functions, and what exceeds the limits below.
 """
 
 from __future__ import annotations
