@@ -92,14 +92,9 @@ def _set_at_rule(g: Any, v_shape: tuple[int, ...], index: Any) -> Any:
     """ȳ at index for the values that won: only the last one of a repeated position."""
     taken = getitem(g, index)
     if not is_basic(index):
-        taken = _last(taken, g, index)
+        taken = where(lasting(g, index), taken, 0.0)
     extra = len(v_shape) - taken.ndim  # NumPy allows v to have extra leading axes of length 1
     return getitem(taken, (None,) * extra) if extra > 0 else taken
-
-
-def _last(taken: Any, g: Any, index: Any) -> Any:
-    """The values taken at the last of each repeated position, 0 at the others."""
-    return where(lasting(g, index), taken, 0.0)
 
 
 @primitive
@@ -189,8 +184,8 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Mixed:
         IndexError: an index lies outside [0, num_classes).
         TypeError: the indices are no integers.
     """
-    known = isinstance(indices, Variable)
-    ids = indices if known else xp(plain(indices)).asarray(plain(indices))
+    array, known = plain(indices), isinstance(indices, Variable)
+    ids = indices if known else xp(array).asarray(array)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"one_hot needs integer indices; got dtype {ids.dtype}")
     ids = ids_below(ids, num_classes, "one_hot expects indices")

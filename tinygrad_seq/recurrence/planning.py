@@ -123,8 +123,9 @@ def _rows(
                 found.update([v for v in several if where[v] in inside and v not in given])
         return found
 
-    across = {v for v in read_whole(backward) if where[v] == "forward"}
-    whole = kept | read_whole(forward) | read_whole(backward)
+    ahead, back = read_whole(forward), read_whole(backward)
+    across = {v for v in back if where[v] == "forward"}
+    whole = kept | ahead | back
     rows: dict[Value, Row] = {}
     hosts: list[Value] = []
     laid = {v: [*zip(cutter.of(v), cutter.widths(v), strict=True)] for v in whole}

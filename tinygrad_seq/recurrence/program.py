@@ -230,11 +230,10 @@ def caller(instr: Instr, live: bool = False) -> Callable[[dict[Value, Any]], Any
 def function_of(instr: Instr, live: bool) -> Callable[..., Any]:
     """What computes the instruction: a function of arrays, or with ``live`` of tensors."""
     op = instr.op
-    function: Callable[..., Any] = op
-    if not live or isinstance(op, Operation):
-        function = op.forward
-    elif op.variadic:
-        function = lambda *xs, **params: op(xs, **params)  # noqa: E731
+    plain = not live or isinstance(op, Operation)
+    of_list = not plain and op.variadic
+    function: Callable[..., Any] = op.forward if plain else op
+    function = (lambda *xs, **params: op(xs, **params)) if of_list else function
     if op in (ops.split, ops.unstack) and len(instr.outs) == 1:
         return lambda *xs, **params: function(*xs, **params)[0]  # a tuple of one
     return function
